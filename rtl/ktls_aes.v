@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: AES-128 and AES-256 encryption of one block per cycle, each block
+//   with the key of its own context.
+// Interface: v_i/ctx_i/k256_i/blk_i in, v_o/blk_o out, nothing stalls. kw_* writes
+//   round keys: kw_stage 0 is the whitening key and 1..14 the rounds; an AES-128
+//   key uses 0 and 5..14; kw_stage 15 writes all of them (to wipe a context).
+// Latency/throughput: 16 cycles for both key sizes, one block per cycle.
+// Data format: bits [127:120] are byte 0 as printed in FIPS 197 appendix C.
+// Source: FIPS 197.
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+`include "ktls_defs.vh"
+
+module ktls_aes #(
+    // width of a context number
+    parameter CTX_W = 6
+) (
+    input  wire             clk,
+    input  wire             rst,
+    // round key write
+    input  wire             kw_en,
+    input  wire [      3:0] kw_stage,
+    input  wire [CTX_W-1:0] kw_ctx,
+    input  wire [    127:0] kw_data,
+    // block in
+    input  wire             v_i,
+    input  wire [CTX_W-1:0] ctx_i,
+    input  wire             k256_i,
+    input  wire [    127:0] blk_i,
+    // block out
+    output wire             v_o,
+    output wire [    127:0] blk_o
+);
+
+  // levels: 0 holds the input, 1 the whitened block, 2..15 the rounds
+  reg [15:0] v;
+  reg [14:0] k256;
+  reg [14*CTX_W-1:0] ctx;
+
+  wire [127:0] st[1:15];
+
+  always @(posedge clk) begin
+    if (rst) v <= 16'd0;
+    else v <= {v[14:0], v_i};
+    k256 <= {k256[13:0], k256_i};
+    ctx  <= {ctx[13*CTX_W-1:0], ctx_i};
+  end
+
+  // whitening
+  reg [127:0] key_mem[0:(1<<CTX_W)-1];
+  reg [127:0] rk;
+  reg [127:0] blk;
+  reg [127:0] white;
+
+  always @(posedge clk) begin
+    if (kw_en && (kw_stage == 4'd0 || kw_stage == 4'd15)) key_mem[kw_ctx] <= kw_data;
+    if (v_i) begin
+      rk  <= key_mem[ctx_i];
+      blk <= blk_i;
+    end
+    if (v[0]) white <= `KTLS_XOR(blk, rk);
+  end
+
+  assign st[1] = white;
+
+  genvar r;
+  generate
+    for (r = 1; r <= 14; r = r + 1) begin : g_round
+      ktls_aes_round #(
+          .LAST(r == 14),
+          .BYPASS128(r <= 4),
+          .CTX_W(CTX_W)
+      ) round (
+          .clk(clk),
+          .kw_en(kw_en && (kw_stage == r || kw_stage == 4'd15)),
+          .kw_ctx(kw_ctx),
+          .kw_data(kw_data),
+          .kv_i(v[r-1]),
+          .kctx_i(ctx[(r-1)*CTX_W+:CTX_W]),
+          .v_i(v[r]),
+          .k256_i(k256[r]),
+          .st_i(st[r]),
+          .st_o(st[r+1])
+      );
+    end
+  endgenerate
+
+  assign v_o   = v[15];
+  assign blk_o = st[15];
+
+endmodule
+
+`resetall

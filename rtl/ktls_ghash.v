@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: GHASH accumulator: y = (y ^ x) * H in one cycle.
+// Interface: v_i with block x_i; first_i starts a new hash (y counts as 0). h_i
+//   must be stable in the cycle of v_i; it may change with every block, so
+//   hashes of different keys follow each other without a gap.
+// Latency/throughput: 1 cycle, one block per cycle.
+// Data format: x_i[127] is the coefficient of x^0, i.e. [127:120] is byte 0 as
+//   printed in NIST SP 800-38D and in the CAVP vectors.
+// Source: NIST SP 800-38D section 6.3, algorithm 1: Z = sum of x_i * V_i with
+//   V_0 = H and V_i+1 = V_i * x. The V_i are linear in H, so in hardware they
+//   are wires and a few exclusive ors, and each result bit is one XOR tree.
+//   The Icarus form looks 4 bits at a time up in a table of sums of the V_i,
+//   which is filled when H changes; the tests run both forms.
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+`include "ktls_defs.vh"
+
+module ktls_ghash (
+    input  wire         clk,
+    input  wire         v_i,
+    input  wire         first_i,
+    input  wire [127:0] h_i,
+    input  wire [127:0] x_i,
+    output reg  [127:0] y_o
+);
+
+  wire [127:0] poly = {8'he1, 120'd0};
+
+  integer i;
+  reg [127:0] v;
+
+`ifdef KTLS_FAST_SIM
+  reg [127:0] a;
+  reg [127:0] t[0:511];
+  reg [127:0] z;
+  reg [127:0] w;
+  integer n;
+
+  always @(h_i) begin
+    v = h_i;
+    for (i = 0; i < 512; i = i + 16) begin
+      t[i] = 128'd0;
+      for (n = 8; n > 0; n = n >> 1) begin
+        t[i+n] = v;
+        v = v[0] ? `KTLS_XOR(v >> 1, poly) : v >> 1;
+      end
+      w = t[i+1];
+      v = t[i+2];
+      v = `KTLS_XOR(v, w);
+      t[i+3] = v;
+      for (n = 1; n < 4; n = n + 1) begin
+        v = t[i+4];
+        w = t[i+n];
+        t[i+4+n] = `KTLS_XOR(v, w);
+      end
+      for (n = 1; n < 8; n = n + 1) begin
+        v = t[i+8];
+        w = t[i+n];
+        t[i+8+n] = `KTLS_XOR(v, w);
+      end
+      v = t[i+1];
+      v = v[0] ? `KTLS_XOR(v >> 1, poly) : v >> 1;
+    end
+  end
+
+  // written out: the loop variable would cost as much as the work
+`define KTLS_NIBBLE(g) \
+      w = t[{g, a[127-4*g-:4]}]; \
+      z = `KTLS_XOR(z, w);
+`define KTLS_NIBBLES(b, c, d, e) `KTLS_NIBBLE(b) `KTLS_NIBBLE(c) `KTLS_NIBBLE(d) `KTLS_NIBBLE(e)
+
+  always @(posedge clk) begin
+    if (v_i) begin
+      a = first_i ? x_i : `KTLS_XOR(y_o, x_i);
+      z = t[{5'd0, a[127:124]}];
+      `KTLS_NIBBLE(5'd1)
+      `KTLS_NIBBLE(5'd2)
+      `KTLS_NIBBLE(5'd3)
+      `KTLS_NIBBLES(5'd4, 5'd5, 5'd6, 5'd7)
+      `KTLS_NIBBLES(5'd8, 5'd9, 5'd10, 5'd11)
+      `KTLS_NIBBLES(5'd12, 5'd13, 5'd14, 5'd15)
+      `KTLS_NIBBLES(5'd16, 5'd17, 5'd18, 5'd19)
+      `KTLS_NIBBLES(5'd20, 5'd21, 5'd22, 5'd23)
+      `KTLS_NIBBLES(5'd24, 5'd25, 5'd26, 5'd27)
+      `KTLS_NIBBLES(5'd28, 5'd29, 5'd30, 5'd31)
+      y_o <= z;
+    end
+  end
+
+`undef KTLS_NIBBLES
+`undef KTLS_NIBBLE
+`else
+  reg  [127:0] m[0:127];  // m[j][i]: does x_i add to result bit j
+  reg  [127:0] z;
+  wire [127:0] a = first_i ? x_i : x_i ^ y_o;
+  integer j;
+
+  always @* begin
+    v = h_i;
+    for (i = 127; i >= 0; i = i - 1) begin
+      for (j = 0; j < 128; j = j + 1) m[j][i] = v[j];
+      v = {1'b0, v[127:1]} ^ (v[0] ? poly : 128'd0);
+    end
+    for (j = 0; j < 128; j = j + 1) z[j] = ^(a & m[j]);
+  end
+
+  always @(posedge clk) begin
+    if (v_i) y_o <= z;
+  end
+`endif
+
+endmodule
+
+`resetall

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the parts of the checkout lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RTL = ROOT / "rtl"
+HW = ROOT / "hw"
+HDL = Path(__file__).resolve().parent / "sim" / "hdl"
+
+
+def build_root() -> Path:
+    """The folder for everything that is written: `KTLS_BUILD`, or `build` in the checkout."""
+    return Path(os.environ.get("KTLS_BUILD", ROOT / "build"))

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compile RTL for a simulator and run cocotb modules in it.
+
+Compiling goes through `cocotb_tools.runner`; running is done here, because a
+simulator also has to live as a child process beside a plain Python program
+(`ktls_cosim.sim.remote`), with a wall-clock limit and without a shell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ktls_cosim.errors import SimulatorError, SimulatorMissing
+from ktls_cosim.paths import HDL, HW, ROOT, RTL, build_root
+
+INSTALL_HINT = "apt-get install iverilog"
+
+
+def rtl_sources() -> list[Path]:
+    """The RTL of the device in compile order (`hw/rtl.f`)."""
+    return [ROOT / line for line in (HW / "rtl.f").read_text().split()]
+
+
+@dataclass(frozen=True)
+class Build:
+    """What is compiled: a top level with its sources, parameters and defines."""
+
+    toplevel: str
+    sources: tuple[Path, ...]
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    defines: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def block(cls, toplevel: str, **parameters: object) -> Build:
+        """One block of the RTL as the top level."""
+        return cls(toplevel, tuple(rtl_sources()), parameters)
+
+    @classmethod
+    def device(cls, rtl: Iterable[Path] | None = None, **parameters: object) -> Build:
+        """The device with host memory and register master around it (`ktls_tb`)."""
+        sources = tuple(rtl if rtl is not None else rtl_sources())
+        return cls("ktls_tb", (*sources, *sorted(HDL.glob("*.v"))), parameters)
+
+    def key(self) -> str:
+        """A hash of everything that changes the result of compiling."""
+        h = hashlib.sha256()
+        includes = sorted([*RTL.glob("*.vh"), *(HW / "include").glob("*.vh")])
+        for path in (*self.sources, *includes):
+            h.update(str(path).encode())
+            h.update(path.read_bytes())
+        h.update(repr((self.toplevel, sorted(self.parameters.items()))).encode())
+        h.update(repr((sorted(self.defines.items()), sim_name(), sys.version)).encode())
+        return h.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """How one cocotb test ended."""
+
+    name: str
+    passed: bool
+    message: str
+    seconds: float
+
+
+def sim_name() -> str:
+    return os.environ.get("SIM", "icarus")
+
+
+def compile_build(build: Build) -> Path:
+    """Compile if nothing equal is compiled already.
+
+    Returns:
+        The folder of the compiled simulation.
+
+    Raises:
+        SimulatorMissing: the simulator is not installed.
+        SimulatorError: the sources do not compile; the message ends with the compiler's output.
+    """
+    from cocotb_tools.runner import get_runner
+
+    if sim_name() != "icarus":
+        raise SimulatorMissing(f"SIM={sim_name()} is not supported yet; use SIM=icarus")
+    if shutil.which("iverilog") is None or shutil.which("vvp") is None:
+        raise SimulatorMissing(f"Icarus Verilog is not installed; install it with: {INSTALL_HINT}")
+    folder = build_root() / "sim" / f"{build.toplevel}-{build.key()}"
+    if (folder / "done").exists():
+        return folder
+    # compile beside and rename: two processes may want the same build at once
+    work = folder.with_name(f"{folder.name}.{os.getpid()}")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    log = work / "build.log"
+    try:
+        get_runner("icarus").build(
+            sources=list(build.sources),
+            includes=[RTL, HW / "include"],
+            hdl_toplevel=build.toplevel,
+            parameters=dict(build.parameters),
+            defines=dict(build.defines),
+            build_args=["-g2005", "-Wall", "-Wno-timescale"],
+            build_dir=work,
+            timescale=("1ns", "1ps"),
+            always=True,
+            log_file=log,
+        )
+    except (SystemExit, RuntimeError, subprocess.CalledProcessError) as e:
+        text = log.read_text() if log.exists() else ""
+        raise SimulatorError(f"{build.toplevel} does not compile ({e}):\n{text[-4000:]}") from e
+    (work / "done").touch()
+    try:
+        work.rename(folder)
+    except OSError:
+        shutil.rmtree(work)  # another process was first
+    return folder
+
+
+def command_and_env(
+    folder: Path,
+    toplevel: str,
+    module: str,
+    *,
+    seed: int,
+    results: Path,
+    testcase: str | None = None,
+    waves: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> tuple[list[str], dict[str, str]]:
+    """The command line and environment that run cocotb module `module` on a compiled build."""
+    import cocotb_tools.config
+    import find_libpython
+
+    libpython = os.environ.get("LIBPYTHON_LOC") or find_libpython.find_libpython()
+    if libpython is None:
+        raise SimulatorMissing(
+            "the shared library of Python is not installed; install it with: "
+            f"apt-get install libpython3.{sys.version_info.minor}"
+        )
+    command = ["vvp", "-m", cocotb_tools.config.lib_entry("vpi", "icarus"), str(folder / "sim.vvp")]
+    command += ["-fst", f"+waves={waves}"] if waves else ["-none"]
+    full = dict(os.environ)
+    full.update(
+        PATH=os.pathsep.join([os.environ["PATH"], str(cocotb_tools.config.libs_dir)]),
+        PYTHONPATH=os.pathsep.join(p for p in sys.path if p),
+        PYGPI_PYTHON_BIN=sys.executable,
+        GPI_USERS=f"{libpython};{cocotb_tools.config.pygpi_entry_point()}",
+        COCOTB_TOPLEVEL=toplevel,
+        COCOTB_TEST_MODULES=module,
+        COCOTB_RESULTS_FILE=str(results),
+        COCOTB_RANDOM_SEED=str(seed),
+        TOPLEVEL_LANG="verilog",
+    )
+    full.setdefault("GPI_LOG_LEVEL", "ERROR")
+    full.setdefault("COCOTB_LOG_LEVEL", "INFO")
+    if testcase:
+        full["COCOTB_TEST_FILTER"] = rf"{testcase}$"
+    full.update(env or {})
+    return command, full
+
+
+def run_tests(
+    build: Build,
+    module: str,
+    *,
+    seed: int = 1,
+    testcase: str | None = None,
+    waves: bool = False,
+    timeout_s: float = 600,
+    env: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> tuple[list[TestResult], Path]:
+    """Run the cocotb tests of `module` on `build` in one simulation.
+
+    Returns:
+        The results, never empty, and the folder with log, results and waves.
+
+    Raises:
+        SimulatorError: no test ran, the simulator ended early or outlived `timeout_s`.
+    """
+    folder = compile_build(build)
+    out = build_root() / "runs" / (name or f"{module}-{folder.name}-{seed}")
+    out.mkdir(parents=True, exist_ok=True)
+    results = out / "results.xml"
+    results.unlink(missing_ok=True)
+    log = out / "run.log"
+    command, full = command_and_env(
+        folder,
+        build.toplevel,
+        module,
+        seed=seed,
+        results=results,
+        testcase=testcase,
+        waves=out / "waves.fst" if waves else None,
+        env=env,
+    )
+    with log.open("w") as f:
+        try:
+            subprocess.run(
+                command,
+                env=full,
+                cwd=out,
+                stdin=subprocess.DEVNULL,
+                stdout=f,
+                stderr=subprocess.STDOUT,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise SimulatorError(f"{module} ran for more than {timeout_s} s; log: {log}") from None
+    if not results.exists():
+        raise SimulatorError(f"{module} left no results:\n{log.read_text()[-3000:]}\nlog: {log}")
+    parsed = parse_results(results)
+    if not parsed:
+        raise SimulatorError(f"{module} ran no test (filter {testcase!r}); log: {log}")
+    return parsed, out
+
+
+def parse_results(path: Path) -> list[TestResult]:
+    """Read cocotb's JUnit file."""
+    out = []
+    for case in ET.parse(path).iter("testcase"):
+        bad = [e for tag in ("failure", "error") for e in case.iter(tag)]
+        if case.find("skipped") is not None:
+            continue
+        message = "\n".join((e.get("message") or "") + (e.text or "") for e in bad)
+        out.append(
+            TestResult(
+                case.get("name", "?"), not bad, message.strip(), float(case.get("time", "0"))
+            )
+        )
+    return out
