@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: registers of the device on AXI4-Lite, counters, interrupt and reset.
+// Interface: 32-bit AXI4-Lite, one access at a time in each direction; bytes that
+//   are not strobed keep their value. core_rst resets everything but this block
+//   and the bus masters' obligations: a reset request raises `flush` until the
+//   masters are idle, then core_rst for two cycles.
+// Latency: write answered 1 cycle after address and data, read 1 cycle after address.
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+
+module ktls_csr #(
+    // what CAPS reports
+    parameter LANES = 1,
+    parameter CONTEXTS = 64
+) (
+    input  wire        clk,
+    input  wire        rst,
+    // AXI4-Lite
+    input  wire [11:0] s_axil_awaddr,
+    input  wire        s_axil_awvalid,
+    output wire        s_axil_awready,
+    input  wire [31:0] s_axil_wdata,
+    input  wire [ 3:0] s_axil_wstrb,
+    input  wire        s_axil_wvalid,
+    output wire        s_axil_wready,
+    output wire [ 1:0] s_axil_bresp,
+    output reg         s_axil_bvalid,
+    input  wire        s_axil_bready,
+    input  wire [11:0] s_axil_araddr,
+    input  wire        s_axil_arvalid,
+    output wire        s_axil_arready,
+    output reg  [31:0] s_axil_rdata,
+    output wire [ 1:0] s_axil_rresp,
+    output reg         s_axil_rvalid,
+    input  wire        s_axil_rready,
+    // interrupt
+    output wire        irq,
+    // reset
+    output reg         flush,
+    output wire        core_rst,
+    input  wire        masters_idle,
+    // control and state
+    output reg         enable,
+    input  wire        keys_ready,
+    input  wire        idle,
+    input  wire        cq_failed,
+    output wire [23:0] now,
+    // ring 0
+    output wire [63:0] sq_base,
+    output wire [ 3:0] sq_log2,
+    output wire [31:0] sq_prod,
+    input  wire [31:0] sq_cons,
+    output wire [63:0] cq_base,
+    output wire [ 3:0] cq_log2,
+    output wire [31:0] cq_cons,
+    input  wire [31:0] cq_prod,
+    // events
+    input  wire        done,
+    input  wire [ 7:0] done_status,
+    input  wire        done_record,
+    input  wire [14:0] done_len
+);
+
+  `include "ktls_nic.vh"
+
+  // --------------------------------------------------------------- bus, writes
+
+  wire write = s_axil_awvalid && s_axil_wvalid && (!s_axil_bvalid || s_axil_bready);
+  wire [11:0] waddr = {s_axil_awaddr[11:2], 2'b00};
+
+  assign s_axil_awready = write;
+  assign s_axil_wready = write;
+  assign s_axil_bresp = 2'b00;
+
+  always @(posedge clk) begin
+    if (s_axil_bready) s_axil_bvalid <= 1'b0;
+    if (write) s_axil_bvalid <= 1'b1;
+    if (rst) s_axil_bvalid <= 1'b0;
+  end
+
+  function [31:0] merge(input [31:0] old, input [31:0] data, input [3:0] strb);
+    integer i;
+    begin
+      for (i = 0; i < 4; i = i + 1) merge[8*i+:8] = strb[i] ? data[8*i+:8] : old[8*i+:8];
+    end
+  endfunction
+
+  // --------------------------------------------------------------------- reset
+
+  reg [1:0] reset_cnt;
+
+  assign core_rst = rst || reset_cnt != 0;
+
+  wire [31:0] ctrl_now = {31'd0, enable};
+  wire [31:0] ctrl_new = merge(ctrl_now, s_axil_wdata, s_axil_wstrb);
+
+  always @(posedge clk) begin
+    if (reset_cnt != 0) reset_cnt <= reset_cnt - 2'd1;
+    if (flush && masters_idle && reset_cnt == 0) begin
+      flush <= 1'b0;
+      reset_cnt <= 2'd2;
+    end
+    if (write && waddr == REG_CTRL && ctrl_new[CTRL_RESET_LSB]) flush <= 1'b1;
+    if (rst) begin
+      flush <= 1'b0;
+      reset_cnt <= 2'd0;
+    end
+  end
+
+  // ----------------------------------------------------------------- registers
+
+  reg [31:0] irq_enable;
+  reg [31:0] sq_base_lo;
+  reg [31:0] sq_base_hi;
+  reg [31:0] sq_size;
+  reg [31:0] sq_prod_reg;
+  reg [31:0] cq_base_lo;
+  reg [31:0] cq_base_hi;
+  reg [31:0] cq_size;
+  reg [31:0] cq_cons_reg;
+  reg [31:0] irq_mod;
+
+  assign sq_base = {sq_base_hi, sq_base_lo[31:6], 6'd0};
+  assign sq_log2 = sq_size[3:0];
+  assign sq_prod = sq_prod_reg;
+  assign cq_base = {cq_base_hi, cq_base_lo[31:6], 6'd0};
+  assign cq_log2 = cq_size[3:0];
+  assign cq_cons = cq_cons_reg;
+
+  always @(posedge clk) begin
+    if (write) begin
+      case (waddr)
+        REG_CTRL: enable <= ctrl_new[CTRL_ENABLE_LSB];
+        REG_IRQ_ENABLE: irq_enable <= merge(irq_enable, s_axil_wdata, s_axil_wstrb) & 32'd3;
+        REG_RING0_SQ_BASE_LO: sq_base_lo <= merge(sq_base_lo, s_axil_wdata, s_axil_wstrb);
+        REG_RING0_SQ_BASE_HI: sq_base_hi <= merge(sq_base_hi, s_axil_wdata, s_axil_wstrb);
+        REG_RING0_SQ_SIZE: sq_size <= merge(sq_size, s_axil_wdata, s_axil_wstrb) & 32'd15;
+        REG_RING0_SQ_PROD: sq_prod_reg <= merge(sq_prod_reg, s_axil_wdata, s_axil_wstrb);
+        REG_RING0_CQ_BASE_LO: cq_base_lo <= merge(cq_base_lo, s_axil_wdata, s_axil_wstrb);
+        REG_RING0_CQ_BASE_HI: cq_base_hi <= merge(cq_base_hi, s_axil_wdata, s_axil_wstrb);
+        REG_RING0_CQ_SIZE: cq_size <= merge(cq_size, s_axil_wdata, s_axil_wstrb) & 32'd15;
+        REG_RING0_CQ_CONS: cq_cons_reg <= merge(cq_cons_reg, s_axil_wdata, s_axil_wstrb);
+        REG_RING0_IRQ_MOD: irq_mod <= merge(irq_mod, s_axil_wdata, s_axil_wstrb);
+        default: ;
+      endcase
+    end
+    if (core_rst) begin
+      enable <= CTRL_ENABLE_RESET;
+      irq_enable <= 32'd0;
+      sq_base_lo <= 32'd0;
+      sq_base_hi <= 32'd0;
+      sq_size <= 32'd0;
+      sq_prod_reg <= 32'd0;
+      cq_base_lo <= 32'd0;
+      cq_base_hi <= 32'd0;
+      cq_size <= 32'd0;
+      cq_cons_reg <= 32'd0;
+      irq_mod <= {RING0_IRQ_MOD_TIMER_RESET, RING0_IRQ_MOD_COUNT_RESET};
+    end
+  end
+
+  // ------------------------------------------------------------------ counters
+
+  reg [63:0] cycles;
+  reg [31:0] cnt_descriptors;
+  reg [31:0] cnt_records;
+  reg [63:0] cnt_bytes;
+  reg [31:0] cnt_refused;
+  reg [31:0] cnt_short;
+  reg [31:0] cnt_bus;
+
+  assign now = cycles[23:0];
+
+  always @(posedge clk) begin
+    cycles <= cycles + 64'd1;
+    if (done) begin
+      cnt_descriptors <= cnt_descriptors + 32'd1;
+      if (done_record) begin
+        cnt_records <= cnt_records + 32'd1;
+        cnt_bytes   <= cnt_bytes + {49'd0, done_len};
+      end
+      case (done_status)
+        ST_OK: ;
+        ST_SRC_SHORT, ST_DST_SHORT: cnt_short <= cnt_short + 32'd1;
+        ST_SRC_BUS_ERROR, ST_DST_BUS_ERROR, ST_SQ_BUS_ERROR: cnt_bus <= cnt_bus + 32'd1;
+        default: cnt_refused <= cnt_refused + 32'd1;
+      endcase
+    end
+    if (core_rst) begin
+      cycles <= 64'd0;
+      cnt_descriptors <= 32'd0;
+      cnt_records <= 32'd0;
+      cnt_bytes <= 64'd0;
+      cnt_refused <= 32'd0;
+      cnt_short <= 32'd0;
+      cnt_bus <= 32'd0;
+    end
+  end
+
+  // ----------------------------------------------------------------- interrupt
+
+  reg [15:0] waited;
+
+  wire [31:0] unread = cq_prod - cq_cons_reg;
+  wire [15:0] mod_count = irq_mod[RING0_IRQ_MOD_COUNT_LSB+:RING0_IRQ_MOD_COUNT_W];
+  wire [15:0] mod_timer = irq_mod[RING0_IRQ_MOD_TIMER_LSB+:RING0_IRQ_MOD_TIMER_W];
+  wire timed_out = mod_timer != 0 && waited >= mod_timer;
+  wire cq_cause = unread != 0 && (unread >= {16'd0, mod_count} || timed_out);
+  wire [31:0] causes = {30'd0, cq_failed, cq_cause};
+
+  always @(posedge clk) begin
+    if (core_rst || unread == 0) waited <= 16'd0;
+    else if (!(&waited)) waited <= waited + 16'd1;
+  end
+
+  assign irq = |(causes & irq_enable);
+
+  // ---------------------------------------------------------------- bus, reads
+
+  reg [31:0] latched_hi;
+  wire [11:0] raddr = {s_axil_araddr[11:2], 2'b00};
+  wire read = s_axil_arvalid && s_axil_arready;
+
+  assign s_axil_arready = !s_axil_rvalid || s_axil_rready;
+  assign s_axil_rresp   = 2'b00;
+
+  wire [3:0] lanes = LANES;
+  wire [15:0] contexts = CONTEXTS;
+  wire ready = keys_ready && !flush && !core_rst;
+
+  always @(posedge clk) begin
+    if (s_axil_rready) s_axil_rvalid <= 1'b0;
+    if (read) begin
+      s_axil_rvalid <= 1'b1;
+      case (raddr)
+        REG_ID: s_axil_rdata <= ID_VALUE_RESET;
+        REG_VERSION: s_axil_rdata <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
+        REG_CAPS: s_axil_rdata <= {contexts, 4'd0, 4'd1, 4'd0, lanes};
+        REG_SUITES: s_axil_rdata <= 32'd3;
+        REG_CTRL: s_axil_rdata <= ctrl_now;
+        REG_STATUS: s_axil_rdata <= {29'd0, cq_failed, idle, ready};
+        REG_IRQ_STATUS: s_axil_rdata <= causes;
+        REG_IRQ_ENABLE: s_axil_rdata <= irq_enable;
+        REG_CNT_DESCRIPTORS: s_axil_rdata <= cnt_descriptors;
+        REG_CNT_RECORDS: s_axil_rdata <= cnt_records;
+        REG_CNT_BYTES_LO: begin
+          s_axil_rdata <= cnt_bytes[31:0];
+          latched_hi   <= cnt_bytes[63:32];
+        end
+        REG_CYCLES_LO: begin
+          s_axil_rdata <= cycles[31:0];
+          latched_hi   <= cycles[63:32];
+        end
+        REG_CNT_BYTES_HI, REG_CYCLES_HI: s_axil_rdata <= latched_hi;
+        REG_CNT_ERR_REFUSED: s_axil_rdata <= cnt_refused;
+        REG_CNT_ERR_SHORT: s_axil_rdata <= cnt_short;
+        REG_CNT_ERR_BUS: s_axil_rdata <= cnt_bus;
+        REG_RING0_SQ_BASE_LO: s_axil_rdata <= sq_base_lo;
+        REG_RING0_SQ_BASE_HI: s_axil_rdata <= sq_base_hi;
+        REG_RING0_SQ_SIZE: s_axil_rdata <= sq_size;
+        REG_RING0_SQ_PROD: s_axil_rdata <= sq_prod_reg;
+        REG_RING0_SQ_CONS: s_axil_rdata <= sq_cons;
+        REG_RING0_CQ_BASE_LO: s_axil_rdata <= cq_base_lo;
+        REG_RING0_CQ_BASE_HI: s_axil_rdata <= cq_base_hi;
+        REG_RING0_CQ_SIZE: s_axil_rdata <= cq_size;
+        REG_RING0_CQ_CONS: s_axil_rdata <= cq_cons_reg;
+        REG_RING0_CQ_PROD: s_axil_rdata <= cq_prod;
+        REG_RING0_IRQ_MOD: s_axil_rdata <= irq_mod;
+        default: s_axil_rdata <= 32'd0;
+      endcase
+    end
+    if (rst) begin
+      s_axil_rvalid <= 1'b0;
+      latched_hi <= 32'd0;
+    end
+  end
+
+  wire unused_ok = &{1'b0, s_axil_awaddr[1:0], s_axil_araddr[1:0], sq_base_lo[5:0], cq_base_lo[5:0],
+                     ctrl_new[31:2]};
+
+endmodule
+
+`resetall

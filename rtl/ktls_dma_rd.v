@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: AXI4 read master shared by N clients.
+// Interface: a client asks for a burst (address aligned to the bus, beats - 1, not
+//   crossing 4 KiB) and must have room for all of it: responses cannot stall.
+//   Lower client numbers go first. Responses come in the order of the requests;
+//   rsp_valid names the client, rsp_err is SLVERR or DECERR of that beat.
+//   `flush` stops new requests; `idle` says that nothing is under way.
+// Latency/throughput: 1 cycle to AR, 0 from R; a burst per cycle, a beat per cycle.
+// Source: AMBA AXI4 (IHI 0022), one ID, so responses are in order.
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+
+module ktls_dma_rd #(
+    // clients
+    parameter N = 4,
+    // bits of the data bus
+    parameter DATA_W = 128,
+    // log2 of the bursts that may be under way
+    parameter DEPTH_LOG2 = 4
+) (
+    input  wire              clk,
+    input  wire              rst,
+    input  wire              flush,
+    output wire              idle,
+    // clients
+    input  wire [     N-1:0] req_valid,
+    output wire [     N-1:0] req_ready,
+    input  wire [  N*64-1:0] req_addr,
+    input  wire [   N*8-1:0] req_beats,
+    output wire [     N-1:0] rsp_valid,
+    output wire [DATA_W-1:0] rsp_data,
+    output wire              rsp_err,
+    output wire              rsp_last,
+    // AXI4
+    output reg  [      63:0] m_axi_araddr,
+    output reg  [       7:0] m_axi_arlen,
+    output wire [       2:0] m_axi_arsize,
+    output wire [       1:0] m_axi_arburst,
+    output wire [       3:0] m_axi_arcache,
+    output wire [       2:0] m_axi_arprot,
+    output reg               m_axi_arvalid,
+    input  wire              m_axi_arready,
+    input  wire [DATA_W-1:0] m_axi_rdata,
+    input  wire [       1:0] m_axi_rresp,
+    input  wire              m_axi_rlast,
+    input  wire              m_axi_rvalid,
+    output wire              m_axi_rready
+);
+
+  // AXI size code of a full beat
+  function [2:0] size_code(input integer bits);
+    begin
+      size_code = 3'd0;
+      while ((8 << size_code) < bits) size_code = size_code + 3'd1;
+    end
+  endfunction
+
+  assign m_axi_arsize = size_code(DATA_W);
+  assign m_axi_arburst = 2'b01;  // INCR
+  assign m_axi_arcache = 4'b0011;  // normal, bufferable
+  assign m_axi_arprot = 3'b010;  // unprivileged, non-secure, data
+
+  reg [N-1:0] owner[0:(1<<DEPTH_LOG2)-1];  // one-hot client of each burst
+  reg [DEPTH_LOG2-1:0] wp;
+  reg [DEPTH_LOG2-1:0] rp;
+  reg [DEPTH_LOG2:0] bursts;
+
+  wire free = (!m_axi_arvalid || m_axi_arready) && !bursts[DEPTH_LOG2] && !flush;
+  // lowest request wins
+  wire [N-1:0] grant = req_valid & (~req_valid + 1'b1);
+  wire start = free && |req_valid;
+  wire done = m_axi_rvalid && m_axi_rready && m_axi_rlast;
+
+  assign req_ready = free ? grant : {N{1'b0}};
+  assign idle = !m_axi_arvalid && bursts == 0;
+
+  reg [63:0] addr;
+  reg [7:0] beats;
+  integer i;
+
+  always @* begin
+    addr  = 64'd0;
+    beats = 8'd0;
+    for (i = 0; i < N; i = i + 1) begin
+      if (grant[i]) begin
+        addr  = req_addr[64*i+:64];
+        beats = req_beats[8*i+:8];
+      end
+    end
+  end
+
+  always @(posedge clk) begin
+    if (m_axi_arready) m_axi_arvalid <= 1'b0;
+    if (start) begin
+      m_axi_arvalid <= 1'b1;
+      m_axi_araddr <= addr;
+      m_axi_arlen <= beats;
+      owner[wp] <= grant;
+      wp <= wp + 1'b1;
+    end
+    if (done) rp <= rp + 1'b1;
+    if (start != done) bursts <= start ? bursts + 1'b1 : bursts - 1'b1;
+    if (rst) begin
+      m_axi_arvalid <= 1'b0;
+      wp <= 0;
+      rp <= 0;
+      bursts <= 0;
+    end
+  end
+
+  assign m_axi_rready = bursts != 0;
+  assign rsp_valid = (m_axi_rvalid && m_axi_rready) ? owner[rp] : {N{1'b0}};
+  assign rsp_data = m_axi_rdata;
+  assign rsp_err = m_axi_rresp[1];
+  assign rsp_last = m_axi_rlast;
+
+  wire unused_ok = &{1'b0, m_axi_rresp[0]};
+
+endmodule
+
+`resetall

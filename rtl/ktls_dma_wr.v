@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: AXI4 write master shared by the scatter unit (client 0) and the
+//   completion writer (client 1).
+// Interface: a client asks for a burst (address aligned to the bus, beats - 1, not
+//   crossing 4 KiB), then gives its beats; only the client whose burst is running
+//   sees w_ready. A request with `mark` moves nothing: it gives `mark_done` when
+//   every burst that client 0 asked for before it has been answered, with
+//   mark_err if one of them was answered SLVERR or DECERR. Client 1 gets b1_done
+//   per burst. `flush` stops new requests and ends a running burst with beats
+//   that write nothing; `idle` says that nothing is under way.
+// Latency/throughput: 1 cycle to AW and W, a beat per cycle, no gap between bursts.
+// Source: AMBA AXI4 (IHI 0022), one ID, so responses are in order.
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+
+module ktls_dma_wr #(
+    // bits of the data bus
+    parameter DATA_W = 128,
+    // log2 of the bursts that may be under way
+    parameter DEPTH_LOG2 = 4
+) (
+    input  wire                clk,
+    input  wire                rst,
+    input  wire                flush,
+    output wire                idle,
+    // requests
+    input  wire [         1:0] req_valid,
+    output wire [         1:0] req_ready,
+    input  wire [       127:0] req_addr,
+    input  wire [        15:0] req_beats,
+    input  wire                req0_mark,
+    // beats
+    input  wire [         1:0] w_valid,
+    output wire [         1:0] w_ready,
+    input  wire [2*DATA_W-1:0] w_data,
+    input  wire [DATA_W/4-1:0] w_strb,
+    // answers
+    output wire                mark_done,
+    output wire                mark_err,
+    output wire                b1_done,
+    output wire                b1_err,
+    // AXI4
+    output reg  [        63:0] m_axi_awaddr,
+    output reg  [         7:0] m_axi_awlen,
+    output wire [         2:0] m_axi_awsize,
+    output wire [         1:0] m_axi_awburst,
+    output wire [         3:0] m_axi_awcache,
+    output wire [         2:0] m_axi_awprot,
+    output reg                 m_axi_awvalid,
+    input  wire                m_axi_awready,
+    output reg  [  DATA_W-1:0] m_axi_wdata,
+    output reg  [DATA_W/8-1:0] m_axi_wstrb,
+    output reg                 m_axi_wlast,
+    output reg                 m_axi_wvalid,
+    input  wire                m_axi_wready,
+    input  wire [         1:0] m_axi_bresp,
+    input  wire                m_axi_bvalid,
+    output wire                m_axi_bready
+);
+
+  localparam STRB_W = DATA_W / 8;
+
+  // AXI size code of a full beat
+  function [2:0] size_code(input integer bits);
+    begin
+      size_code = 3'd0;
+      while ((8 << size_code) < bits) size_code = size_code + 3'd1;
+    end
+  endfunction
+
+  assign m_axi_awsize = size_code(DATA_W);
+  assign m_axi_awburst = 2'b01;  // INCR
+  assign m_axi_awcache = 4'b0011;  // normal, bufferable
+  assign m_axi_awprot = 3'b010;  // unprivileged, non-secure, data
+
+  // what each answer that is still to come belongs to
+  reg tag_client[0:(1<<DEPTH_LOG2)-1];
+  reg tag_mark[0:(1<<DEPTH_LOG2)-1];
+  reg [DEPTH_LOG2-1:0] wp;
+  reg [DEPTH_LOG2-1:0] rp;
+  reg [DEPTH_LOG2:0] tags;
+
+  reg active;  // a burst is being filled
+  reg client;
+  reg [7:0] left;  // beats - 1
+
+  wire slot = !m_axi_wvalid || m_axi_wready;
+  wire load = active && slot && (w_valid[client] || flush);
+  wire ending = load && left == 8'd0;
+
+  // completions go first: they are short and somebody waits for them
+  wire sel = req_valid[1];
+  wire is_mark = !sel && req0_mark;
+  wire tag_room = !tags[DEPTH_LOG2];
+  wire burst_room = (!m_axi_awvalid || m_axi_awready) && (!active || ending);
+  wire accept = |req_valid && tag_room && !flush && (is_mark || burst_room);
+  wire start = accept && !is_mark;
+
+  wire head_mark = tags != 0 && tag_mark[rp];
+  wire answered = m_axi_bvalid && m_axi_bready;
+  wire retire = head_mark || answered;
+
+  assign req_ready = {accept && sel, accept && !sel};
+  assign w_ready = {active && slot && client, active && slot && !client};
+  assign idle = !m_axi_awvalid && !m_axi_wvalid && !active && tags == 0;
+
+  reg err;  // of client 0 since the last mark
+
+  assign m_axi_bready = tags != 0 && !tag_mark[rp];
+  assign mark_done = head_mark;
+  assign mark_err = err;
+  assign b1_done = answered && tag_client[rp];
+  assign b1_err = m_axi_bresp[1];
+
+  always @(posedge clk) begin
+    if (m_axi_awready) m_axi_awvalid <= 1'b0;
+    if (m_axi_wready) m_axi_wvalid <= 1'b0;
+
+    if (load) begin
+      m_axi_wvalid <= 1'b1;
+      m_axi_wlast <= left == 8'd0;
+      m_axi_wdata <= client ? w_data[DATA_W+:DATA_W] : w_data[0+:DATA_W];
+      m_axi_wstrb <= flush ? {STRB_W{1'b0}} :
+                     client ? w_strb[STRB_W+:STRB_W] : w_strb[0+:STRB_W];
+      left <= left - 8'd1;
+      if (ending) active <= 1'b0;
+    end
+
+    if (start) begin
+      m_axi_awvalid <= 1'b1;
+      m_axi_awaddr <= sel ? req_addr[127:64] : req_addr[63:0];
+      m_axi_awlen <= sel ? req_beats[15:8] : req_beats[7:0];
+      left <= sel ? req_beats[15:8] : req_beats[7:0];
+      client <= sel;
+      active <= 1'b1;
+    end
+
+    if (accept) begin
+      tag_client[wp] <= sel;
+      tag_mark[wp] <= is_mark;
+      wp <= wp + 1'b1;
+    end
+    if (retire) rp <= rp + 1'b1;
+    if (accept != retire) tags <= accept ? tags + 1'b1 : tags - 1'b1;
+
+    if (head_mark) err <= 1'b0;
+    else if (answered && !tag_client[rp] && m_axi_bresp[1]) err <= 1'b1;
+
+    if (rst) begin
+      m_axi_awvalid <= 1'b0;
+      m_axi_wvalid <= 1'b0;
+      active <= 1'b0;
+      client <= 1'b0;
+      wp <= 0;
+      rp <= 0;
+      tags <= 0;
+      err <= 1'b0;
+    end
+  end
+
+  wire unused_ok = &{1'b0, m_axi_bresp[0]};
+
+endmodule
+
+`resetall

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: execute descriptors: check them, keep the contexts, start records.
+// Interface: d_* from ktls_sq; key_* to the core; seal_* starts a record in all
+//   data units at once; cpl_* announces its completion, in the order of the
+//   descriptors. CTX_SET and CTX_DEL wait until no record is under way.
+//   A SEAL that names an installed context takes one record number whatever
+//   becomes of it, so a driver knows the number of every record in advance and
+//   no number is ever used for two different records; a number that would wrap
+//   is refused.
+// Latency/throughput: 3 cycles per SEAL.
+// Data format: salt, iv, rec_seq and key turn from byte order in memory (byte 0 in
+//   [7:0]) to printed order (byte 0 on the left).
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+
+module ktls_exec #(
+    // contexts
+    parameter CONTEXTS = 64,
+    // width of a context number
+    parameter CTX_W = 6,
+    // log2 of the records that may be under way
+    parameter SLOT_W = 3
+) (
+    input  wire              clk,
+    input  wire              rst,
+    input  wire              enable,
+    output wire              idle,
+    // descriptors
+    input  wire              d_valid,
+    output wire              d_ready,
+    input  wire [     511:0] d_data,
+    input  wire              d_err,
+    // keys
+    output wire              key_valid,
+    input  wire              key_ready,
+    output wire              key_clear,
+    output wire [ CTX_W-1:0] key_ctx,
+    output wire              key_256,
+    output wire [     255:0] key,
+    // records
+    output wire              seal_valid,
+    input  wire              seal_ready,
+    output wire [SLOT_W-1:0] seal_slot,
+    output wire [ CTX_W-1:0] seal_ctx,
+    output wire [       7:0] seal_rtype,
+    output wire [      15:0] seal_version,
+    output wire [      14:0] seal_len,
+    output wire [      31:0] seal_salt,
+    output wire [      63:0] seal_iv,
+    output wire [      63:0] seal_seq,
+    output wire [      63:0] seal_src_sg,
+    output wire [      15:0] seal_src_cnt,
+    output wire [      63:0] seal_dst_sg,
+    output wire [      15:0] seal_dst_cnt,
+    output wire [      16:0] seal_out_len,
+    // completions
+    output wire              cpl_valid,
+    input  wire              cpl_ready,
+    output wire [       7:0] cpl_opcode,
+    output wire [      15:0] cpl_cookie,
+    output wire [       7:0] cpl_status,
+    output wire [      15:0] cpl_ctx,
+    output wire [       7:0] cpl_rtype,
+    output wire              cpl_numbered,
+    output wire [      63:0] cpl_seq,
+    output wire [      31:0] cpl_index,
+    output wire              cpl_data,
+    output wire [SLOT_W-1:0] cpl_slot,
+    output wire [      14:0] cpl_len,
+    output wire [      23:0] cpl_start,
+    input  wire [      23:0] now,
+    // a record has been completed
+    input  wire              retire
+);
+
+  `include "ktls_nic.vh"
+
+  localparam MAX_PLAINTEXT = 32'd16384;
+  localparam OVERHEAD = 32'd29;  // header, explicit nonce, tag
+  localparam TLS_1_2 = 16'h0303;
+  localparam CIPHER_AES_GCM_128 = 16'd51;
+  localparam CIPHER_AES_GCM_256 = 16'd52;
+
+  localparam ST_IDLE = 3'd0;
+  localparam ST_CHECK = 3'd1;
+  localparam ST_START = 3'd2;  // a record starts
+  localparam ST_DRAIN = 3'd3;  // wait until no record is under way
+  localparam ST_KEY = 3'd4;  // wait for the key engine
+  localparam ST_REFUSE = 3'd5;  // complete without a record
+  localparam ST_WIPE = 3'd6;  // forget what the descriptor held
+
+  function [63:0] swap8(input [63:0] x);
+    integer i;
+    begin
+      for (i = 0; i < 8; i = i + 1) swap8[8*i+:8] = x[8*(7-i)+:8];
+    end
+  endfunction
+
+  reg [2:0] state;
+  reg [511:0] d;
+  reg err;
+  reg [31:0] index;
+  reg [23:0] start;
+  reg [7:0] status;
+  reg numbered;
+  reg [SLOT_W-1:0] slot;
+  reg [SLOT_W:0] under_way;
+
+  // contexts; the keys are in the core
+  reg [CONTEXTS-1:0] installed;
+  reg [31:0] salt_mem[0:CONTEXTS-1];
+  reg [63:0] iv_mem[0:CONTEXTS-1];
+  reg [63:0] seq_mem[0:CONTEXTS-1];
+
+  reg live;
+  reg [31:0] salt;
+  reg [63:0] iv;
+  reg [63:0] seq;
+
+  wire [7:0] opcode = d[SQE_SEAL_OPCODE_LSB+:SQE_SEAL_OPCODE_W];
+  wire [15:0] ctx = d[SQE_SEAL_CTX_LSB+:SQE_SEAL_CTX_W];
+  wire [CTX_W-1:0] c = ctx[CTX_W-1:0];
+  wire [31:0] len = d[SQE_SEAL_LEN_LSB+:SQE_SEAL_LEN_W];
+  wire [31:0] dst_len = d[SQE_SEAL_DST_LEN_LSB+:SQE_SEAL_DST_LEN_W];
+  wire [15:0] version = d[SQE_CTX_VERSION_LSB+:SQE_CTX_VERSION_W];
+  wire [15:0] cipher = d[SQE_CTX_CIPHER_LSB+:SQE_CTX_CIPHER_W];
+  wire [7:0] dir = d[SQE_CTX_DIR_LSB+:SQE_CTX_DIR_W];
+  wire ctx_in_range = {16'd0, ctx} < CONTEXTS;
+  wire [63:0] ctx_low = {swap8({32'd0, d[SQE_CTX_SALT_LSB+:SQE_CTX_SALT_W]})};
+
+  wire [15:0] ctx_next = d_data[SQE_SEAL_CTX_LSB+:SQE_SEAL_CTX_W];
+
+  wire suite_ok = version == TLS_1_2 && dir == 8'd0 &&
+                  (cipher == CIPHER_AES_GCM_128 || cipher == CIPHER_AES_GCM_256);
+  wire exhausted = &seq;
+
+  assign d_ready = state == ST_IDLE && enable;
+  assign idle = state == ST_IDLE && under_way == 0;
+
+  genvar g;
+  generate
+    if ((1 << CTX_W) != CONTEXTS)
+      ktls_exec_CONTEXTS_must_be_2_to_the_CTX_W illegal_parameter ();
+    for (g = 0; g < 4; g = g + 1) begin : g_key
+      assign key[64*g+:64] = swap8(d[SQE_CTX_KEY_LSB+64*(3-g)+:64]);
+    end
+  endgenerate
+
+  assign key_valid = state == ST_DRAIN && under_way == 0;
+  assign key_clear = opcode == OP_CTX_DEL;
+  assign key_ctx = c;
+  assign key_256 = cipher == CIPHER_AES_GCM_256;
+
+  // a record and its completion are announced in the same cycle
+  assign seal_valid = state == ST_START && cpl_ready && !under_way[SLOT_W];
+  assign seal_slot = slot;
+  assign seal_ctx = c;
+  assign seal_rtype = d[SQE_SEAL_RTYPE_LSB+:SQE_SEAL_RTYPE_W];
+  assign seal_version = TLS_1_2;
+  assign seal_len = len[14:0];
+  assign seal_salt = salt;
+  assign seal_iv = iv;
+  assign seal_seq = seq;
+  assign seal_src_sg = d[SQE_SEAL_SRC_SG_LSB+:SQE_SEAL_SRC_SG_W];
+  assign seal_src_cnt = d[SQE_SEAL_SRC_CNT_LSB+:SQE_SEAL_SRC_CNT_W];
+  assign seal_dst_sg = d[SQE_SEAL_DST_SG_LSB+:SQE_SEAL_DST_SG_W];
+  assign seal_dst_cnt = d[SQE_SEAL_DST_CNT_LSB+:SQE_SEAL_DST_CNT_W];
+  assign seal_out_len = len[16:0] + OVERHEAD[16:0];
+
+  assign cpl_valid = (seal_valid && seal_ready) || state == ST_REFUSE;
+  assign cpl_opcode = opcode;
+  assign cpl_cookie = d[SQE_SEAL_COOKIE_LSB+:SQE_SEAL_COOKIE_W];
+  assign cpl_status = status;
+  assign cpl_ctx = ctx;
+  assign cpl_rtype = opcode == OP_SEAL ? seal_rtype : 8'd0;
+  assign cpl_numbered = numbered;
+  assign cpl_seq = numbered ? seq : 64'd0;
+  assign cpl_index = index;
+  assign cpl_data = state == ST_START;
+  assign cpl_slot = slot;
+  assign cpl_len = len[14:0];
+  assign cpl_start = start;
+
+  wire started = seal_valid && seal_ready;
+
+  always @(posedge clk) begin
+    if (started != retire) under_way <= started ? under_way + 1'b1 : under_way - 1'b1;
+
+    case (state)
+      ST_IDLE: begin
+        if (d_valid && enable) begin
+          d <= d_data;
+          err <= d_err;
+          start <= now;
+          numbered <= 1'b0;
+          status <= ST_OK;
+          live <= installed[ctx_next[CTX_W-1:0]];
+          salt <= salt_mem[ctx_next[CTX_W-1:0]];
+          iv <= iv_mem[ctx_next[CTX_W-1:0]];
+          seq <= seq_mem[ctx_next[CTX_W-1:0]];
+          state <= ST_CHECK;
+        end
+      end
+
+      ST_CHECK: begin
+        state <= ST_REFUSE;
+        if (err) begin
+          status <= ST_SQ_BUS_ERROR;
+          d <= 512'd0;
+        end else if (opcode == OP_SEAL) begin
+          if (!ctx_in_range || !live) begin
+            status <= ST_BAD_CTX;
+          end else if (exhausted) begin
+            status <= ST_SEQ_EXHAUSTED;
+          end else begin
+            numbered   <= 1'b1;
+            iv_mem[c]  <= iv + 64'd1;
+            seq_mem[c] <= seq + 64'd1;
+            if (len > MAX_PLAINTEXT) status <= ST_BAD_LENGTH;
+            else if (dst_len < len + OVERHEAD) status <= ST_DST_SHORT;
+            else state <= ST_START;
+          end
+        end else if (opcode == OP_CTX_SET) begin
+          if (!ctx_in_range) status <= ST_BAD_CTX;
+          else if (!suite_ok) status <= ST_BAD_SUITE;
+          else state <= ST_DRAIN;
+        end else if (opcode == OP_CTX_DEL) begin
+          if (!ctx_in_range || !live) status <= ST_BAD_CTX;
+          else state <= ST_DRAIN;
+        end else begin
+          status <= ST_BAD_OPCODE;
+        end
+      end
+
+      ST_START: begin
+        if (started) begin
+          slot  <= slot + 1'b1;
+          index <= index + 32'd1;
+          state <= ST_IDLE;
+        end
+      end
+
+      ST_DRAIN: begin
+        if (key_valid && key_ready) begin
+          installed[c] <= !key_clear;
+          salt_mem[c] <= key_clear ? 32'd0 : ctx_low[63:32];
+          iv_mem[c] <= key_clear ? 64'd0 : swap8(d[SQE_CTX_IV_LSB+:SQE_CTX_IV_W]);
+          seq_mem[c] <= key_clear ? 64'd0 : swap8(d[SQE_CTX_REC_SEQ_LSB+:SQE_CTX_REC_SEQ_W]);
+          // the key is in the core now; the rest is needed for the completion
+          d[SQE_CTX_KEY_LSB+:SQE_CTX_KEY_W] <= {SQE_CTX_KEY_W{1'b0}};
+          state <= ST_KEY;
+        end
+      end
+
+      ST_KEY: begin
+        if (key_ready) state <= ST_REFUSE;
+      end
+
+      ST_REFUSE: begin
+        if (cpl_ready) begin
+          index <= index + 32'd1;
+          state <= ST_WIPE;
+        end
+      end
+
+      default: begin
+        d <= 512'd0;
+        state <= ST_IDLE;
+      end
+    endcase
+
+    if (rst) begin
+      state <= ST_IDLE;
+      index <= 32'd0;
+      slot <= 0;
+      under_way <= 0;
+      installed <= {CONTEXTS{1'b0}};
+      d <= 512'd0;
+    end
+  end
+
+  wire unused_ok = &{1'b0, len, ctx, ctx_next, d, ctx_low[31:0]};
+
+endmodule
+
+`resetall

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: read the source of a record, from any number of pieces of any
+//   alignment, as one stream of full blocks.
+// Interface: job_* and e_* as in ktls_plan. Blocks leave in order; the last one of
+//   a record is zero behind its last byte, a record of 0 bytes has none. Bytes that
+//   the list lacks are zeros. m_err: this block, or an earlier one of the record,
+//   holds bytes that are not the source's. done_* reports once per record.
+// Latency/throughput: a beat per cycle; the read buffer hides the memory's latency.
+// Data format: byte 0 of a block is bits [7:0].
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+
+module ktls_gather #(
+    // bits of the data bus
+    parameter DATA_W   = 128,
+    // log2 of the beats of the read buffer
+    parameter BUF_LOG2 = 7
+) (
+    input  wire              clk,
+    input  wire              rst,
+    // records
+    input  wire              job_valid,
+    output wire              job_ready,
+    input  wire [      16:0] job_len,
+    // entries of their lists
+    input  wire              e_valid,
+    output wire              e_ready,
+    input  wire [      63:0] e_addr,
+    input  wire [      31:0] e_len,
+    input  wire              e_last,
+    input  wire              e_err,
+    // reads
+    output wire              req_valid,
+    input  wire              req_ready,
+    output wire [      63:0] req_addr,
+    output wire [       7:0] req_beats,
+    input  wire              rsp_valid,
+    input  wire [DATA_W-1:0] rsp_data,
+    input  wire              rsp_err,
+    // blocks
+    output wire              m_valid,
+    input  wire              m_ready,
+    output wire [DATA_W-1:0] m_data,
+    output wire              m_err,
+    // end of a record
+    output wire              done_valid,
+    output wire              done_short,
+    output wire              done_err
+);
+
+  localparam KIND_DATA = 2'd0;
+  localparam KIND_MISSING = 2'd1;
+  localparam KIND_END = 2'd2;
+
+  localparam BEAT = DATA_W / 8;
+  localparam BEAT_LOG2 = $clog2(BEAT);
+  localparam CHUNK_W = 2 + 17 + 8 + 2;
+
+  // ------------------------------------------------------------ plan the reads
+
+  wire plan_req_valid;
+  wire plan_req_ready;
+  wire p_valid;
+  wire p_ready;
+  wire [1:0] p_kind;
+  wire [16:0] p_bytes;
+  wire [7:0] p_off;
+  wire p_short;
+  wire p_err;
+  wire unused_at_end;
+
+  reg [BUF_LOG2:0] held;  // beats stored or asked for
+  wire room = held <= (1 << BUF_LOG2) - 16;
+
+  ktls_plan #(
+      .DATA_W(DATA_W)
+  ) plan (
+      .clk(clk),
+      .rst(rst),
+      .job_valid(job_valid),
+      .job_ready(job_ready),
+      .job_len(job_len),
+      .e_valid(e_valid),
+      .e_ready(e_ready),
+      .e_addr(e_addr),
+      .e_len(e_len),
+      .e_last(e_last),
+      .e_err(e_err),
+      .req_valid(plan_req_valid),
+      .req_ready(plan_req_ready),
+      .req_addr(req_addr),
+      .req_beats(req_beats),
+      .c_valid(p_valid),
+      .c_ready(p_ready),
+      .c_kind(p_kind),
+      .c_bytes(p_bytes),
+      .c_off(p_off),
+      .c_short(p_short),
+      .c_err(p_err),
+      .at_end(unused_at_end),
+      .end_ready(p_ready)
+  );
+
+  assign req_valid = plan_req_valid && room;
+  assign plan_req_ready = req_ready && room;
+
+  wire c_valid;
+  wire c_ready;
+  wire [1:0] c_kind;
+  wire [16:0] c_bytes;
+  wire [7:0] c_off;
+  wire c_short;
+  wire c_err;
+  wire [4:0] unused_chunks;
+
+  ktls_fifo #(
+      .WIDTH(CHUNK_W),
+      .LOG2 (4)
+  ) chunks (
+      .clk(clk),
+      .rst(rst),
+      .s_valid(p_valid),
+      .s_ready(p_ready),
+      .s_data({p_kind, p_bytes, p_off, p_short, p_err}),
+      .m_valid(c_valid),
+      .m_ready(c_ready),
+      .m_data({c_kind, c_bytes, c_off, c_short, c_err}),
+      .count(unused_chunks)
+  );
+
+  // --------------------------------------------------------------- read buffer
+
+  wire b_valid;
+  wire b_ready;
+  wire [DATA_W-1:0] b_data;
+  wire b_err;
+  wire unused_ready;
+  wire [BUF_LOG2:0] unused_count;
+
+  ktls_fifo #(
+      .WIDTH(DATA_W + 1),
+      .LOG2 (BUF_LOG2)
+  ) buffer (
+      .clk(clk),
+      .rst(rst),
+      .s_valid(rsp_valid),
+      .s_ready(unused_ready),
+      .s_data({rsp_err, rsp_data}),
+      .m_valid(b_valid),
+      .m_ready(b_ready),
+      .m_data({b_err, b_data}),
+      .count(unused_count)
+  );
+
+  wire sent = req_valid && req_ready;
+  wire [BUF_LOG2:0] asked = {{BUF_LOG2 - 3{1'b0}}, req_beats[3:0]} + 1'b1;
+  wire pop_beat = b_valid && b_ready;
+
+  always @(posedge clk) begin
+    if (sent || pop_beat) begin
+      held <= held + (sent ? asked : {BUF_LOG2 + 1{1'b0}})
+                   - {{BUF_LOG2{1'b0}}, pop_beat};
+    end
+    if (rst) held <= 0;
+  end
+
+  // ------------------------------------------------- beats to bytes to blocks
+
+  reg  begun;  // the chunk at the head has given bytes
+  reg  [16:0] rest;  // bytes of it still to come
+  reg  bad;  // the record holds wrong bytes
+
+  wire [BEAT_LOG2:0] off = begun ? 0 : c_off[BEAT_LOG2:0];
+  wire [16:0] left = begun ? rest : c_bytes;
+  wire [16:0] space = BEAT[16:0] - {{16 - BEAT_LOG2{1'b0}}, off};
+  wire [16:0] n = c_kind == KIND_MISSING ? (left < BEAT[16:0] ? left : BEAT[16:0]) :
+                  (left < space ? left : space);
+
+  wire push_ready;
+  wire is_data = c_valid && c_kind == KIND_DATA;
+  wire is_missing = c_valid && c_kind == KIND_MISSING;
+  wire push_valid = (is_data && b_valid) || is_missing;
+  wire pushed = push_valid && push_ready;
+
+  wire [BEAT_LOG2+1:0] avail;
+  wire ending = c_valid && c_kind == KIND_END;
+  wire full = avail >= BEAT[BEAT_LOG2+1:0];
+
+  assign b_ready = is_data && push_ready;
+  assign c_ready = (pushed && n == left) || (ending && avail == 0);
+
+  assign m_valid = full || (ending && avail != 0);
+  assign m_err = bad || (ending && c_err);
+
+  ktls_bytes #(
+      .W_LOG2(BEAT_LOG2)
+  ) bytes (
+      .clk(clk),
+      .rst(rst),
+      .push_valid(push_valid),
+      .push_ready(push_ready),
+      .push_data(is_missing ? {DATA_W{1'b0}} : b_data >> {off, 3'd0}),
+      .push_cnt(n[BEAT_LOG2:0]),
+      .avail(avail),
+      .data(m_data),
+      .pop_cnt(!(m_valid && m_ready) ? {BEAT_LOG2 + 1{1'b0}} : full ? BEAT[BEAT_LOG2:0] : avail[BEAT_LOG2:0])
+  );
+
+  reg bus_err;
+
+  assign done_valid = ending && avail == 0;
+  assign done_short = c_short;
+  assign done_err = c_err || bus_err;
+
+  always @(posedge clk) begin
+    if (pushed) begin
+      begun <= n != left;
+      rest  <= left - n;
+      if (is_missing || b_err) bad <= 1'b1;
+      if (is_data && b_err) bus_err <= 1'b1;
+    end
+    if (done_valid) begin
+      bad <= 1'b0;
+      bus_err <= 1'b0;
+    end
+    if (rst) begin
+      begun <= 1'b0;
+      bad <= 1'b0;
+      bus_err <= 1'b0;
+    end
+  end
+
+  wire unused_ok = &{1'b0, c_off, n};
+
+endmodule
+
+`resetall

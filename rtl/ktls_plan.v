@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: turn the entries of a scatter-gather list into bursts that cover
+//   exactly the bytes of one record.
+// Interface: job_* names the bytes of a record; e_* are the entries of its list
+//   (ktls_sgl). For every burst one request (req_*) and one chunk (c_*) leave in
+//   the same cycle. Chunk kinds: DATA (bytes of a burst that start at byte c_off
+//   of its first beat), MISSING (bytes that the list does not hold), END (end of
+//   the record; c_short and c_err tell how the list was). Entries behind the
+//   last byte are read and ignored.
+// Latency/throughput: a burst per cycle; 2 cycles per entry.
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+
+module ktls_plan #(
+    // bits of the data bus
+    parameter DATA_W = 128
+) (
+    input  wire        clk,
+    input  wire        rst,
+    input  wire        job_valid,
+    output wire        job_ready,
+    input  wire [16:0] job_len,
+    input  wire        e_valid,
+    output wire        e_ready,
+    input  wire [63:0] e_addr,
+    input  wire [31:0] e_len,
+    input  wire        e_last,
+    input  wire        e_err,
+    output wire        req_valid,
+    input  wire        req_ready,
+    output wire [63:0] req_addr,
+    output wire [ 7:0] req_beats,
+    output wire        c_valid,
+    input  wire        c_ready,
+    output wire [ 1:0] c_kind,
+    output wire [16:0] c_bytes,
+    output wire [ 7:0] c_off,
+    output wire        c_short,
+    output wire        c_err,
+    // the chunk is END; it leaves with end_ready instead of c_ready
+    output wire        at_end,
+    input  wire        end_ready
+);
+
+  localparam KIND_DATA = 2'd0;
+  localparam KIND_MISSING = 2'd1;
+  localparam KIND_END = 2'd2;
+
+  localparam ST_IDLE = 2'd0;
+  localparam ST_ENTRY = 2'd1;
+  localparam ST_BURST = 2'd2;
+  localparam ST_END = 2'd3;
+
+  localparam BEAT = DATA_W / 8;  // bytes
+  localparam BEAT_LOG2 = $clog2(BEAT);
+  localparam BURST = 16 * BEAT;  // bytes; bursts stay inside windows of this size
+  localparam BURST_LOG2 = BEAT_LOG2 + 4;
+
+  reg [1:0] state;
+  reg [16:0] left;  // bytes of the record
+  reg [16:0] here;  // bytes of this entry
+  reg [63:0] addr;
+  reg last;
+  reg short;
+  reg err;
+
+  wire [16:0] to_window = BURST[16:0] - {{17 - BURST_LOG2{1'b0}}, addr[BURST_LOG2-1:0]};
+  wire [16:0] bytes = here < to_window ? here : to_window;
+  wire [16:0] into_beat = {{17 - BEAT_LOG2{1'b0}}, addr[BEAT_LOG2-1:0]};
+  wire [16:0] last_byte = into_beat + bytes - 17'd1;
+
+  wire [16:0] take = e_len < {15'd0, left} ? e_len[16:0] : left;
+
+  wire missing = state == ST_END && left != 0;
+
+  assign job_ready = state == ST_IDLE;
+  assign e_ready = state == ST_ENTRY;
+
+  assign req_valid = state == ST_BURST && c_ready;
+  assign req_addr = {addr[63:BEAT_LOG2], {BEAT_LOG2{1'b0}}};
+  assign req_beats = {4'd0, last_byte[BEAT_LOG2+:4]};
+
+  assign c_valid = (state == ST_BURST && req_ready) || state == ST_END;
+  assign c_kind = state == ST_BURST ? KIND_DATA : missing ? KIND_MISSING : KIND_END;
+  assign c_bytes = state == ST_BURST ? bytes : left;
+  assign c_off = into_beat[7:0];
+  assign at_end = state == ST_END && !missing;
+  assign c_short = short;
+  assign c_err = err;
+
+  always @(posedge clk) begin
+    case (state)
+      ST_IDLE: begin
+        if (job_valid) begin
+          left <= job_len;
+          short <= 1'b0;
+          err <= 1'b0;
+          state <= ST_ENTRY;
+        end
+      end
+      ST_ENTRY: begin
+        if (e_valid) begin
+          addr <= e_addr;
+          here <= take;
+          last <= e_last;
+          if (e_err) err <= 1'b1;
+          if (take != 0) state <= ST_BURST;
+          else if (e_last) state <= ST_END;
+        end
+      end
+      ST_BURST: begin
+        if (req_ready && c_ready) begin
+          addr <= addr + {47'd0, bytes};
+          here <= here - bytes;
+          left <= left - bytes;
+          if (here == bytes) state <= last ? ST_END : ST_ENTRY;
+        end
+      end
+      ST_END: begin
+        if (missing) begin
+          if (c_ready) begin
+            left  <= 17'd0;
+            short <= 1'b1;
+          end
+        end else if (end_ready) begin
+          state <= ST_IDLE;
+        end
+      end
+    endcase
+    if (rst) state <= ST_IDLE;
+  end
+
+  wire unused_ok = &{1'b0, last_byte};
+
+endmodule
+
+`resetall

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: TLS record framing around the GCM core: nonce and additional data in
+//   front of it, header, explicit nonce, ciphertext and tag behind it.
+// Interface: job_* announces a record; src_* are its plaintext blocks (ktls_gather);
+//   cmd_*, s_* and m_* are the core; out_* are pieces of the finished record. A
+//   record whose source has an error (src_err) is finished with zeros instead of
+//   ciphertext and tag from there on: no keystream and no authentic record of
+//   wrong bytes leaves. `cycles` answers for slot `cycles_slot` how long that
+//   record held the engine.
+// Latency/throughput: no cycle of its own between records: n + 2 cycles for n blocks.
+// Data format: the core's blocks have byte 0 in [127:120], bytes on buses in [7:0].
+// Source: RFC 5246 section 6.2.3.3, RFC 5288 section 3: nonce = salt || explicit,
+//   AAD = seq_num || type || version || length, record = header || explicit ||
+//   ciphertext || tag.
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+
+module ktls_record #(
+    // width of a context number
+    parameter CTX_W  = 6,
+    // log2 of the records that may be under way
+    parameter SLOT_W = 3
+) (
+    input  wire              clk,
+    input  wire              rst,
+    // records
+    input  wire              job_valid,
+    output wire              job_ready,
+    input  wire [SLOT_W-1:0] job_slot,
+    input  wire [ CTX_W-1:0] job_ctx,
+    input  wire [       7:0] job_rtype,
+    input  wire [      15:0] job_version,
+    input  wire [      14:0] job_len,
+    input  wire [      31:0] job_salt,
+    input  wire [      63:0] job_iv,
+    input  wire [      63:0] job_seq,
+    // plaintext
+    input  wire              src_valid,
+    output wire              src_ready,
+    input  wire [     127:0] src_data,
+    input  wire              src_err,
+    // core
+    output wire              cmd_valid,
+    input  wire              cmd_ready,
+    output wire [ CTX_W-1:0] cmd_ctx,
+    output wire [      95:0] cmd_nonce,
+    output wire [      15:0] cmd_aad_len,
+    output wire [      31:0] cmd_len,
+    output wire              s_valid,
+    input  wire              s_ready,
+    output wire [     127:0] s_data,
+    input  wire              m_valid,
+    output wire              m_ready,
+    input  wire [     127:0] m_data,
+    input  wire              m_tag,
+    // record
+    output wire              out_valid,
+    input  wire              out_ready,
+    output wire [     127:0] out_data,
+    output wire [       4:0] out_cnt,
+    // figures
+    input  wire [SLOT_W-1:0] cycles_slot,
+    output wire [      31:0] cycles
+);
+
+  localparam AAD_LEN = 16'd13;
+  localparam OVERHEAD = 16'd24;  // explicit nonce and tag
+
+  function [127:0] swap_bytes(input [127:0] x);
+    integer i;
+    begin
+      for (i = 0; i < 16; i = i + 1) swap_bytes[8*i+:8] = x[8*(15-i)+:8];
+    end
+  endfunction
+
+  // ----------------------------------------------- in front of the core
+
+  reg in_busy;
+  reg in_text;  // the command and the AAD block are gone
+  reg cmd_sent;
+  reg [SLOT_W-1:0] slot;
+  reg [CTX_W-1:0] ctx;
+  reg [7:0] rtype;
+  reg [15:0] version;
+  reg [14:0] len;
+  reg [31:0] salt;
+  reg [63:0] iv;
+  reg [63:0] seq;
+  reg [10:0] blocks_left;
+  reg [31:0] count;
+
+  reg [31:0] cycle_mem[0:(1<<SLOT_W)-1];
+  reg [(1<<SLOT_W)-1:0] poison;
+
+  wire o_ready;
+  wire in_last = in_text && (blocks_left == 0 || (blocks_left == 11'd1 && src_valid && s_ready));
+  wire in_free = !in_busy || in_last;
+
+  assign job_ready = in_free && o_ready;
+
+  assign cmd_valid = in_busy && !in_text && !cmd_sent;
+  assign cmd_ctx = ctx;
+  assign cmd_nonce = {salt, iv};
+  assign cmd_aad_len = AAD_LEN;
+  assign cmd_len = {17'd0, len};
+
+  wire aad_phase = in_busy && !in_text;
+  wire text_phase = in_busy && in_text && blocks_left != 0;
+
+  assign s_valid = aad_phase || (text_phase && src_valid);
+  assign s_data = aad_phase ? {seq, rtype, version, 1'b0, len, 24'd0} : swap_bytes(src_data);
+  assign src_ready = text_phase && s_ready;
+
+  always @(posedge clk) begin
+    count <= count + 32'd1;
+    if (cmd_valid && cmd_ready) cmd_sent <= 1'b1;
+    if (aad_phase && s_ready) begin
+      in_text <= 1'b1;
+      count <= 32'd3;  // this block, the next cycle and the length block
+    end
+    if (src_ready && src_valid) begin
+      blocks_left <= blocks_left - 11'd1;
+      if (src_err) poison[slot] <= 1'b1;
+    end
+    if (in_busy && in_last) begin
+      in_busy <= 1'b0;
+      cycle_mem[slot] <= blocks_left == 0 ? 32'd2 : count;
+    end
+    if (job_valid && job_ready) begin
+      in_busy <= 1'b1;
+      in_text <= 1'b0;
+      cmd_sent <= 1'b0;
+      slot <= job_slot;
+      ctx <= job_ctx;
+      rtype <= job_rtype;
+      version <= job_version;
+      len <= job_len;
+      salt <= job_salt;
+      iv <= job_iv;
+      seq <= job_seq;
+      blocks_left <= job_len[14:4] + {10'd0, |job_len[3:0]};
+      poison[job_slot] <= 1'b0;
+    end
+    if (rst) begin
+      in_busy <= 1'b0;
+      in_text <= 1'b0;
+      cmd_sent <= 1'b0;
+    end
+  end
+
+  assign cycles = cycle_mem[cycles_slot];
+
+  // ------------------------------------------------- behind the core
+
+  localparam OUT_W = SLOT_W + 8 + 16 + 15 + 64;
+
+  wire o_valid;
+  wire o_done;
+  wire [SLOT_W-1:0] o_slot;
+  wire [7:0] o_rtype;
+  wire [15:0] o_version;
+  wire [14:0] o_len;
+  wire [63:0] o_iv;
+  wire [SLOT_W:0] unused_count;
+
+  ktls_fifo #(
+      .WIDTH(OUT_W),
+      .LOG2 (SLOT_W)
+  ) behind (
+      .clk(clk),
+      .rst(rst),
+      .s_valid(job_valid && job_ready),
+      .s_ready(o_ready),
+      .s_data({job_slot, job_rtype, job_version, job_len, job_iv}),
+      .m_valid(o_valid),
+      .m_ready(o_done),
+      .m_data({o_slot, o_rtype, o_version, o_len, o_iv}),
+      .count(unused_count)
+  );
+
+  reg  header_sent;
+  reg  [14:0] o_left;
+  reg  [14:0] next_left;
+
+  wire [15:0] body = {1'b0, o_len} + OVERHEAD;
+  wire [127:0] header = {o_rtype, o_version, body, o_iv, 24'd0};
+
+  assign m_ready = header_sent && out_ready;
+  assign out_valid = o_valid && (!header_sent || m_valid);
+  assign out_data = (header_sent && poison[o_slot]) ? 128'd0 :
+                    swap_bytes(header_sent ? m_data : header);
+  assign out_cnt = !header_sent ? 5'd13 :
+                   (m_tag || o_left >= 15'd16) ? 5'd16 : {1'b0, o_left[3:0]};
+  assign o_done = m_valid && m_ready && m_tag;
+
+  always @(posedge clk) begin
+    if (o_valid && out_ready) begin
+      if (!header_sent) begin
+        header_sent <= 1'b1;
+        o_left <= o_len;
+      end else if (m_valid) begin
+        next_left = o_left - 15'd16;
+        o_left <= next_left;
+        if (m_tag) header_sent <= 1'b0;
+      end
+    end
+    if (rst) header_sent <= 1'b0;
+  end
+
+endmodule
+
+`resetall

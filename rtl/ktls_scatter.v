@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: write the bytes of a sealed record to any number of pieces of any
+//   alignment.
+// Interface: job_* (bytes of the record) and e_* as in ktls_plan; s_* takes pieces
+//   of 0 to 16 bytes. After the last burst of a record one mark follows
+//   (ktls_dma_wr), also for a record that wrote nothing. Bytes for which the list
+//   has no room are dropped. done_* reports once per record, before its writes
+//   are answered.
+// Latency/throughput: a beat per cycle.
+// Data format: byte 0 of a piece is bits [7:0].
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+
+module ktls_scatter #(
+    // bits of the data bus
+    parameter DATA_W = 128
+) (
+    input  wire                        clk,
+    input  wire                        rst,
+    // records
+    input  wire                        job_valid,
+    output wire                        job_ready,
+    input  wire [                16:0] job_len,
+    // entries of their lists
+    input  wire                        e_valid,
+    output wire                        e_ready,
+    input  wire [                63:0] e_addr,
+    input  wire [                31:0] e_len,
+    input  wire                        e_last,
+    input  wire                        e_err,
+    // bytes
+    input  wire                        s_valid,
+    output wire                        s_ready,
+    input  wire [          DATA_W-1:0] s_data,
+    input  wire [$clog2(DATA_W/8):0]   s_cnt,
+    // writes
+    output wire                        req_valid,
+    input  wire                        req_ready,
+    output wire [                63:0] req_addr,
+    output wire [                 7:0] req_beats,
+    output wire                        req_mark,
+    output wire                        w_valid,
+    input  wire                        w_ready,
+    output wire [          DATA_W-1:0] w_data,
+    output wire [        DATA_W/8-1:0] w_strb,
+    // end of a record
+    output wire                        done_valid,
+    output wire                        done_short,
+    output wire                        done_err
+);
+
+  localparam KIND_DATA = 2'd0;
+  localparam KIND_MISSING = 2'd1;
+
+  localparam BEAT = DATA_W / 8;
+  localparam BEAT_LOG2 = $clog2(BEAT);
+  localparam CHUNK_W = 2 + 17 + 8;
+
+  // ----------------------------------------------------------- plan the writes
+
+  wire plan_req_valid;
+  wire plan_req_ready;
+  wire p_valid;
+  wire [1:0] p_kind;
+  wire [16:0] p_bytes;
+  wire [7:0] p_off;
+  wire p_short;
+  wire p_err;
+  wire at_end;
+  wire chunk_ready;
+
+  ktls_plan #(
+      .DATA_W(DATA_W)
+  ) plan (
+      .clk(clk),
+      .rst(rst),
+      .job_valid(job_valid),
+      .job_ready(job_ready),
+      .job_len(job_len),
+      .e_valid(e_valid),
+      .e_ready(e_ready),
+      .e_addr(e_addr),
+      .e_len(e_len),
+      .e_last(e_last),
+      .e_err(e_err),
+      .req_valid(plan_req_valid),
+      .req_ready(plan_req_ready),
+      .req_addr(req_addr),
+      .req_beats(req_beats),
+      .c_valid(p_valid),
+      .c_ready(chunk_ready),
+      .c_kind(p_kind),
+      .c_bytes(p_bytes),
+      .c_off(p_off),
+      .c_short(p_short),
+      .c_err(p_err),
+      .at_end(at_end),
+      .end_ready(req_ready)
+  );
+
+  // the end of a record becomes a mark behind its bursts; no chunk is needed for it
+
+  assign req_mark = at_end;
+  assign req_valid = plan_req_valid || at_end;
+  assign plan_req_ready = req_ready && !at_end;
+
+  assign done_valid = at_end && req_ready;
+  assign done_short = p_short;
+  assign done_err = p_err;
+
+  wire c_valid;
+  wire c_ready;
+  wire [1:0] c_kind;
+  wire [16:0] c_bytes;
+  wire [7:0] c_off;
+  wire [4:0] unused_chunks;
+
+  ktls_fifo #(
+      .WIDTH(CHUNK_W),
+      .LOG2 (4)
+  ) chunks (
+      .clk(clk),
+      .rst(rst),
+      .s_valid(p_valid && !at_end),
+      .s_ready(chunk_ready),
+      .s_data({p_kind, p_bytes, p_off}),
+      .m_valid(c_valid),
+      .m_ready(c_ready),
+      .m_data({c_kind, c_bytes, c_off}),
+      .count(unused_chunks)
+  );
+
+  // --------------------------------------------------------- bytes to beats
+
+  reg begun;  // the chunk at the head has taken bytes
+  reg [16:0] rest;  // bytes of it still to come
+
+  wire [BEAT_LOG2:0] off = begun ? 0 : c_off[BEAT_LOG2:0];
+  wire [16:0] left = begun ? rest : c_bytes;
+  wire [16:0] space = BEAT[16:0] - {{16 - BEAT_LOG2{1'b0}}, off};
+  wire dropping = c_kind == KIND_MISSING;
+  wire [16:0] n = dropping ? (left < BEAT[16:0] ? left : BEAT[16:0]) : (left < space ? left : space);
+
+  wire [BEAT_LOG2+1:0] avail;
+  wire [DATA_W-1:0] data;
+  wire enough = {{15 - BEAT_LOG2{1'b0}}, avail} >= n;
+  wire move = c_valid && enough && (dropping || w_ready);
+  wire [BEAT-1:0] ones = ~{BEAT{1'b0}};
+
+  assign w_valid = c_valid && enough && c_kind == KIND_DATA;
+  assign w_data = data << {off, 3'd0};
+  assign w_strb = ~(ones << n[BEAT_LOG2:0]) << off;
+  assign c_ready = move && n == left;
+
+  ktls_bytes #(
+      .W_LOG2(BEAT_LOG2)
+  ) bytes (
+      .clk(clk),
+      .rst(rst),
+      .push_valid(s_valid),
+      .push_ready(s_ready),
+      .push_data(s_data),
+      .push_cnt(s_cnt),
+      .avail(avail),
+      .data(data),
+      .pop_cnt(move ? n[BEAT_LOG2:0] : {BEAT_LOG2 + 1{1'b0}})
+  );
+
+  always @(posedge clk) begin
+    if (move) begin
+      begun <= n != left;
+      rest  <= left - n;
+    end
+    if (rst) begin
+      begun <= 1'b0;
+    end
+  end
+
+  wire unused_ok = &{1'b0, c_off, n};
+
+endmodule
+
+`resetall

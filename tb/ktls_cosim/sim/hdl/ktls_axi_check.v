@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: watch the device's AXI4 master every cycle and stop the simulation at
+//   the first broken rule: a valid transfer that changes or vanishes before it is
+//   taken, a burst across 4 KiB, a WLAST at the wrong beat, an unknown control bit.
+// Source: AMBA AXI4 (IHI 0022) A3.2.1, A3.4.1.
+`timescale 1ns / 1ps
+`default_nettype none
+
+module ktls_axi_check #(
+    parameter DATA_W = 128
+) (
+    input wire                clk,
+    input wire                rst,
+    input wire [        63:0] awaddr,
+    input wire [         7:0] awlen,
+    input wire [         2:0] awsize,
+    input wire                awvalid,
+    input wire                awready,
+    input wire [  DATA_W-1:0] wdata,
+    input wire [DATA_W/8-1:0] wstrb,
+    input wire                wlast,
+    input wire                wvalid,
+    input wire                wready,
+    input wire [        63:0] araddr,
+    input wire [         7:0] arlen,
+    input wire [         2:0] arsize,
+    input wire                arvalid,
+    input wire                arready
+);
+
+  localparam AW_W = 64 + 8;
+  localparam W_W = DATA_W + DATA_W / 8 + 1;
+
+  reg aw_held = 0;
+  reg w_held = 0;
+  reg ar_held = 0;
+  reg [AW_W-1:0] aw_was;
+  reg [AW_W-1:0] ar_was;
+  reg [W_W-1:0] w_was;
+  reg [7:0] lens[0:255];
+  reg [7:0] lens_wp = 0;
+  reg [7:0] lens_rp = 0;
+  reg [7:0] beat = 0;
+
+  task fail(input [8*40-1:0] what);
+    begin
+      $display("AXI: %0s at %0t", what, $time);
+      $fatal(1, "AXI4 rule broken by the device");
+    end
+  endtask
+
+  function crosses(input [63:0] addr, input [7:0] len, input [2:0] size);
+    reg [63:0] last;
+    begin
+      last = addr + ({56'd0, len} << size);
+      crosses = last[63:12] != addr[63:12];
+    end
+  endfunction
+
+  always @(posedge clk) begin
+    if (!rst) begin
+      if ((awvalid ^ awvalid) !== 1'b0) fail("AWVALID unknown");
+      if ((wvalid ^ wvalid) !== 1'b0) fail("WVALID unknown");
+      if ((arvalid ^ arvalid) !== 1'b0) fail("ARVALID unknown");
+      if (aw_held && (!awvalid || {awaddr, awlen} !== aw_was)) fail("AW changed before AWREADY");
+      if (ar_held && (!arvalid || {araddr, arlen} !== ar_was)) fail("AR changed before ARREADY");
+      if (w_held && (!wvalid || {wdata, wstrb, wlast} !== w_was)) fail("W changed before WREADY");
+      if (awvalid && crosses(awaddr, awlen, awsize)) fail("write burst crosses 4 KiB");
+      if (arvalid && crosses(araddr, arlen, arsize)) fail("read burst crosses 4 KiB");
+      if (awvalid && awready) begin
+        if ((^awaddr) === 1'bx) fail("AWADDR unknown");
+        lens[lens_wp] = awlen;
+        lens_wp = lens_wp + 1;
+      end
+      if (arvalid && arready && (^araddr) === 1'bx) fail("ARADDR unknown");
+      if (wvalid && wready) begin
+        if ((^wstrb) === 1'bx) fail("WSTRB unknown");
+        if (lens_wp == lens_rp) fail("W before AW was taken");
+        if (wlast !== (beat == lens[lens_rp])) fail("WLAST at the wrong beat");
+        if (wlast) begin
+          beat = 0;
+          lens_rp = lens_rp + 1;
+        end else begin
+          beat = beat + 1;
+        end
+      end
+    end
+    aw_held <= !rst && awvalid && !awready;
+    w_held <= !rst && wvalid && !wready;
+    ar_held <= !rst && arvalid && !arready;
+    if (awvalid && !awready) aw_was <= {awaddr, awlen};
+    if (arvalid && !arready) ar_was <= {araddr, arlen};
+    if (wvalid && !wready) w_was <= {wdata, wstrb, wlast};
+  end
+
+endmodule
+
+`default_nettype wire
