@@ -62,15 +62,9 @@ module ktls_dma_wr #(
 
   localparam STRB_W = DATA_W / 8;
 
-  // AXI size code of a full beat
-  function [2:0] size_code(input integer bits);
-    begin
-      size_code = 3'd0;
-      while ((8 << size_code) < bits) size_code = size_code + 3'd1;
-    end
-  endfunction
+  localparam SIZE = $clog2(DATA_W / 8);  // AXI size code of a full beat
 
-  assign m_axi_awsize = size_code(DATA_W);
+  assign m_axi_awsize = SIZE[2:0];
   assign m_axi_awburst = 2'b01;  // INCR
   assign m_axi_awcache = 4'b0011;  // normal, bufferable
   assign m_axi_awprot = 3'b010;  // unprivileged, non-secure, data

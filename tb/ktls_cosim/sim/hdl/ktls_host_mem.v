@@ -45,6 +45,9 @@ module ktls_host_mem #(
   localparam Q = 64;  // transactions of each kind that may wait
 
   reg [511:0] mem[0:LINES-1];
+  integer n;
+
+  initial for (n = 0; n < LINES; n = n + 1) mem[n] = 512'd0;
 
   // knobs, written from Python
   reg [31:0] latency = 1;

@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NIC driver: contexts, descriptors, DMA buffers and completions of one device.
+
+Shaped like a Linux driver: `tls_dev_add` and `tls_dev_del` are its `struct tlsdev_ops`,
+`xmit` posts, `poll` reaps (NAPI), and it waits only for the interrupt. The contract
+is docs/registers.md; docs/programmers-guide.md walks through the same steps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ktls import uapi
+from ktls.crypto_info import CryptoInfo
+from ktls.errors import DeviceError, DeviceIdle, NotOffloadable
+from ktls.port import HostPort
+from ktls.ring import Ring
+from ktls_hw import layout
+from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeSeal, Status
+
+PAGE = 4096
+RECORD_OVERHEAD = uapi.TLS_HEADER_SIZE + 8 + uapi.TLS_TAG_SIZE
+_READY_POLLS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How a descriptor ended.
+
+    Attributes:
+        status: `Status.OK` or why not.
+        sealed: the record as it goes on the wire; empty unless OK.
+        rec_seq: record number that a SEAL took, None if it took none.
+        cycles: clock cycles for which the record held the engine.
+        latency: clock cycles from decoding the descriptor to its completion.
+    """
+
+    status: Status
+    sealed: bytes
+    rec_seq: int | None
+    cycles: int
+    latency: int
+
+
+@dataclass(eq=False, slots=True)
+class DeviceContext:
+    """A context of the device, from `tls_dev_add` to `tls_dev_del`."""
+
+    ctx: int
+    info: CryptoInfo
+
+
+@dataclass(slots=True)
+class _Posted:
+    """A descriptor that the device owns."""
+
+    sq_index: int
+    buffer: int | None
+    done: Callable[[Completion], None]
+
+
+class DmaBuffers:
+    """Equal buffers in DMA memory, one per record under way.
+
+    Each holds the plaintext, the sealed record and both scatter-gather lists.
+    """
+
+    SRC = 0
+    DST = uapi.TLS_MAX_PAYLOAD_SIZE
+    SRC_LIST = DST + PAGE * 5
+    DST_LIST = SRC_LIST + 256
+    SIZE = DST_LIST + 256
+
+    def __init__(self, base: int, size: int, wanted: int) -> None:
+        self.base = base
+        self.count = min(wanted, max(0, (size - base) // self.SIZE))
+        self._free = deque(range(self.count))
+
+    @property
+    def available(self) -> int:
+        return len(self._free)
+
+    def take(self) -> int:
+        return self._free.popleft()
+
+    def give_back(self, number: int) -> None:
+        self._free.append(number)
+
+    def address(self, number: int) -> int:
+        return self.base + number * self.SIZE
+
+
+def page_entries(addr: int, length: int) -> list[Sge]:
+    """The pieces of a buffer, cut at page boundaries as a DMA mapping of pages is."""
+    out = []
+    while length:
+        n = min(length, PAGE - addr % PAGE)
+        out.append(Sge(addr=addr, len=n))
+        addr += n
+        length -= n
+    return out
+
+
+class KtlsNic:
+    """Driver instance of one device; make it with `await KtlsNic.probe(port)`."""
+
+    def __init__(self, port: HostPort, sq: Ring, cq: Ring, buffers: DmaBuffers) -> None:
+        self.port = port
+        self.sq = sq
+        self.cq = cq
+        self.buffers = buffers
+        self.contexts = 0
+        self.suites = 0
+        self.lanes = 0
+        self._free_ctx: deque[int] = deque()
+        self._posted: dict[int, _Posted] = {}
+        self._free_cookies: deque[int] = deque(range(sq.entries))
+
+    # ------------------------------------------------------------------ set-up
+
+    @classmethod
+    async def probe(
+        cls, port: HostPort, *, sq_log2: int = 5, cq_log2: int = 5, mem_base: int = PAGE
+    ) -> KtlsNic:
+        """Find the device, reset it, set up its rings and enable it.
+
+        Args:
+            port: the device.
+            sq_log2, cq_log2: log2 of the ring sizes.
+            mem_base: first bus address that the driver may use, page aligned.
+
+        Raises:
+            DeviceError: not this kind of device, an incompatible version, never ready,
+                or too little DMA memory.
+        """
+        ident = await port.read32(Reg.ID)
+        if ident != layout.ID_VALUE_RESET:
+            raise DeviceError(f"ID is {ident:#010x}, expected {layout.ID_VALUE_RESET:#010x}")
+        version = await port.read32(Reg.VERSION)
+        if layout.VERSION_MAJOR.get(version) != layout.VERSION_MAJOR_RESET:
+            raise DeviceError(
+                f"contract version {version >> 16}.{version & 0xFFFF} is not "
+                f"{layout.VERSION_MAJOR_RESET}.x; regenerate the driver's layout"
+            )
+        sq = Ring(mem_base, sq_log2, SqeSeal.SIZE)
+        cq = Ring(_align(sq.base + sq.entries * SqeSeal.SIZE), cq_log2, Cqe.SIZE)
+        # a record ties up a place in both rings
+        wanted = min(sq.entries, cq.entries)
+        buffers = DmaBuffers(_align(cq.base + cq.entries * Cqe.SIZE), port.mem.size, wanted)
+        if buffers.count == 0:
+            raise DeviceError(f"{port.mem.size} bytes of DMA memory hold no record buffer")
+        nic = cls(port, sq, cq, buffers)
+        caps = await port.read32(Reg.CAPS)
+        nic.contexts = layout.CAPS_CONTEXTS.get(caps)
+        nic.lanes = layout.CAPS_LANES.get(caps)
+        nic.suites = await port.read32(Reg.SUITES)
+        nic._free_ctx = deque(range(nic.contexts))
+        await nic._reset()
+        return nic
+
+    async def _reset(self) -> None:
+        port = self.port
+        await port.write32(Reg.CTRL, layout.CTRL_RESET.put(1))
+        for _ in range(_READY_POLLS):
+            if layout.STATUS_READY.get(await port.read32(Reg.STATUS)):
+                break
+        else:
+            raise DeviceError("STATUS.ready does not come after a reset", await self.registers())
+        # no completion of an earlier life may look new
+        port.mem.write(self.cq.base, bytes(self.cq.entries * Cqe.SIZE))
+        for reg, value in (
+            (Reg.RING0_SQ_BASE_LO, self.sq.base & 0xFFFFFFFF),
+            (Reg.RING0_SQ_BASE_HI, self.sq.base >> 32),
+            (Reg.RING0_SQ_SIZE, self.sq.log2),
+            (Reg.RING0_CQ_BASE_LO, self.cq.base & 0xFFFFFFFF),
+            (Reg.RING0_CQ_BASE_HI, self.cq.base >> 32),
+            (Reg.RING0_CQ_SIZE, self.cq.log2),
+            (Reg.IRQ_ENABLE, layout.IRQ_ENABLE_CQ.put(1) | layout.IRQ_ENABLE_ERROR.put(1)),
+            (Reg.CTRL, layout.CTRL_ENABLE.put(1)),
+        ):
+            await port.write32(reg, value)
+
+    # ---------------------------------------------------------------- contexts
+
+    async def tls_dev_add(self, direction: int, info: CryptoInfo) -> DeviceContext:
+        """Install a connection's keys (`struct tlsdev_ops.tls_dev_add`).
+
+        Args:
+            direction: `uapi.TLS_TX`; this device does not receive.
+            info: keys and counters.
+
+        Raises:
+            NotOffloadable: the suite is not supported or no context is free.
+            DeviceError: the device broke its contract.
+        """
+        if direction != uapi.TLS_TX:
+            raise NotOffloadable("the device does not offload receive")
+        if info.version != uapi.TLS_1_2_VERSION:
+            raise NotOffloadable("the device offloads TLS 1.2 only")
+        supported = {
+            uapi.TLS_CIPHER_AES_GCM_128: layout.SUITES_TX_TLS12_GCM128,
+            uapi.TLS_CIPHER_AES_GCM_256: layout.SUITES_TX_TLS12_GCM256,
+        }.get(info.cipher)
+        if supported is None or not supported.get(self.suites):
+            raise NotOffloadable(f"the device does not support {info.desc.name}")
+        if not self._free_ctx:
+            raise NotOffloadable(f"all {self.contexts} contexts of the device are in use")
+        context = DeviceContext(self._free_ctx.popleft(), info)
+        result = await self._control(
+            SqeCtx(
+                opcode=Opcode.CTX_SET,
+                ctx=context.ctx,
+                dir=0,
+                version=info.version,
+                cipher=info.cipher,
+                salt=info.salt,
+                iv=info.iv,
+                rec_seq=info.rec_seq,
+                key=info.key,
+            )
+        )
+        if result.status != Status.OK:
+            self._free_ctx.append(context.ctx)
+            raise NotOffloadable(f"the device refused the context: {result.status.name}")
+        return context
+
+    async def tls_dev_del(self, context: DeviceContext) -> None:
+        """Remove a connection's keys; records under way are finished first."""
+        result = await self._control(SqeCtx(opcode=Opcode.CTX_DEL, ctx=context.ctx))
+        if result.status != Status.OK:
+            raise DeviceError(
+                f"CTX_DEL of context {context.ctx} ended with {result.status.name}",
+                await self.registers(),
+                self.rings(),
+            )
+        self._free_ctx.append(context.ctx)
+
+    async def _control(self, descriptor: SqeCtx) -> Completion:
+        """Execute one context descriptor, then wipe its place: it may hold a key."""
+        results: list[Completion] = []
+        index = self.sq.prod
+        await self._post(descriptor, None, results.append)
+        while not results:
+            await self._wait()
+        self.port.mem.write(self.sq.address(index), bytes(SqeCtx.SIZE))
+        return results[0]
+
+    # ----------------------------------------------------------------- records
+
+    async def xmit(
+        self, context: DeviceContext, rtype: int, data: bytes, done: Callable[[Completion], None]
+    ) -> None:
+        """Post one record; waits only while rings or buffers are full.
+
+        Args:
+            context: from `tls_dev_add`.
+            rtype: record type.
+            data: plaintext, at most 16384 bytes.
+            done: called from `poll` with the completion; records complete in order.
+        """
+        while self.buffers.available == 0:
+            await self._wait()
+        buffer = self.buffers.take()
+        base = self.buffers.address(buffer)
+        mem = self.port.mem
+        src = page_entries(base + DmaBuffers.SRC, len(data))
+        out_len = len(data) + RECORD_OVERHEAD
+        dst = page_entries(base + DmaBuffers.DST, out_len)
+        if data:
+            mem.write(base + DmaBuffers.SRC, data)
+        # both lists lie side by side: one write
+        lists = b"".join(e.pack() for e in src).ljust(DmaBuffers.DST_LIST - DmaBuffers.SRC_LIST)
+        mem.write(base + DmaBuffers.SRC_LIST, lists + b"".join(e.pack() for e in dst))
+        descriptor = SqeSeal(
+            opcode=Opcode.SEAL,
+            ctx=context.ctx,
+            rtype=rtype,
+            len=len(data),
+            dst_len=out_len,
+            src_sg=base + DmaBuffers.SRC_LIST,
+            src_cnt=len(src),
+            dst_sg=base + DmaBuffers.DST_LIST,
+            dst_cnt=len(dst),
+        )
+        await self._post(descriptor, buffer, done)
+
+    async def _post(
+        self,
+        descriptor: SqeSeal | SqeCtx,
+        buffer: int | None,
+        done: Callable[[Completion], None],
+    ) -> None:
+        while self.sq.full or not self._free_cookies:
+            await self._wait()
+        cookie = self._free_cookies.popleft()
+        self._posted[cookie] = _Posted(self.sq.prod, buffer, done)
+        packed = bytearray(descriptor.pack())
+        packed[2:4] = cookie.to_bytes(2, "little")
+        self.port.mem.write(self.sq.produce(), bytes(packed))
+        # the doorbell publishes: everything above is in memory before it
+        await self.port.write32(Reg.RING0_SQ_PROD, self.sq.prod)
+
+    async def poll(self) -> int:
+        """Reap every completion that is in memory; returns how many."""
+        reaped = 0
+        done: list[tuple[_Posted, Completion]] = []
+        while True:
+            cqe = Cqe.unpack(self.port.mem.read(self.cq.address(self.cq.cons), Cqe.SIZE))
+            if cqe.phase != self.cq.phase():
+                break
+            posted = self._posted.pop(cqe.cookie, None)
+            if posted is None or posted.sq_index != cqe.sq_index:
+                raise DeviceError(
+                    f"completion {self.cq.cons} names cookie {cqe.cookie}, descriptor "
+                    f"{cqe.sq_index}: that descriptor is not under way (completed twice?)",
+                    await self.registers(),
+                    self.rings(),
+                )
+            sealed = b""
+            if posted.buffer is not None and cqe.len:
+                addr = self.buffers.address(posted.buffer) + DmaBuffers.DST
+                sealed = self.port.mem.read(addr, cqe.len)
+            done.append(
+                (
+                    posted,
+                    Completion(
+                        Status(cqe.status),
+                        sealed,
+                        cqe.rec_seq if cqe.numbered else None,
+                        cqe.cycles,
+                        cqe.latency,
+                    ),
+                )
+            )
+            self.cq.consume()
+            self.sq.cons = (cqe.sq_index + 1) & 0xFFFFFFFF
+            self._free_cookies.append(cqe.cookie)
+            reaped += 1
+        if reaped:
+            await self.port.write32(Reg.RING0_CQ_CONS, self.cq.cons)
+        # buffers go back only now: until CQ_CONS moved, a checker may still look at them
+        for posted, completion in done:
+            if posted.buffer is not None:
+                self.buffers.give_back(posted.buffer)
+            posted.done(completion)
+        return reaped
+
+    async def flush(self) -> None:
+        """Wait until every posted descriptor has completed."""
+        while self._posted:
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Reap; if there was nothing, wait for the interrupt and reap again.
+
+        Raises:
+            DeviceIdle: a completion is missing and the device has nothing to do.
+            DeviceError: the device reports that it cannot write completions.
+        """
+        if await self.poll():
+            return
+        if not await self.port.wait_irq():
+            raise DeviceIdle(
+                f"{len(self._posted)} descriptors wait for completions that never come",
+                await self.registers(),
+                self.rings(),
+            )
+        if await self.poll() == 0:
+            regs = await self.registers()
+            raise DeviceError("interrupt without a completion", regs, self.rings())
+
+    # ------------------------------------------------------------- observation
+
+    def rings(self) -> dict[str, int]:
+        """The driver's view of its rings."""
+        return {
+            "sq_prod": self.sq.prod,
+            "sq_cons": self.sq.cons,
+            "cq_cons": self.cq.cons,
+            "under_way": len(self._posted),
+            "free_buffers": self.buffers.available,
+        }
+
+    async def registers(self) -> dict[str, int]:
+        """Every register by name."""
+        return {reg.name: await self.port.read32(reg) for reg in Reg}
+
+    async def stats(self) -> dict[str, int]:
+        """Counters under the names that `ethtool -S` shows for TLS devices."""
+        read = self.port.read32
+        low = await read(Reg.CNT_BYTES_LO)
+        return {
+            "tx_tls_encrypted_packets": await read(Reg.CNT_RECORDS),
+            "tx_tls_encrypted_bytes": low | await read(Reg.CNT_BYTES_HI) << 32,
+            "tx_tls_ctx": self.contexts - len(self._free_ctx),
+            "tx_tls_err_refused": await read(Reg.CNT_ERR_REFUSED),
+            "tx_tls_err_short": await read(Reg.CNT_ERR_SHORT),
+            "tx_tls_err_bus": await read(Reg.CNT_ERR_BUS),
+        }
+
+
+def _align(addr: int) -> int:
+    return (addr + PAGE - 1) // PAGE * PAGE

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a driver needs of the machine: registers, DMA memory, an interrupt, the time.
+
+The driver is written once, `async`, against `HostPort`. A port whose methods never
+suspend (the functional model, a simulator in another process) runs it through
+`run_sync`; inside cocotb the same coroutines are awaited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
+
+from ktls.errors import PortSuspended
+
+T = TypeVar("T")
+
+
+class HostMemory(Protocol):
+    """Memory that the device reaches by DMA; bus addresses 0..size-1."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    def read(self, addr: int, length: int) -> bytes:
+        """Read `length` bytes at bus address `addr`."""
+
+    def write(self, addr: int, data: bytes) -> None:
+        """Write `data` at bus address `addr`."""
+
+
+class HostPort(Protocol):
+    """A device as its driver sees it."""
+
+    @property
+    def mem(self) -> HostMemory:
+        """DMA memory."""
+
+    async def read32(self, addr: int) -> int:
+        """Read the register at byte offset `addr`."""
+
+    async def write32(self, addr: int, value: int) -> None:
+        """Write the register at byte offset `addr`; ordered behind memory writes."""
+
+    async def wait_irq(self) -> bool:
+        """Wait until the interrupt line is high.
+
+        Returns:
+            False if it is low and nothing that the device does can raise it.
+        """
+
+    def now(self) -> int:
+        """The device's time in nanoseconds."""
+
+
+def run_sync(coro: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine of the driver on a port that never suspends.
+
+    Raises:
+        PortSuspended: it did suspend, so it needs an event loop or cocotb.
+    """
+    try:
+        coro.send(None)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    coro.close()
+    raise PortSuspended("this port suspends: await the driver's coroutines inside cocotb")

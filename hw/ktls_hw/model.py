@@ -1,0 +1,523 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functional model of the NIC: same registers, rings, statuses and bytes as the RTL, no clock.
+
+A doorbell executes everything that it publishes before `write32` returns; only a
+full completion ring makes descriptors wait. Figures that only a clock can give
+(CQE cycles and latency, CYCLES) follow the throughput law of docs/architecture.md.
+
+The model has knobs for bus errors (`ModelMemory.fail`) and for deliberate faults
+(`NicModel.inject`), with which the checkers are tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ktls_hw import layout
+from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeSeal, Status
+
+_MASK32 = 0xFFFFFFFF
+_MAX_PLAINTEXT = 16384
+_OVERHEAD = 5 + 8 + 16
+_LAST_NUMBER = (1 << 64) - 1
+_NS_PER_CYCLE = 4
+
+
+class BusError(Exception):
+    """SLVERR or DECERR."""
+
+
+class ModelMemory:
+    """Host memory with bus addresses 0..size-1."""
+
+    def __init__(self, size: int = 4 << 20) -> None:
+        self._data = bytearray(size)
+        self._bad: list[tuple[int, int, bool, bool]] = []
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def read(self, addr: int, length: int) -> bytes:
+        """Read as the host does."""
+        self._check_host(addr, length)
+        return bytes(self._data[addr : addr + length])
+
+    def write(self, addr: int, data: bytes) -> None:
+        """Write as the host does."""
+        self._check_host(addr, len(data))
+        self._data[addr : addr + len(data)] = data
+
+    def _check_host(self, addr: int, length: int) -> None:
+        if addr < 0 or addr + length > self.size:
+            raise ValueError(
+                f"host access to {addr:#x}..{addr + length:#x} outside of {self.size:#x} bytes"
+            )
+
+    def fail(self, lo: int, hi: int, *, read: bool = True, write: bool = True) -> None:
+        """Answer the device's accesses to [lo, hi) with a bus error from now on."""
+        self._bad.append((lo, hi, read, write))
+
+    def heal(self) -> None:
+        """Forget all `fail` ranges."""
+        self._bad.clear()
+
+    def faulty(self, addr: int, beat: int, write: bool) -> bool:
+        """Does a beat at `addr` (aligned to `beat` bytes) get a bus error?"""
+        if addr + beat > self.size:
+            return True
+        return any(
+            addr + beat > lo and addr < hi and (w if write else r) for lo, hi, r, w in self._bad
+        )
+
+    def device_read(self, addr: int, length: int, beat: int) -> tuple[bytes, bool]:
+        """Read as the device does; returns the bytes and whether all beats were good."""
+        first = addr - addr % beat
+        good = not any(self.faulty(a, beat, False) for a in range(first, addr + length, beat))
+        if not good:
+            return bytes(length), False
+        return bytes(self._data[addr : addr + length]), True
+
+    def device_write(self, addr: int, data: bytes, beat: int) -> bool:
+        """Write as the device does, beat by beat; bad beats change nothing."""
+        good = True
+        at = 0
+        while at < len(data):
+            n = min(len(data) - at, beat - (addr + at) % beat)
+            here = addr + at
+            if self.faulty(here - here % beat, beat, True):
+                good = False
+            else:
+                self._data[here : here + n] = data[at : at + n]
+            at += n
+        return good
+
+
+class Fault(Enum):
+    """What `NicModel.inject` can break, each with the wrong result a real engine could give."""
+
+    WRONG_NONCE = "a bit of the nonce is wrong"
+    WRONG_AAD_LENGTH = "the length in the additional data is one too large"
+    COUNTER_START = "the payload counter starts at 3 instead of 2"
+    SWAPPED_TAG_BYTES = "the tag is written in reverse byte order"
+    FLIPPED_CIPHERTEXT_BIT = "one bit of the ciphertext is flipped"
+    WRONG_HEADER_LENGTH = "the header's length is one too large"
+    LOST_COMPLETION = "a completion is never written"
+    DOUBLED_COMPLETION = "a completion is written twice"
+    SWAPPED_RECORDS = "two records are written to each other's place"
+
+
+@dataclass(slots=True)
+class _Context:
+    version: int
+    key: bytes
+    salt: bytes
+    iv: int
+    seq: int
+
+    def __repr__(self) -> str:
+        return f"_Context(version={self.version:#06x}, seq={self.seq}, key=<hidden>)"
+
+
+class NicModel:
+    """The device as a `HostPort` of its own: it never suspends.
+
+    Args:
+        memory: host memory, 4 MiB by default.
+        contexts: number of contexts.
+        lanes: blocks per cycle, for the beat size and the figures.
+    """
+
+    def __init__(
+        self, memory: ModelMemory | None = None, contexts: int = 64, lanes: int = 1
+    ) -> None:
+        self.mem = memory or ModelMemory()
+        self.contexts = contexts
+        self.lanes = lanes
+        self._beat = 16 * lanes
+        self._fault: tuple[Fault, int] | None = None
+        self._held: tuple[SqeSeal, bytes] | None = None
+        self.faults_done: list[Fault] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        self._regs = {
+            Reg.CTRL: 0,
+            Reg.IRQ_ENABLE: 0,
+            Reg.RING0_SQ_BASE_LO: 0,
+            Reg.RING0_SQ_BASE_HI: 0,
+            Reg.RING0_SQ_SIZE: 0,
+            Reg.RING0_SQ_PROD: 0,
+            Reg.RING0_CQ_BASE_LO: 0,
+            Reg.RING0_CQ_BASE_HI: 0,
+            Reg.RING0_CQ_SIZE: 0,
+            Reg.RING0_CQ_CONS: 0,
+            Reg.RING0_IRQ_MOD: layout.RING0_IRQ_MOD_COUNT_RESET,
+        }
+        self._ctx: dict[int, _Context] = {}
+        self._counters = dict.fromkeys(
+            (
+                Reg.CNT_DESCRIPTORS,
+                Reg.CNT_RECORDS,
+                Reg.CNT_ERR_REFUSED,
+                Reg.CNT_ERR_SHORT,
+                Reg.CNT_ERR_BUS,
+            ),
+            0,
+        )
+        self._bytes = 0
+        self._cycles = 0
+        self._latched = 0
+        self._sq_cons = 0
+        self._cq_prod = 0
+        self._cq_error = False
+        self._records = 0
+
+    def inject(self, fault: Fault, record: int = 0) -> None:
+        """Break the SEAL with number `record` (counted from the last reset)."""
+        self._fault = (fault, record)
+
+    # --------------------------------------------------------------- HostPort
+
+    async def read32(self, addr: int) -> int:
+        """Read a register; holes read as 0."""
+        try:
+            reg = Reg(addr & ~3)
+        except ValueError:
+            return 0
+        if reg in self._regs:
+            return self._regs[reg]
+        if reg in self._counters:
+            return self._counters[reg]
+        match reg:
+            case Reg.ID:
+                return layout.ID_VALUE_RESET
+            case Reg.VERSION:
+                return layout.VERSION_MAJOR.put(layout.VERSION_MAJOR_RESET)
+            case Reg.CAPS:
+                return (
+                    layout.CAPS_LANES.put(self.lanes)
+                    | layout.CAPS_RINGS.put(1)
+                    | layout.CAPS_CONTEXTS.put(self.contexts)
+                )
+            case Reg.SUITES:
+                return layout.SUITES_TX_TLS12_GCM128.put(1) | layout.SUITES_TX_TLS12_GCM256.put(1)
+            case Reg.STATUS:
+                return (
+                    layout.STATUS_READY.put(1)
+                    | layout.STATUS_IDLE.put(int(not self._pending()))
+                    | layout.STATUS_CQ_ERROR.put(int(self._cq_error))
+                )
+            case Reg.IRQ_STATUS:
+                return self._causes()
+            case Reg.RING0_SQ_CONS:
+                return self._sq_cons
+            case Reg.RING0_CQ_PROD:
+                return self._cq_prod
+            case Reg.CNT_BYTES_LO:
+                self._latched = self._bytes >> 32
+                return self._bytes & _MASK32
+            case Reg.CYCLES_LO:
+                self._latched = self._cycles >> 32
+                return self._cycles & _MASK32
+            case _:  # CNT_BYTES_HI, CYCLES_HI
+                return self._latched
+
+    async def write32(self, addr: int, value: int) -> None:
+        """Write a register; holes and read-only registers ignore it."""
+        try:
+            reg = Reg(addr & ~3)
+        except ValueError:
+            return
+        if reg not in self._regs:
+            return
+        if reg == Reg.CTRL and layout.CTRL_RESET.get(value):
+            self._reset()
+            return
+        mask = {
+            Reg.CTRL: 1,
+            Reg.IRQ_ENABLE: 3,
+            Reg.RING0_SQ_SIZE: 15,
+            Reg.RING0_CQ_SIZE: 15,
+        }.get(reg, _MASK32)
+        self._regs[reg] = value & mask
+        self._run()
+
+    async def wait_irq(self) -> bool:
+        """True if the line is high; nothing can raise it later."""
+        self._run()
+        return bool(self._causes() & self._regs[Reg.IRQ_ENABLE])
+
+    def now(self) -> int:
+        return self._cycles * _NS_PER_CYCLE
+
+    # -------------------------------------------------------------- execution
+
+    def _causes(self) -> int:
+        unread = (self._cq_prod - self._regs[Reg.RING0_CQ_CONS]) & _MASK32
+        mod = self._regs[Reg.RING0_IRQ_MOD]
+        # the timer, if there is one, has always run out by the time somebody looks
+        enough = unread >= layout.RING0_IRQ_MOD_COUNT.get(mod)
+        timer = layout.RING0_IRQ_MOD_TIMER.get(mod) != 0
+        cq = int(unread != 0 and (enough or timer))
+        return layout.IRQ_STATUS_CQ.put(cq) | layout.IRQ_STATUS_ERROR.put(int(self._cq_error))
+
+    def _pending(self) -> int:
+        return (self._regs[Reg.RING0_SQ_PROD] - self._sq_cons) & _MASK32
+
+    def _base(self, lo: Reg, hi: Reg) -> int:
+        return self._regs[hi] << 32 | self._regs[lo] & ~63
+
+    def _run(self) -> None:
+        regs = self._regs
+        while layout.CTRL_ENABLE.get(regs[Reg.CTRL]) and not self._cq_error and self._pending():
+            unread = (self._cq_prod - regs[Reg.RING0_CQ_CONS]) & _MASK32
+            if unread == 1 << regs[Reg.RING0_CQ_SIZE]:
+                return
+            place = self._sq_cons & ((1 << regs[Reg.RING0_SQ_SIZE]) - 1)
+            addr = self._base(Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_BASE_HI) + 64 * place
+            raw, good = self.mem.device_read(addr, 64, self._beat)
+            index = self._sq_cons
+            self._sq_cons = (self._sq_cons + 1) & _MASK32
+            self._complete(self._execute(raw, good, index))
+
+    def _execute(self, raw: bytes, good: bool, index: int) -> Cqe:
+        if not good:
+            return Cqe(status=Status.SQ_BUS_ERROR, sq_index=index)
+        seal = SqeSeal.unpack(raw)
+        if seal.opcode == Opcode.SEAL:
+            return self._seal(seal, index)
+        status = Status.BAD_OPCODE
+        if seal.opcode in (Opcode.CTX_SET, Opcode.CTX_DEL):
+            status = self._set_context(SqeCtx.unpack(raw))
+        return Cqe(
+            cookie=seal.cookie,
+            opcode=seal.opcode,
+            status=status,
+            ctx=seal.ctx,
+            sq_index=index,
+        )
+
+    def _set_context(self, d: SqeCtx) -> Status:
+        if d.ctx >= self.contexts:
+            return Status.BAD_CTX
+        if d.opcode == Opcode.CTX_DEL:
+            return Status.OK if self._ctx.pop(d.ctx, None) else Status.BAD_CTX
+        key_size = {51: 16, 52: 32}.get(d.cipher)
+        if d.version != 0x0303 or d.dir != 0 or key_size is None:
+            return Status.BAD_SUITE
+        self._ctx[d.ctx] = _Context(
+            d.version,
+            d.key[:key_size],
+            d.salt,
+            int.from_bytes(d.iv, "big"),
+            int.from_bytes(d.rec_seq, "big"),
+        )
+        return Status.OK
+
+    def _seal(self, d: SqeSeal, index: int) -> Cqe:
+        def cqe(status: Status, number: int | None, length: int = 0, cycles: int = 0) -> Cqe:
+            return Cqe(
+                cookie=d.cookie,
+                opcode=d.opcode,
+                status=status,
+                ctx=d.ctx,
+                rtype=d.rtype,
+                len=length,
+                cycles=cycles,
+                rec_seq=number or 0,
+                numbered=int(number is not None),
+                sq_index=index,
+                latency=cycles,
+            )
+
+        ctx = self._ctx.get(d.ctx)
+        if ctx is None:
+            return cqe(Status.BAD_CTX, None)
+        number, iv = ctx.seq, ctx.iv
+        if number == _LAST_NUMBER:
+            return cqe(Status.SEQ_EXHAUSTED, None)
+        # whatever becomes of it, this descriptor has taken its number
+        ctx.seq += 1
+        ctx.iv = (ctx.iv + 1) & _LAST_NUMBER
+        if d.len > _MAX_PLAINTEXT:
+            return cqe(Status.BAD_LENGTH, number)
+        if d.dst_len < d.len + _OVERHEAD:
+            return cqe(Status.DST_SHORT, number)
+
+        src, src_bus, src_short = self._gather(d)
+        record = self._frame(ctx, iv, number, d.rtype, src)
+        record = self._apply_fault(d, ctx, iv, number, src, record)
+        self._records += 1
+        if src_bus or src_short:
+            # the RTL writes zeros from the first bad block on; nobody may use any of it
+            record = bytes(len(record))
+        dst_bus, dst_short = self._scatter(d, record)
+        cycles = -(-d.len // self._beat) + 2
+        self._cycles += cycles
+        if src_bus:
+            return cqe(Status.SRC_BUS_ERROR, number, 0, cycles)
+        if src_short:
+            return cqe(Status.SRC_SHORT, number, 0, cycles)
+        if dst_bus:
+            return cqe(Status.DST_BUS_ERROR, number, 0, cycles)
+        if dst_short:
+            return cqe(Status.DST_SHORT, number, 0, cycles)
+        self._counters[Reg.CNT_RECORDS] += 1
+        self._bytes += d.len
+        return cqe(Status.OK, number, len(record), cycles)
+
+    def _list(self, addr: int, count: int) -> tuple[list[Sge], bool]:
+        out = []
+        bad = False
+        for i in range(count):
+            raw, good = self.mem.device_read((addr & ~15) + 16 * i, 16, self._beat)
+            bad |= not good
+            out.append(Sge.unpack(raw) if good else Sge())
+        return out, bad
+
+    def _gather(self, d: SqeSeal) -> tuple[bytes, bool, bool]:
+        entries, bad = self._list(d.src_sg, d.src_cnt)
+        data = b""
+        for e in entries:
+            n = min(e.len, d.len - len(data))
+            piece, good = self.mem.device_read(e.addr, n, self._beat) if n else (b"", True)
+            bad |= not good
+            data += piece
+        return data.ljust(d.len, b"\0"), bad, len(data) < d.len
+
+    def _scatter(self, d: SqeSeal, record: bytes) -> tuple[bool, bool]:
+        entries, bad = self._list(d.dst_sg, d.dst_cnt)
+        at = 0
+        for e in entries:
+            n = min(e.len, len(record) - at)
+            if n:
+                bad |= not self.mem.device_write(e.addr, record[at : at + n], self._beat)
+            at += n
+        return bad, at < len(record)
+
+    @staticmethod
+    def _frame(ctx: _Context, iv: int, number: int, rtype: int, data: bytes) -> bytes:
+        """RFC 5246 section 6.2.3.3 and RFC 5288 section 3."""
+        explicit = iv.to_bytes(8, "big")
+        head = bytes([rtype]) + ctx.version.to_bytes(2, "big")
+        aad = number.to_bytes(8, "big") + head + len(data).to_bytes(2, "big")
+        body = explicit + AESGCM(ctx.key).encrypt(ctx.salt + explicit, data, aad)
+        return head + len(body).to_bytes(2, "big") + body
+
+    def _complete(self, cqe: Cqe) -> None:
+        self._counters[Reg.CNT_DESCRIPTORS] += 1
+        status = Status(cqe.status)
+        if status in (Status.SRC_SHORT, Status.DST_SHORT):
+            self._counters[Reg.CNT_ERR_SHORT] += 1
+        elif status in (Status.SRC_BUS_ERROR, Status.DST_BUS_ERROR, Status.SQ_BUS_ERROR):
+            self._counters[Reg.CNT_ERR_BUS] += 1
+        elif status != Status.OK:
+            self._counters[Reg.CNT_ERR_REFUSED] += 1
+        times = 1
+        if self._fault and cqe.opcode == Opcode.SEAL and self._records > self._fault[1]:
+            if self._fault[0] == Fault.LOST_COMPLETION:
+                times = 0
+            elif self._fault[0] == Fault.DOUBLED_COMPLETION:
+                times = 2
+            if times != 1:
+                self.faults_done.append(self._fault[0])
+                self._fault = None
+        for _ in range(times):
+            self._write_cqe(cqe)
+
+    def _write_cqe(self, cqe: Cqe) -> None:
+        log2 = self._regs[Reg.RING0_CQ_SIZE]
+        place = self._cq_prod & ((1 << log2) - 1)
+        addr = self._base(Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_BASE_HI) + 32 * place
+        phase = ~(self._cq_prod >> log2) & 1
+        raw = bytearray(cqe.pack())
+        raw[31] |= phase << 7
+        if self.mem.device_write(addr, bytes(raw), self._beat):
+            self._cq_prod = (self._cq_prod + 1) & _MASK32
+        else:
+            self._cq_error = True
+
+    # ----------------------------------------------------------------- faults
+
+    def _apply_fault(
+        self, d: SqeSeal, ctx: _Context, iv: int, number: int, data: bytes, record: bytes
+    ) -> bytes:
+        if self._held is not None:
+            held, other = self._held
+            self._held = None
+            self._scatter(held, record)
+            return other
+        if self._fault is None or self._records != self._fault[1]:
+            return record
+        fault = self._fault[0]
+        if fault in (Fault.LOST_COMPLETION, Fault.DOUBLED_COMPLETION):
+            return record
+        self._fault = None
+        self.faults_done.append(fault)
+        if fault == Fault.SWAPPED_RECORDS:
+            self._held = (d, record)
+            return record
+        return _FAULTS[fault](ctx, iv, number, d.rtype, data, record)
+
+
+def _wrong_nonce(
+    ctx: _Context, iv: int, number: int, rtype: int, data: bytes, record: bytes
+) -> bytes:
+    wrong = NicModel._frame(ctx, iv ^ 1, number, rtype, data)
+    return record[:13] + wrong[13:]
+
+
+def _wrong_aad_length(
+    ctx: _Context, iv: int, number: int, rtype: int, data: bytes, record: bytes
+) -> bytes:
+    explicit = iv.to_bytes(8, "big")
+    aad = number.to_bytes(8, "big") + record[:3] + (len(data) + 1).to_bytes(2, "big")
+    return record[:13] + AESGCM(ctx.key).encrypt(ctx.salt + explicit, data, aad)
+
+
+def _counter_start(
+    ctx: _Context, iv: int, number: int, rtype: int, data: bytes, record: bytes
+) -> bytes:
+    # the keystream of counters 3.. where 2.. belongs, with the tag of that ciphertext
+    start = ctx.salt + iv.to_bytes(8, "big") + (2).to_bytes(4, "big")
+    stream = Cipher(algorithms.AES(ctx.key), modes.CTR(start)).encryptor()
+    keystream = stream.update(bytes(len(data) + 16))
+    shifted = bytes(a ^ b ^ c for a, b, c in zip(data, keystream, keystream[16:], strict=False))
+    wrong = NicModel._frame(ctx, iv, number, rtype, shifted)
+    return record[:13] + wrong[13:]
+
+
+def _swapped_tag(
+    _ctx: _Context, _iv: int, _number: int, _rtype: int, _data: bytes, record: bytes
+) -> bytes:
+    return record[:-16] + record[:-17:-1]
+
+
+def _flipped_bit(
+    _ctx: _Context, _iv: int, _number: int, _rtype: int, data: bytes, record: bytes
+) -> bytes:
+    at = 13 + len(data) // 2
+    return record[:at] + bytes([record[at] ^ 0x10]) + record[at + 1 :]
+
+
+def _wrong_header_length(
+    _ctx: _Context, _iv: int, _number: int, _rtype: int, _data: bytes, record: bytes
+) -> bytes:
+    return record[:4] + bytes([(record[4] + 1) & 255]) + record[5:]
+
+
+_FaultMaker = Callable[[_Context, int, int, int, bytes, bytes], bytes]
+_FAULTS: dict[Fault, _FaultMaker] = {
+    Fault.WRONG_NONCE: _wrong_nonce,
+    Fault.WRONG_AAD_LENGTH: _wrong_aad_length,
+    Fault.COUNTER_START: _counter_start,
+    Fault.SWAPPED_TAG_BYTES: _swapped_tag,
+    Fault.FLIPPED_CIPHERTEXT_BIT: _flipped_bit,
+    Fault.WRONG_HEADER_LENGTH: _wrong_header_length,
+}

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device in a running simulation as a `HostPort` (top level `ktls_tb`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cocotb.handle import Immediate
+from cocotb.triggers import First, RisingEdge, Timer
+from cocotb.utils import get_sim_time
+
+LINE = 64
+DEFAULT_IRQ_LIMIT_NS = 2_000_000
+
+
+class SimMemory:
+    """Host memory in the simulation (`ktls_host_mem`): lines of 64 bytes, handles kept."""
+
+    def __init__(self, host: Any) -> None:
+        self._mem = host.mem
+        self._lines: dict[int, Any] = {}
+        self.size = len(self._mem) * LINE
+
+    def _line(self, number: int) -> Any:
+        handle = self._lines.get(number)
+        if handle is None:
+            handle = self._lines[number] = self._mem[number]
+        return handle
+
+    def _check(self, addr: int, length: int) -> None:
+        if addr < 0 or addr + length > self.size:
+            raise ValueError(
+                f"host access to {addr:#x}..{addr + length:#x} outside of {self.size:#x} bytes"
+            )
+
+    def _get(self, number: int) -> bytes:
+        return int(self._line(number).value).to_bytes(LINE, "little")
+
+    def read(self, addr: int, length: int) -> bytes:
+        self._check(addr, length)
+        if not length:
+            return b""
+        first = addr // LINE
+        last = (addr + length - 1) // LINE
+        data = b"".join(self._get(n) for n in range(first, last + 1))
+        at = addr - first * LINE
+        return data[at : at + length]
+
+    def write(self, addr: int, data: bytes) -> None:
+        self._check(addr, len(data))
+        at = 0
+        while at < len(data):
+            number, offset = divmod(addr + at, LINE)
+            n = min(LINE - offset, len(data) - at)
+            piece = data[at : at + n]
+            if n < LINE:
+                old = self._get(number)
+                piece = old[:offset] + piece + old[offset + n :]
+            self._line(number).value = Immediate(int.from_bytes(piece, "little"))
+            at += n
+
+
+class SimPort:
+    """`HostPort` inside cocotb; await the driver's coroutines."""
+
+    def __init__(self, dut: Any, irq_limit_ns: int = DEFAULT_IRQ_LIMIT_NS) -> None:
+        self.dut = dut
+        self.mem = SimMemory(dut.host)
+        self.irq_limit_ns = irq_limit_ns
+        self._go = 0
+
+    async def ready(self) -> None:
+        """Wait for the end of the power-on reset."""
+        if self.dut.rst.value != 0:
+            await self.dut.rst.falling_edge
+        await RisingEdge(self.dut.clk)
+
+    async def _access(self) -> None:
+        self._go ^= 1
+        self.dut.bfm_go.value = self._go
+        await self.dut.bfm_done.value_change
+
+    async def read32(self, addr: int) -> int:
+        self.dut.bfm_write.value = 0
+        self.dut.bfm_addr.value = addr
+        await self._access()
+        return int(self.dut.bfm_rdata.value)
+
+    async def write32(self, addr: int, value: int) -> None:
+        self.dut.bfm_write.value = 1
+        self.dut.bfm_addr.value = addr
+        self.dut.bfm_wdata.value = value
+        await self._access()
+
+    async def wait_irq(self) -> bool:
+        if self.dut.irq.value == 1:
+            return True
+        edge = RisingEdge(self.dut.irq)
+        fired = await First(edge, Timer(self.irq_limit_ns, unit="ns"))
+        if fired is not edge:
+            return False
+        # memory and registers settle in the rest of this time step
+        await RisingEdge(self.dut.clk)
+        return True
+
+    def now(self) -> int:
+        return int(get_sim_time("ns"))

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The messages between a plain Python program and its simulator process.
+
+A request is `op, addr, n` (struct `HEAD`) followed by n bytes for WRITE_MEM. READ32,
+READ_MEM, WAIT_IRQ and NOW are answered with the bare value; the others are not, so
+that a burst of writes costs one context switch.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+FD_VARIABLE = "KTLS_SIM_FD"
+"""Environment variable with the simulator's end of the socket pair."""
+
+HEAD = struct.Struct("<BQI")
+U32 = struct.Struct("<I")
+U64 = struct.Struct("<Q")
+
+
+class Op(IntEnum):
+    READ32 = 1
+    WRITE32 = 2  # n is the value
+    READ_MEM = 3  # answered with n bytes
+    WRITE_MEM = 4
+    WAIT_IRQ = 5  # answered with one byte
+    NOW = 6
+    KNOB = 7  # addr is an index into KNOBS, n the value
+    END = 8
+
+
+KNOBS = (
+    "latency",
+    "stall_ar",
+    "stall_r",
+    "stall_aw",
+    "stall_w",
+    "stall_b",
+    "stall_seed",
+    "err_lo",
+    "err_hi",
+    "err_resp",
+    "err_read",
+    "err_write",
+)
+"""Registers of `ktls_host_mem` that a test may set."""
