@@ -44,10 +44,8 @@ module ktls_aes_round #(
   reg [127:0] key_mem[0:(1<<CTX_W)-1];
   reg [127:0] rk;
 
-  always @(posedge clk) begin
-    if (kw_en) key_mem[kw_ctx] <= kw_data;
-    if (kv_i) rk <= key_mem[kctx_i];
-  end
+  // one test per cycle while nothing happens
+  wire active = kw_en || kv_i || v_i;
 
   integer k;
 
@@ -63,6 +61,10 @@ module ktls_aes_round #(
       initial for (k = 0; k < 256; k = k + 1) s[k] = SBOX[8*(255-k)+:8];
 
       always @(posedge clk) begin
+        if (active) begin
+          if (kw_en) key_mem[kw_ctx] <= kw_data;
+          if (kv_i) rk <= key_mem[kctx_i];
+        end
         if (v_i) begin
           {w0, w1, w2, w3} = st_i;
           a = {
@@ -104,6 +106,10 @@ module ktls_aes_round #(
       end
 
       always @(posedge clk) begin
+        if (active) begin
+          if (kw_en) key_mem[kw_ctx] <= kw_data;
+          if (kv_i) rk <= key_mem[kctx_i];
+        end
         if (v_i) begin
           if (BYPASS128 != 0 && !k256_i) begin
             st_o <= st_i;

@@ -68,12 +68,6 @@ module ktls_record #(
   localparam AAD_LEN = 16'd13;
   localparam OVERHEAD = 16'd24;  // explicit nonce and tag
 
-  function [127:0] swap_bytes(input [127:0] x);
-    integer i;
-    begin
-      for (i = 0; i < 16; i = i + 1) swap_bytes[8*i+:8] = x[8*(15-i)+:8];
-    end
-  endfunction
 
   // ----------------------------------------------- in front of the core
 
@@ -106,11 +100,18 @@ module ktls_record #(
   assign cmd_aad_len = AAD_LEN;
   assign cmd_len = {17'd0, len};
 
+  wire [127:0] src_swapped = {
+    src_data[7:0], src_data[15:8], src_data[23:16], src_data[31:24],
+    src_data[39:32], src_data[47:40], src_data[55:48], src_data[63:56],
+    src_data[71:64], src_data[79:72], src_data[87:80], src_data[95:88],
+    src_data[103:96], src_data[111:104], src_data[119:112], src_data[127:120]
+  };
+
   wire aad_phase = in_busy && !in_text;
   wire text_phase = in_busy && in_text && blocks_left != 0;
 
   assign s_valid = aad_phase || (text_phase && src_valid);
-  assign s_data = aad_phase ? {seq, rtype, version, 1'b0, len, 24'd0} : swap_bytes(src_data);
+  assign s_data = aad_phase ? {seq, rtype, version, 1'b0, len, 24'd0} : src_swapped;
   assign src_ready = text_phase && s_ready;
 
   always @(posedge clk) begin
@@ -187,10 +188,16 @@ module ktls_record #(
   wire [15:0] body = {1'b0, o_len} + OVERHEAD;
   wire [127:0] header = {o_rtype, o_version, body, o_iv, 24'd0};
 
+  wire [127:0] piece = !header_sent ? header : poison[o_slot] ? 128'd0 : m_data;
+
   assign m_ready = header_sent && out_ready;
   assign out_valid = o_valid && (!header_sent || m_valid);
-  assign out_data = (header_sent && poison[o_slot]) ? 128'd0 :
-                    swap_bytes(header_sent ? m_data : header);
+  assign out_data = {
+    piece[7:0], piece[15:8], piece[23:16], piece[31:24],
+    piece[39:32], piece[47:40], piece[55:48], piece[63:56],
+    piece[71:64], piece[79:72], piece[87:80], piece[95:88],
+    piece[103:96], piece[111:104], piece[119:112], piece[127:120]
+  };
   assign out_cnt = !header_sent ? 5'd13 :
                    (m_tag || o_left >= 15'd16) ? 5'd16 : {1'b0, o_left[3:0]};
   assign o_done = m_valid && m_ready && m_tag;

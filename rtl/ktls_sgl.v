@@ -62,7 +62,11 @@ module ktls_sgl #(
 
   wire sent = req_valid && req_ready;
   wire empty_list = busy && left == 0 && !waiting && room;
-  wire push = rsp_valid || empty_list;
+  reg push;
+  reg push_err;
+  reg push_last;
+  reg [31:0] push_len;
+  reg [63:0] push_addr;
   wire pop = e_valid && e_ready;
 
   assign job_ready = !busy;
@@ -84,10 +88,18 @@ module ktls_sgl #(
       if (final_burst) busy <= 1'b0;
     end
     if (empty_list) busy <= 1'b0;
+    push <= rsp_valid || empty_list;
+    if (rsp_valid || empty_list) begin
+      push_err  <= rsp_valid && rsp_err;
+      push_last <= empty_list || (rsp_last && final_burst);
+      push_len  <= (empty_list || rsp_err) ? 32'd0 : rsp_data[SGE_LEN_LSB+:SGE_LEN_W];
+      push_addr <= rsp_data[SGE_ADDR_LSB+:SGE_ADDR_W];
+    end
     held <= held + (sent ? {1'b0, beats} : 5'd0) + {4'd0, empty_list} - {4'd0, pop};
     if (rst) begin
       busy <= 1'b0;
       waiting <= 1'b0;
+      push <= 1'b0;
       held <= 0;
     end
   end
@@ -103,12 +115,7 @@ module ktls_sgl #(
       .rst(rst),
       .s_valid(push),
       .s_ready(unused_ready),
-      .s_data({
-        rsp_valid && rsp_err,
-        empty_list || (rsp_last && final_burst),
-        (empty_list || rsp_err) ? 32'd0 : rsp_data[SGE_LEN_LSB+:SGE_LEN_W],
-        rsp_data[SGE_ADDR_LSB+:SGE_ADDR_W]
-      }),
+      .s_data({push_err, push_last, push_len, push_addr}),
       .m_valid(e_valid),
       .m_ready(e_ready),
       .m_data({e_err, e_last, e_len, e_addr}),

@@ -56,16 +56,18 @@ module ktls_sq #(
   wire sent = req_valid && req_ready;
   wire take = d_valid && d_ready;
 
-  reg [511:DATA_W] part;  // the beats so far, shifted in from the left
+  reg [511:0] part;  // the beats so far, shifted in from the left
+  reg part_full;
   reg part_err;
-  wire [511:0] whole = {rsp_data, part};
 
   always @(posedge clk) begin
     if (sent) fetch <= fetch + 32'd1;
     if (sent != take) held <= sent ? held + 1'b1 : held - 1'b1;
+    part_full <= rsp_valid && rsp_last;
+    if (part_full) part_err <= 1'b0;
     if (rsp_valid) begin
-      part <= whole[511:DATA_W];
-      part_err <= !rsp_last && (part_err || rsp_err);
+      part <= {rsp_data, part[511:DATA_W]};
+      if (rsp_err) part_err <= 1'b1;
       if (rsp_last) cons <= cons + 32'd1;
     end
     if (rst) begin
@@ -73,6 +75,7 @@ module ktls_sq #(
       cons <= 32'd0;
       held <= 0;
       part_err <= 1'b0;
+      part_full <= 1'b0;
     end
   end
 
@@ -87,9 +90,9 @@ module ktls_sq #(
   ) descriptors (
       .clk(clk),
       .rst(rst),
-      .s_valid(rsp_valid && rsp_last),
+      .s_valid(part_full),
       .s_ready(unused_ready),
-      .s_data({part_err || rsp_err, whole}),
+      .s_data({part_err, part}),
       .m_valid(d_valid),
       .m_ready(d_ready),
       .m_data({d_err, d_data}),

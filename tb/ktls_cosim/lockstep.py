@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two devices on the same jobs: what the host sees of both must be equal."""
+
+from __future__ import annotations
+
+from ktls_cosim.scoreboard import Port
+from ktls_hw.layout import Cqe, Reg
+
+_TIMED = {
+    Reg.CYCLES_LO,
+    Reg.CYCLES_HI,
+    Reg.STATUS,
+    Reg.IRQ_STATUS,
+    Reg.RING0_SQ_CONS,
+    Reg.RING0_CQ_PROD,
+}
+"""Registers whose value depends on when they are read."""
+
+
+class LockstepError(AssertionError):
+    """The two devices differ."""
+
+
+class _Memory:
+    def __init__(self, owner: LockstepPort) -> None:
+        self._owner = owner
+        self.size = min(owner.primary.mem.size, owner.shadow.mem.size)
+
+    def write(self, addr: int, data: bytes) -> None:
+        self._owner.primary.mem.write(addr, data)
+        self._owner.shadow.mem.write(addr, data)
+
+    def read(self, addr: int, length: int) -> bytes:
+        a = self._owner.primary.mem.read(addr, length)
+        b = self._owner.shadow.mem.read(addr, length)
+        return self._owner.compare_memory(addr, a, b)
+
+
+class LockstepPort:
+    """A `HostPort` that drives `primary` (RTL) and `shadow` (model) alike.
+
+    The shadow may be ahead, since it takes no time: a completion entry is compared
+    once the primary has written it. Cycle counts are not compared.
+
+    Attributes:
+        compared: values and blocks of memory that were compared.
+    """
+
+    def __init__(self, primary: Port, shadow: Port) -> None:
+        self.primary = primary
+        self.shadow = shadow
+        self.compared = 0
+        self._cq_base = 0
+        self._cq_end = 0
+        self.mem = _Memory(self)
+
+    def compare_memory(self, addr: int, a: bytes, b: bytes) -> bytes:
+        if self._cq_base <= addr < self._cq_end and len(a) == Cqe.SIZE:
+            if a[31] >> 7 != b[31] >> 7:
+                return a  # not there yet in the primary
+            x, y = _untimed(a), _untimed(b)
+        else:
+            x, y = a, b
+        self.compared += 1
+        if x != y:
+            at = next(i for i, (p, q) in enumerate(zip(x, y, strict=True)) if p != q)
+            lo = at - at % 16
+            raise LockstepError(
+                f"memory at {addr + at:#x} differs\n"
+                f"  primary {x[lo : lo + 16].hex(' ')}\n  shadow  {y[lo : lo + 16].hex(' ')}"
+            )
+        return a
+
+    async def read32(self, addr: int) -> int:
+        a = await self.primary.read32(addr)
+        b = await self.shadow.read32(addr)
+        if addr not in _TIMED:
+            self.compared += 1
+            if a != b:
+                raise LockstepError(f"register {addr:#05x}: primary {a:#x}, shadow {b:#x}")
+        return a
+
+    async def write32(self, addr: int, value: int) -> None:
+        await self.shadow.write32(addr, value)
+        await self.primary.write32(addr, value)
+        if addr == Reg.RING0_CQ_BASE_LO:
+            self._cq_base = value
+        elif addr == Reg.RING0_CQ_SIZE:
+            self._cq_end = self._cq_base + (Cqe.SIZE << value)
+
+    async def wait_irq(self) -> bool:
+        a = await self.primary.wait_irq()
+        b = await self.shadow.wait_irq()
+        if a and not b:
+            raise LockstepError("the primary raises an interrupt, the shadow does not")
+        return a
+
+    def now(self) -> int:
+        return self.primary.now()
+
+
+def _untimed(raw: bytes) -> bytes:
+    """A completion without `cycles` and `latency`."""
+    return raw[:12] + raw[16:28] + raw[31:]

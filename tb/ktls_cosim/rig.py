@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bare driver for verification: any descriptor, any list, any alignment.
+
+The product's driver only writes good descriptors. `Rig` writes what a test wants,
+straight from the contract, and returns the completions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ktls_cosim.errors import CosimError
+from ktls_cosim.scoreboard import Port
+from ktls_hw import layout
+from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeSeal
+
+_PAGE = 4096
+OVERHEAD = 29
+"""Bytes that TLS 1.2 AES-GCM adds to a record: header 5, explicit nonce 8, tag 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes in memory: one scatter-gather entry."""
+
+    addr: int
+    length: int
+
+
+class Rig:
+    """Rings and memory of one device under test.
+
+    Args:
+        port: the device, usually a `CheckedPort`.
+        sq_log2, cq_log2: ring sizes.
+    """
+
+    def __init__(self, port: Port, sq_log2: int = 4, cq_log2: int = 4) -> None:
+        self.port = port
+        self.sq_log2 = sq_log2
+        self.cq_log2 = cq_log2
+        self.sq_base = _PAGE
+        self.cq_base = 8 * _PAGE
+        self.heap = 16 * _PAGE
+        self.sq_prod = 0
+        self.cq_cons = 0
+        self.completions: list[Cqe] = []
+
+    async def reset(self) -> None:
+        """Reset the device, program the rings and enable it."""
+        p = self.port
+        await p.write32(Reg.CTRL, layout.CTRL_RESET.put(1))
+        for _ in range(10_000):
+            if layout.STATUS_READY.get(await p.read32(Reg.STATUS)):
+                break
+        else:
+            raise CosimError("STATUS.ready does not come after a reset")
+        p.mem.write(self.cq_base, bytes(Cqe.SIZE << self.cq_log2))
+        await p.write32(Reg.RING0_SQ_BASE_LO, self.sq_base)
+        await p.write32(Reg.RING0_SQ_SIZE, self.sq_log2)
+        await p.write32(Reg.RING0_CQ_BASE_LO, self.cq_base)
+        await p.write32(Reg.RING0_CQ_SIZE, self.cq_log2)
+        await p.write32(Reg.IRQ_ENABLE, 3)
+        await p.write32(Reg.CTRL, layout.CTRL_ENABLE.put(1))
+        self.sq_prod = self.cq_cons = 0
+        self.completions = []
+
+    # ---------------------------------------------------------------- memory
+
+    def alloc(self, length: int, align: int = 64, offset: int = 0) -> int:
+        """Fresh memory whose address is `offset` behind a multiple of `align`."""
+        addr = (self.heap + align - 1) // align * align + offset
+        self.heap = addr + length
+        if self.heap > self.port.mem.size:
+            raise CosimError("the test's memory is used up; free it with `release`")
+        return addr
+
+    def release(self) -> None:
+        """Forget all allocations."""
+        self.heap = 16 * _PAGE
+
+    def put_list(self, pieces: list[Piece]) -> int:
+        """Write a scatter-gather list; returns its address."""
+        addr = self.alloc(16 * max(1, len(pieces)), 16)
+        raw = b"".join(Sge(addr=p.addr, len=p.length).pack() for p in pieces)
+        if raw:
+            self.port.mem.write(addr, raw)
+        return addr
+
+    def put_pieces(self, data: bytes, pieces: list[Piece]) -> None:
+        """Distribute bytes over pieces."""
+        at = 0
+        for p in pieces:
+            if p.length:
+                self.port.mem.write(p.addr, data[at : at + p.length])
+            at += p.length
+
+    def get_pieces(self, pieces: list[Piece], length: int) -> bytes:
+        """Collect bytes from pieces."""
+        out = b"".join(self.port.mem.read(p.addr, p.length) for p in pieces if p.length)
+        return out[:length]
+
+    # ----------------------------------------------------------- descriptors
+
+    def seal_descriptor(
+        self,
+        ctx: int,
+        data: bytes,
+        *,
+        rtype: int = 23,
+        cookie: int = 0,
+        src: list[Piece] | None = None,
+        dst: list[Piece] | None = None,
+    ) -> tuple[SqeSeal, list[Piece]]:
+        """A good SEAL for `data`, with its plaintext in memory; also returns the destination."""
+        if src is None:
+            src = [Piece(self.alloc(len(data)), len(data))]
+        if dst is None:
+            dst = [Piece(self.alloc(len(data) + OVERHEAD), len(data) + OVERHEAD)]
+        self.put_pieces(data, src)
+        return (
+            SqeSeal(
+                opcode=Opcode.SEAL,
+                cookie=cookie,
+                ctx=ctx,
+                rtype=rtype,
+                len=len(data),
+                dst_len=sum(p.length for p in dst),
+                src_sg=self.put_list(src),
+                dst_sg=self.put_list(dst),
+                src_cnt=len(src),
+                dst_cnt=len(dst),
+            ),
+            dst,
+        )
+
+    async def post(self, *descriptors: SqeSeal | SqeCtx | bytes, bell: bool = True) -> None:
+        """Write descriptors into the ring and ring the bell; reaps while it is full."""
+        for d in descriptors:
+            while self.sq_prod - self.cq_cons >= 1 << min(self.sq_log2, self.cq_log2):
+                if bell:
+                    await self.port.write32(Reg.RING0_SQ_PROD, self.sq_prod)
+                await self.reap(1)
+            raw = d if isinstance(d, bytes) else d.pack()
+            place = self.sq_prod & ((1 << self.sq_log2) - 1)
+            self.port.mem.write(self.sq_base + 64 * place, raw)
+            self.sq_prod += 1
+        if bell:
+            await self.port.write32(Reg.RING0_SQ_PROD, self.sq_prod)
+
+    async def reap(self, count: int) -> list[Cqe]:
+        """Wait for `count` more completions and return them.
+
+        Raises:
+            CosimError: the device has nothing left to do.
+        """
+        out: list[Cqe] = []
+        while len(out) < count:
+            place = self.cq_cons & ((1 << self.cq_log2) - 1)
+            raw = self.port.mem.read(self.cq_base + Cqe.SIZE * place, Cqe.SIZE)
+            cqe = Cqe.unpack(raw)
+            if cqe.phase == ~(self.cq_cons >> self.cq_log2) & 1:
+                self.cq_cons += 1
+                out.append(replace(cqe, phase=0))
+                await self.port.write32(Reg.RING0_CQ_CONS, self.cq_cons)
+            elif not await self.port.wait_irq():
+                raise CosimError(
+                    f"{len(out)} of {count} completions came; "
+                    f"STATUS={await self.port.read32(Reg.STATUS):#x}, "
+                    f"SQ_CONS={await self.port.read32(Reg.RING0_SQ_CONS)}, "
+                    f"SQ_PROD={self.sq_prod}, "
+                    f"CQ_PROD={await self.port.read32(Reg.RING0_CQ_PROD)}"
+                )
+        self.completions += out
+        return out
+
+    async def drain(self) -> list[Cqe]:
+        """Wait for everything that was posted; returns all completions since the reset."""
+        await self.reap(self.sq_prod - self.cq_cons)
+        return self.completions
+
+    async def run(self, *descriptors: SqeSeal | SqeCtx | bytes) -> list[Cqe]:
+        """Post and wait; returns the completions of these descriptors."""
+        await self.post(*descriptors)
+        return (await self.drain())[-len(descriptors) :]
+
+    async def set_context(
+        self,
+        ctx: int,
+        key: bytes,
+        *,
+        salt: bytes = b"SALT",
+        iv: bytes = bytes(8),
+        seq: int = 0,
+    ) -> Cqe:
+        """Install a TLS 1.2 AES-GCM context; the key's length chooses the cipher."""
+        done = await self.run(
+            SqeCtx(
+                opcode=Opcode.CTX_SET,
+                ctx=ctx,
+                version=0x0303,
+                cipher=52 if len(key) == 32 else 51,
+                salt=salt,
+                iv=iv,
+                rec_seq=seq.to_bytes(8, "big"),
+                key=key,
+            )
+        )
+        return done[0]

@@ -1,0 +1,544 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is tried on every device: the same list runs on the model, on the RTL and in lockstep.
+
+A scenario is a coroutine of an `Env`. It asserts what it wants to see in detail; that
+every sealed byte is right is the scoreboard's business.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ktls import CryptoInfo, KtlsNic, KtlsStack, TlsSock, uapi
+from ktls_cosim.rig import OVERHEAD, Piece, Rig
+from ktls_cosim.scoreboard import CheckedPort, Port, Scoreboard
+from ktls_hw import layout
+from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeSeal, Status
+
+MAX = 16384
+
+
+@dataclass
+class Env:
+    """What a scenario works with.
+
+    Attributes:
+        port: the device.
+        scoreboard: checks it.
+        rng: seeded randomness.
+        fail_bus: make the device's accesses to [lo, hi) fail (read, write); lo == hi heals.
+    """
+
+    port: Port
+    scoreboard: Scoreboard
+    rng: random.Random
+    fail_bus: Callable[[int, int, bool, bool], None]
+
+    def checked(self) -> CheckedPort:
+        return CheckedPort(self.port, self.scoreboard)
+
+    async def stack(self, **kw: int) -> KtlsStack:
+        """A kernel with the product's driver on the device."""
+        return KtlsStack(await KtlsNic.probe(self.checked(), **kw), self.scoreboard)
+
+    async def rig(self, **kw: int) -> Rig:
+        """The verification driver on the device, reset."""
+        rig = Rig(self.checked(), **kw)
+        await rig.reset()
+        return rig
+
+    def bytes(self, n: int) -> bytes:
+        return self.rng.randbytes(n)
+
+
+Scenario = Callable[[Env], Awaitable[None]]
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(f: Scenario) -> Scenario:
+    SCENARIOS[f.__name__] = f
+    return f
+
+
+def crypto_info(rng: random.Random, key_size: int = 16, seq: int = 0) -> CryptoInfo:
+    """Random test keys for TLS 1.2 AES-GCM."""
+    cipher = uapi.TLS_CIPHER_AES_GCM_256 if key_size == 32 else uapi.TLS_CIPHER_AES_GCM_128
+    return CryptoInfo(
+        uapi.TLS_1_2_VERSION,
+        cipher,
+        iv=rng.randbytes(8),
+        key=rng.randbytes(key_size),
+        salt=rng.randbytes(4),
+        rec_seq=seq.to_bytes(8, "big"),
+    )
+
+
+async def connect(
+    stack: KtlsStack, info: CryptoInfo, wire: Callable[[bytes], None] | None = None
+) -> TlsSock:
+    """A connection with the ULP and TLS_TX set, which must be offloaded."""
+    sock = stack.sock(wire or (lambda _data: None))
+    await sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    await sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
+    assert sock.why_not_offloaded is None, sock.why_not_offloaded
+    return sock
+
+
+async def close_all(*socks: TlsSock) -> None:
+    for s in socks:
+        await s.close()
+
+
+# ------------------------------------------------------------------ through sockets
+
+
+@scenario
+async def hello_world(env: Env) -> None:
+    """The first record a user sends, against bytes that a real kernel put on the wire."""
+    stack = await env.stack()
+    wire = bytearray()
+    info = CryptoInfo(
+        uapi.TLS_1_2_VERSION,
+        uapi.TLS_CIPHER_AES_GCM_128,
+        iv=bytes(range(0xA0, 0xA8)),
+        key=bytes(range(16)),
+        salt=b"SALT",
+        rec_seq=bytes(8),
+    )
+    sock = await connect(stack, info, wire.extend)
+    assert await sock.send(b"hello") == 5
+    cmsg = [(uapi.SOL_TLS, uapi.TLS_SET_RECORD_TYPE, bytes([uapi.RECORD_TYPE_ALERT]))]
+    assert await sock.sendmsg([b"\x01\x00"], cmsg) == 2
+    await sock.close()
+    assert wire.hex() == (
+        "170303001da0a1a2a3a4a5a6a7d4f1b86258af8d52d6dc228ab116d75f84f9818a60"
+        "150303001aa0a1a2a3a4a5a6a879944e041c9b5c55bd6776dcd2fcbfeb4638"
+    )
+
+
+@scenario
+async def aes256_hello_world(env: Env) -> None:
+    """The same with a 256-bit key."""
+    stack = await env.stack()
+    wire = bytearray()
+    info = CryptoInfo(
+        uapi.TLS_1_2_VERSION,
+        uapi.TLS_CIPHER_AES_GCM_256,
+        iv=bytes(range(0xA0, 0xA8)),
+        key=bytes(range(32)),
+        salt=b"SALT",
+        rec_seq=bytes(8),
+    )
+    sock = await connect(stack, info, wire.extend)
+    assert await sock.send(b"hello") == 5
+    await sock.close()
+    assert wire.hex() == "170303001da0a1a2a3a4a5a6a733340f9571d4549bed93321bb135538a15c900524d"
+
+
+@scenario
+async def msg_more_chain(env: Env) -> None:
+    """Bytes sent with MSG_MORE share a record; it closes when full or with the last call."""
+    stack = await env.stack()
+    wire = bytearray()
+    sock = await connect(stack, crypto_info(env.rng), wire.extend)
+    assert await sock.send(env.bytes(10), uapi.MSG_MORE) == 10
+    assert await sock.send(env.bytes(16370), uapi.MSG_MORE) == 16370
+    await sock.flush()
+    assert not wire
+    assert await sock.send(env.bytes(10), uapi.MSG_MORE) == 10
+    await sock.flush()
+    assert len(wire) == MAX + OVERHEAD
+    assert await sock.send(env.bytes(5)) == 5
+    await sock.flush()
+    assert len(wire) == MAX + OVERHEAD + 11 + OVERHEAD
+    await sock.close()
+
+
+@scenario
+async def sizes_around_blocks(env: Env) -> None:
+    """Every length near a block and a record boundary, many records under way at once."""
+    stack = await env.stack()
+    sock = await connect(stack, crypto_info(env.rng))
+    for n in [*range(1, 50), 63, 64, 65, 255, 256, 257, 1460, 4095, 4096, 4097]:
+        assert await sock.send(env.bytes(n)) == n
+    assert await sock.send(env.bytes(MAX - 1)) == MAX - 1
+    assert await sock.send(env.bytes(2 * MAX + 1)) == 2 * MAX + 1
+    await sock.close()
+
+
+@scenario
+async def sendfile_of_a_file(env: Env) -> None:
+    """sendfile continues an open record and closes it at the end of the file."""
+    stack = await env.stack()
+    wire = bytearray()
+    sock = await connect(stack, crypto_info(env.rng), wire.extend)
+    assert await sock.send(env.bytes(100), uapi.MSG_MORE) == 100
+    file = io.BytesIO(env.bytes(5000))
+    assert await sock.sendfile(file, 0, 50_000) == 5000
+    assert file.tell() == 0
+    await sock.flush()
+    assert len(wire) == 5100 + OVERHEAD
+    assert await sock.sendfile(file, None, 3000) == 3000
+    assert file.tell() == 3000
+    await sock.close()
+
+
+@scenario
+async def many_connections(env: Env) -> None:
+    """Records of 16 connections, both key sizes, interleaved; numbers stay per connection."""
+    stack = await env.stack()
+    socks = [
+        await connect(stack, crypto_info(env.rng, env.rng.choice((16, 32)), seq))
+        for seq in range(0, 16_000, 1000)
+    ]
+    for _ in range(60):
+        sock = env.rng.choice(socks)
+        data = env.bytes(env.rng.choice((1, 16, 64, 300, 1460)))
+        assert await sock.send(data, env.rng.choice((0, uapi.MSG_MORE))) == len(data)
+    for sock in socks:
+        assert await sock.send(b"end") == 3
+    await close_all(*socks)
+
+
+@scenario
+async def contexts_run_out(env: Env) -> None:
+    """A connection without a free context works in software and says why."""
+    stack = await env.stack()
+    assert stack.nic is not None
+    socks = [await connect(stack, crypto_info(env.rng)) for _ in range(stack.nic.contexts)]
+    late = stack.sock(lambda _data: None)
+    await late.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    await late.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, crypto_info(env.rng).pack())
+    assert late.why_not_offloaded is not None
+    assert "contexts" in late.why_not_offloaded
+    assert await late.send(b"in software") == 11
+    await socks[0].close()
+    again = await connect(stack, crypto_info(env.rng))
+    assert await again.send(b"offloaded") == 9
+    await close_all(late, again, *socks[1:])
+    assert stack.tls_stat["TlsTxSw"] == 1
+    assert stack.tls_stat["TlsCurrTxDevice"] == 0
+
+
+# ------------------------------------------------------------ through raw descriptors
+
+
+def random_pieces(env: Env, rig: Rig, length: int) -> list[Piece]:
+    """Cut `length` bytes into pieces of any alignment; empty ones are among them."""
+    out: list[Piece] = []
+    left = length
+    while left:
+        n = min(left, env.rng.choice((0, 1, 3, 15, 16, 17, 31, 100, 256, 1000, left)))
+        rig.alloc(8, 1)  # room for a guard
+        out.append(Piece(rig.alloc(n, 64, env.rng.randrange(64)), n))
+        left -= n
+    if env.rng.random() < 0.3:
+        out.append(Piece(rig.alloc(16), 0))
+    return out
+
+
+@scenario
+async def any_alignment(env: Env) -> None:
+    """Lists of entries of any length and alignment on both sides; nothing else is touched."""
+    rig = await env.rig()
+    await rig.set_context(3, env.bytes(16))
+    for _ in range(25):
+        rig.release()
+        data = env.bytes(env.rng.choice((0, 1, 15, 16, 17, 33, 250, 1460, 5000)))
+        src = random_pieces(env, rig, len(data))
+        dst = random_pieces(env, rig, len(data) + OVERHEAD)
+        # a guard on both sides of every destination piece
+        for p in dst:
+            rig.port.mem.write(p.addr - 8, b"\xa5" * 8)
+        rig.alloc(64)
+        descriptor, _ = rig.seal_descriptor(3, data, src=src, dst=dst)
+        (cqe,) = await rig.run(descriptor)
+        assert cqe.status == Status.OK
+        assert cqe.len == len(data) + OVERHEAD
+        written = set()
+        for p in dst:
+            written.update(range(p.addr, p.addr + p.length))
+        for p in dst:
+            guard = rig.port.mem.read(p.addr - 8, 8)
+            for i, byte in enumerate(guard):
+                assert p.addr - 8 + i in written or byte == 0xA5, f"byte {p.addr - 8 + i:#x}"
+
+
+@scenario
+async def lists_longer_than_a_burst(env: Env) -> None:
+    """40 entries per list, so that list fetches need several bursts."""
+    rig = await env.rig()
+    await rig.set_context(0, env.bytes(16))
+    data = env.bytes(400)
+    src = [Piece(rig.alloc(10, 16, i % 16), 10) for i in range(40)]
+    dst = [Piece(rig.alloc(11, 16, (3 * i) % 16), 11) for i in range(40)]
+    descriptor, _ = rig.seal_descriptor(0, data, src=src, dst=dst)
+    (cqe,) = await rig.run(descriptor)
+    assert cqe.status == Status.OK
+
+
+@scenario
+async def bad_descriptors(env: Env) -> None:
+    """Each mistake gets its status, is counted, and the next record is right."""
+    rig = await env.rig()
+    key = env.bytes(16)
+    await rig.set_context(5, key)
+    good, _ = rig.seal_descriptor(5, b"good")
+    contexts = layout.CAPS_CONTEXTS.get(await rig.port.read32(Reg.CAPS))
+
+    def with_(**kw: int) -> SqeSeal:
+        base = {f: getattr(good, f) for f in SqeSeal.__dataclass_fields__ if f != "SIZE"}
+        return SqeSeal(**(base | kw))
+
+    set_ok = SqeCtx(opcode=Opcode.CTX_SET, ctx=6, version=0x0303, cipher=51, key=key)
+    cases: list[tuple[SqeSeal | SqeCtx, Status, bool]] = [
+        (with_(opcode=0), Status.BAD_OPCODE, False),
+        (with_(opcode=255), Status.BAD_OPCODE, False),
+        (with_(ctx=4), Status.BAD_CTX, False),
+        (with_(ctx=contexts), Status.BAD_CTX, False),
+        (with_(ctx=65535), Status.BAD_CTX, False),
+        (with_(len=MAX + 1), Status.BAD_LENGTH, True),
+        (with_(len=0xFFFFFFFF), Status.BAD_LENGTH, True),
+        (with_(dst_len=4 + OVERHEAD - 1), Status.DST_SHORT, True),
+        (with_(dst_len=0), Status.DST_SHORT, True),
+        (SqeCtx(opcode=Opcode.CTX_DEL, ctx=4), Status.BAD_CTX, False),
+        (SqeCtx(opcode=Opcode.CTX_DEL, ctx=contexts), Status.BAD_CTX, False),
+        (_changed(set_ok, ctx=contexts), Status.BAD_CTX, False),
+        (_changed(set_ok, version=0x0304), Status.BAD_SUITE, False),
+        (_changed(set_ok, cipher=54), Status.BAD_SUITE, False),
+        (_changed(set_ok, dir=1), Status.BAD_SUITE, False),
+    ]
+    number = 0
+    for i, (descriptor, status, numbered) in enumerate(cases):
+        bad, after = await rig.run(descriptor, good)
+        assert bad.status == status, f"case {i}: {Status(bad.status).name}"
+        assert (bad.numbered, bad.len) == (int(numbered), 0), f"case {i}"
+        number += numbered
+        assert (after.status, after.rec_seq) == (Status.OK, number), f"case {i}"
+        number += 1
+    assert await rig.port.read32(Reg.CNT_ERR_REFUSED) == 13
+    assert await rig.port.read32(Reg.CNT_ERR_SHORT) == 2
+    assert await rig.port.read32(Reg.CNT_RECORDS) == len(cases)
+
+
+def _changed(d: SqeCtx, **kw: int) -> SqeCtx:
+    base = {f: getattr(d, f) for f in SqeCtx.__dataclass_fields__ if f != "SIZE"}
+    return SqeCtx(**(base | kw))
+
+
+@scenario
+async def short_lists(env: Env) -> None:
+    """Lists that hold less than the descriptor says end in a status; the next record is right."""
+    rig = await env.rig()
+    await rig.set_context(1, env.bytes(32))
+    for size, missing in ((100, 1), (100, 100), (16, 16), (5000, 17)):
+        data = env.bytes(size)
+        good, _ = rig.seal_descriptor(1, data)
+        short, _ = rig.seal_descriptor(1, data)
+        at = short.src_sg + 8
+        rig.port.mem.write(at, (size - missing).to_bytes(4, "little"))
+        done = await rig.run(short, good)
+        assert [c.status for c in done] == [Status.SRC_SHORT, Status.OK]
+
+        short, _ = rig.seal_descriptor(1, data)
+        rig.port.mem.write(short.dst_sg + 8, (size + OVERHEAD - missing).to_bytes(4, "little"))
+        done = await rig.run(short, good)
+        assert [c.status for c in done] == [Status.DST_SHORT, Status.OK]
+
+        nothing = SqeSeal(
+            **{f: getattr(good, f) for f in SqeSeal.__dataclass_fields__ if f != "SIZE"}
+            | {"src_cnt": 0, "dst_cnt": 0}
+        )
+        done = await rig.run(nothing, good)
+        assert [c.status for c in done] == [Status.SRC_SHORT, Status.OK]
+    assert await rig.port.read32(Reg.CNT_ERR_SHORT) == 12
+
+
+@scenario
+async def bus_errors(env: Env) -> None:
+    """SLVERR wherever the device looks: a status, no wrong bytes, the next record is right."""
+    rig = await env.rig()
+    await rig.set_context(2, env.bytes(16))
+    data = env.bytes(600)
+    good, _ = rig.seal_descriptor(2, data)
+
+    async def try_at(lo: int, hi: int, read: bool, write: bool) -> tuple[Cqe, Cqe]:
+        bad, dst = rig.seal_descriptor(2, data)
+        where = {
+            "src": rig_src(rig, bad),
+            "dst": dst[0].addr,
+            "src_list": bad.src_sg,
+            "dst_list": bad.dst_sg,
+        }
+        base = where[place]
+        env.fail_bus(base + lo, base + hi, read, write)
+        await rig.post(bad)
+        (a,) = await rig.reap(1)
+        env.fail_bus(0, 0, False, False)
+        # no plaintext, and no authentic record of other bytes
+        out = rig.get_pieces(dst, dst[0].length)
+        assert data[:32] not in out
+        (b,) = await rig.run(good)
+        return a, b
+
+    place = "src"
+    for lo in (0, 256, 592):
+        a, b = await try_at(lo, lo + 8, True, False)
+        assert (a.status, a.numbered, b.status) == (Status.SRC_BUS_ERROR, 1, Status.OK)
+        assert b.rec_seq == a.rec_seq + 1
+    place = "dst"
+    for lo in (0, 256, 600):
+        a, b = await try_at(lo, lo + 8, False, True)
+        assert (a.status, b.status) == (Status.DST_BUS_ERROR, Status.OK)
+    place = "src_list"
+    a, b = await try_at(0, 16, True, False)
+    assert (a.status, b.status) == (Status.SRC_BUS_ERROR, Status.OK)
+    place = "dst_list"
+    a, b = await try_at(0, 16, True, False)
+    assert (a.status, b.status) == (Status.DST_BUS_ERROR, Status.OK)
+    # the descriptor itself
+    slot = rig.sq_base + 64 * (rig.sq_prod & ((1 << rig.sq_log2) - 1))
+    env.fail_bus(slot, slot + 64, True, False)
+    await rig.post(good)
+    (a,) = await rig.reap(1)
+    env.fail_bus(0, 0, False, False)
+    (b,) = await rig.run(good)
+    assert (a.status, a.opcode, a.numbered) == (Status.SQ_BUS_ERROR, 0, 0)
+    assert b.status == Status.OK
+    assert await rig.port.read32(Reg.CNT_ERR_BUS) == 9
+
+
+def rig_src(rig: Rig, d: SqeSeal) -> int:
+    """Address of the first source piece of a descriptor."""
+    return int.from_bytes(rig.port.mem.read(d.src_sg, 8), "little")
+
+
+@scenario
+async def completion_write_error(env: Env) -> None:
+    """A completion that cannot be written stops the device and raises the interrupt."""
+    rig = await env.rig()
+    await rig.set_context(0, env.bytes(16))
+    slot = rig.cq_base + 32 * (rig.cq_cons & ((1 << rig.cq_log2) - 1))
+    env.fail_bus(slot, slot + 32, False, True)
+    good, _ = rig.seal_descriptor(0, b"lost")
+    await rig.post(good)
+    assert await rig.port.wait_irq()
+    env.fail_bus(0, 0, False, False)
+    assert layout.IRQ_STATUS_ERROR.get(await rig.port.read32(Reg.IRQ_STATUS))
+    assert layout.STATUS_CQ_ERROR.get(await rig.port.read32(Reg.STATUS))
+    # a reset brings it back; contexts are gone
+    await rig.reset()
+    (cqe,) = await rig.run(good)
+    assert cqe.status == Status.BAD_CTX
+    await rig.set_context(0, env.bytes(16))
+    (cqe,) = await rig.run(good)
+    assert cqe.status == Status.OK
+
+
+@scenario
+async def record_number_ends(env: Env) -> None:
+    """The last record number is refused instead of wrapping; a rekey goes on."""
+    rig = await env.rig()
+    await rig.set_context(0, env.bytes(16), iv=b"\xff" * 8, seq=2**64 - 3)
+    seals = [rig.seal_descriptor(0, b"count")[0] for _ in range(4)]
+    done = await rig.run(*seals)
+    assert [c.status for c in done] == [
+        Status.OK,
+        Status.OK,
+        Status.SEQ_EXHAUSTED,
+        Status.SEQ_EXHAUSTED,
+    ]
+    assert [c.rec_seq for c in done[:2]] == [2**64 - 3, 2**64 - 2]
+    await rig.set_context(0, env.bytes(32), seq=7)
+    (cqe,) = await rig.run(seals[0])
+    assert (cqe.status, cqe.rec_seq) == (Status.OK, 7)
+
+
+@scenario
+async def rekey_with_records_queued(env: Env) -> None:
+    """CTX_SET and CTX_DEL take their place in the queue: earlier records keep the old key."""
+    rig = await env.rig(sq_log2=5, cq_log2=5)
+    await rig.set_context(0, env.bytes(16))
+    seals = [rig.seal_descriptor(0, env.bytes(n))[0] for n in (700, 1, 64, 2000, 16, 33)]
+    rekey = SqeCtx(
+        opcode=Opcode.CTX_SET, ctx=0, version=0x0303, cipher=52, key=env.bytes(32), salt=b"salt"
+    )
+    delete = SqeCtx(opcode=Opcode.CTX_DEL, ctx=0)
+    done = await rig.run(*seals[:3], rekey, *seals[3:], delete, seals[0])
+    assert [c.status for c in done] == [Status.OK] * 8 + [Status.BAD_CTX]
+    assert [c.rec_seq for c in done] == [0, 1, 2, 0, 0, 1, 2, 0, 0]
+
+
+@scenario
+async def rings_wrap(env: Env) -> None:
+    """Small rings, a completion ring smaller than the submission ring, many rounds."""
+    rig = await env.rig(sq_log2=2, cq_log2=1)
+    await rig.set_context(0, env.bytes(16))
+    for _ in range(4):
+        rig.release()
+        for n in (0, 1, 40, 16, 100):
+            await rig.post(rig.seal_descriptor(0, env.bytes(n))[0])
+    done = await rig.drain()
+    assert [c.rec_seq for c in done[1:]] == list(range(20))
+    assert [c.sq_index for c in done] == list(range(21))
+
+
+@scenario
+async def full_completion_ring(env: Env) -> None:
+    """The device stalls on a full completion ring and goes on when it is read."""
+    rig = await env.rig(sq_log2=4, cq_log2=1)
+    await rig.set_context(0, env.bytes(16))
+    seals = [rig.seal_descriptor(0, env.bytes(50))[0] for _ in range(8)]
+    for s in seals:
+        place = rig.sq_prod & 15
+        rig.port.mem.write(rig.sq_base + 64 * place, s.pack())
+        rig.sq_prod += 1
+    await rig.port.write32(Reg.RING0_SQ_PROD, rig.sq_prod)
+    done = await rig.drain()
+    assert [c.status for c in done] == [Status.OK] * 9
+
+
+@scenario
+async def interrupt_moderation(env: Env) -> None:
+    """IRQ_MOD.count holds the interrupt back; IRQ_MOD.timer lets it come anyway."""
+    rig = await env.rig()
+    await rig.set_context(0, env.bytes(16))
+    await rig.port.write32(Reg.RING0_IRQ_MOD, layout.RING0_IRQ_MOD_COUNT.put(3))
+    good = [rig.seal_descriptor(0, b"moderate")[0] for _ in range(3)]
+    await rig.post(*good[:2])
+    assert not await rig.port.wait_irq()
+    await rig.post(good[2])
+    assert await rig.port.wait_irq()
+    await rig.reap(3)
+    await rig.port.write32(
+        Reg.RING0_IRQ_MOD,
+        layout.RING0_IRQ_MOD_COUNT.put(100) | layout.RING0_IRQ_MOD_TIMER.put(200),
+    )
+    await rig.post(good[0])
+    assert await rig.port.wait_irq()
+    await rig.reap(1)
+
+
+@scenario
+async def random_jobs(env: Env) -> None:
+    """Random contexts, sizes, alignments and mistakes, queued as deep as the ring allows."""
+    rig = await env.rig(sq_log2=4, cq_log2=5)
+    keys = {c: env.bytes(env.rng.choice((16, 32))) for c in env.rng.sample(range(64), 6)}
+    for c, key in keys.items():
+        await rig.set_context(c, key, salt=env.bytes(4), iv=env.bytes(8), seq=c)
+    for _ in range(3):
+        rig.release()
+        batch: list[SqeSeal | SqeCtx] = []
+        for _ in range(14):
+            ctx = env.rng.choice([*keys, 63 if 63 not in keys else 62])
+            data = env.bytes(env.rng.choice((0, 1, 5, 16, 31, 32, 100, 777, 1460)))
+            src = random_pieces(env, rig, len(data))
+            dst = random_pieces(env, rig, len(data) + OVERHEAD + env.rng.choice((0, 0, 7)))
+            rtype = env.rng.randrange(256)
+            d, _ = rig.seal_descriptor(ctx, data, rtype=rtype, src=src, dst=dst)
+            batch.append(d)
+        await rig.post(*batch)
+        await rig.drain()
