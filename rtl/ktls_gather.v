@@ -4,8 +4,9 @@
 //   alignment, as one stream of full blocks.
 // Interface: job_* and e_* as in ktls_plan. Blocks leave in order; the last one of
 //   a record is zero behind its last byte, a record of 0 bytes has none. Bytes that
-//   the list lacks are zeros. m_err: this block, or an earlier one of the record,
-//   holds bytes that are not the source's. done_* reports once per record.
+//   the list lacks are zeros. m_err marks the first block that holds bytes which
+//   are not the source's and all later ones of the record (up to two good blocks
+//   that still wait in front of it may be marked too). done_* reports once per record.
 // Latency/throughput: a beat per cycle; the read buffer hides the memory's latency.
 // Data format: byte 0 of a block is bits [7:0].
 `resetall

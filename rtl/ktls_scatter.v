@@ -69,6 +69,8 @@ module ktls_scatter #(
   wire p_short;
   wire p_err;
   wire at_end;
+  wire [63:0] plan_addr;
+  wire [7:0] plan_beats;
   wire chunk_ready;
 
   ktls_plan #(
@@ -87,8 +89,8 @@ module ktls_scatter #(
       .e_err(e_err),
       .req_valid(plan_req_valid),
       .req_ready(plan_req_ready),
-      .req_addr(req_addr),
-      .req_beats(req_beats),
+      .req_addr(plan_addr),
+      .req_beats(plan_beats),
       .c_valid(p_valid),
       .c_ready(chunk_ready),
       .c_kind(p_kind),
@@ -97,16 +99,33 @@ module ktls_scatter #(
       .c_short(p_short),
       .c_err(p_err),
       .at_end(at_end),
-      .end_ready(req_ready)
+      .end_ready(q_ready)
   );
 
   // the end of a record becomes a mark behind its bursts; no chunk is needed for it
 
-  assign req_mark = at_end;
-  assign req_valid = plan_req_valid || at_end;
-  assign plan_req_ready = req_ready && !at_end;
+  // requests wait in a queue, so that the chunk of a burst is there before its turn
+  wire q_ready;
+  wire [2:0] unused_requests;
 
-  assign done_valid = at_end && req_ready;
+  ktls_fifo #(
+      .WIDTH(1 + 64 + 8),
+      .LOG2 (2)
+  ) requests (
+      .clk(clk),
+      .rst(rst),
+      .s_valid(plan_req_valid || at_end),
+      .s_ready(q_ready),
+      .s_data({at_end, plan_addr, plan_beats}),
+      .m_valid(req_valid),
+      .m_ready(req_ready),
+      .m_data({req_mark, req_addr, req_beats}),
+      .count(unused_requests)
+  );
+
+  assign plan_req_ready = q_ready && !at_end;
+
+  assign done_valid = at_end && q_ready;
   assign done_short = p_short;
   assign done_err = p_err;
 

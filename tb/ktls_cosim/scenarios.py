@@ -30,12 +30,15 @@ class Env:
         scoreboard: checks it.
         rng: seeded randomness.
         fail_bus: make the device's accesses to [lo, hi) fail (read, write); lo == hi heals.
+        lockstep: `port` compares two devices, so memory whose content the contract leaves
+            open must not be read.
     """
 
     port: Port
     scoreboard: Scoreboard
     rng: random.Random
     fail_bus: Callable[[int, int, bool, bool], None]
+    lockstep: bool = False
 
     def checked(self) -> CheckedPort:
         return CheckedPort(self.port, self.scoreboard)
@@ -378,9 +381,10 @@ async def bus_errors(env: Env) -> None:
         await rig.post(bad)
         (a,) = await rig.reap(1)
         env.fail_bus(0, 0, False, False)
-        # no plaintext, and no authentic record of other bytes
-        out = rig.get_pieces(dst, dst[0].length)
-        assert data[:32] not in out
+        if not env.lockstep:
+            # what a failed record leaves is open, but never plaintext
+            out = rig.get_pieces(dst, dst[0].length)
+            assert not any(data[i : i + 16] in out for i in range(0, len(data), 16))
         (b,) = await rig.run(good)
         return a, b
 

@@ -60,10 +60,22 @@ class Cycles:
 
 
 class StreamSource:
-    """Drives `<prefix>_valid`, waits for `<prefix>_ready`, with payload signals `names`."""
+    """Drives `<prefix>_valid`, waits for `<prefix>_ready`, with payload signals `names`.
 
-    def __init__(self, dut: Any, prefix: str, names: list[str], cycles: Cycles, pause: Pause = never):
-        self.bus = Bus(dut, prefix, ["valid", "ready", *names], case_insensitive=False)
+    AXI channels have no separator: prefix `m_axi_r`, separator "".
+    """
+
+    def __init__(
+        self,
+        dut: Any,
+        prefix: str,
+        names: list[str],
+        cycles: Cycles,
+        pause: Pause = never,
+        separator: str = "_",
+    ):
+        signals = ["valid", "ready", *names]
+        self.bus = Bus(dut, prefix, signals, bus_separator=separator, case_insensitive=False)
         self.names = names
         self.cycles = cycles
         self.pause = pause
@@ -93,8 +105,17 @@ class StreamSource:
 class StreamSink:
     """Drives `<prefix>_ready` and collects what is transferred."""
 
-    def __init__(self, dut: Any, prefix: str, names: list[str], cycles: Cycles, pause: Pause = never):
-        self.bus = Bus(dut, prefix, ["valid", "ready", *names], case_insensitive=False)
+    def __init__(
+        self,
+        dut: Any,
+        prefix: str,
+        names: list[str],
+        cycles: Cycles,
+        pause: Pause = never,
+        separator: str = "_",
+    ):
+        signals = ["valid", "ready", *names]
+        self.bus = Bus(dut, prefix, signals, bus_separator=separator, case_insensitive=False)
         self.names = names
         self.cycles = cycles
         self.pause = pause

@@ -9,8 +9,11 @@ from cocotb.handle import Immediate
 from cocotb.triggers import First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
+from ktls_hw.layout import RING0_IRQ_MOD_TIMER, STATUS_IDLE, Reg
+
 LINE = 64
 DEFAULT_IRQ_LIMIT_NS = 2_000_000
+_IRQ_STEP_NS = 20_000
 
 
 class SimMemory:
@@ -67,7 +70,8 @@ class SimPort:
         self.dut = dut
         self.mem = SimMemory(dut.host)
         self.irq_limit_ns = irq_limit_ns
-        self._go = 0
+        # the simulation may have been used before
+        self._go = int(dut.bfm_go.value)
 
     async def ready(self) -> None:
         """Wait for the end of the power-on reset."""
@@ -93,14 +97,20 @@ class SimPort:
         await self._access()
 
     async def wait_irq(self) -> bool:
-        if self.dut.irq.value == 1:
-            return True
-        edge = RisingEdge(self.dut.irq)
-        fired = await First(edge, Timer(self.irq_limit_ns, unit="ns"))
-        if fired is not edge:
-            return False
-        # memory and registers settle in the rest of this time step
-        await RisingEdge(self.dut.clk)
+        waited = 0
+        while self.dut.irq.value != 1:
+            if waited >= self.irq_limit_ns:
+                return False
+            edge = RisingEdge(self.dut.irq)
+            if await First(edge, Timer(_IRQ_STEP_NS, unit="ns")) is edge:
+                # memory and registers settle in the rest of this time step
+                await RisingEdge(self.dut.clk)
+                return True
+            waited += _IRQ_STEP_NS
+            timer = RING0_IRQ_MOD_TIMER.get(await self.read32(Reg.RING0_IRQ_MOD))
+            if not timer and STATUS_IDLE.get(await self.read32(Reg.STATUS)):
+                # look again: the last completion may have come while we asked
+                return bool(self.dut.irq.value == 1)
         return True
 
     def now(self) -> int:

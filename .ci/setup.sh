@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Set up what `make demo` (run) or `make test` (dev) needs: system packages where that is
+# allowed, otherwise the command that somebody else must run; then a virtual environment.
+set -euo pipefail
+
+venv=$1
+level=$2
+
+say() { echo "setup: $*" >&2; }
+
+python=${PYTHON:-python3}
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    say "Python 3.11 or later is needed; install it with: apt-get install python3 python3-venv"
+    exit 1
+fi
+minor=$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1]}")')
+
+wanted=()
+command -v iverilog >/dev/null && command -v vvp >/dev/null || wanted+=(iverilog)
+"$python" -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3-venv)
+# cocotb loads Python into the simulator as a shared library
+"$python" - <<'PY' || wanted+=("libpython$minor")
+import ctypes, ctypes.util, os, sys, sysconfig
+name = sysconfig.get_config_var("INSTSONAME") or ""
+places = [sysconfig.get_config_var(v) or "" for v in ("LIBDIR", "LIBPL")]
+found = any(name and ".so" in name and os.path.exists(os.path.join(p, name)) for p in places)
+version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+sys.exit(not (found or ctypes.util.find_library(version)))
+PY
+if [ "$level" = dev ]; then
+    command -v verilator >/dev/null || wanted+=(verilator)
+    command -v cc >/dev/null || wanted+=(gcc libc6-dev)
+fi
+
+if [ ${#wanted[@]} -gt 0 ]; then
+    say "missing system packages: ${wanted[*]}"
+    sudo=
+    if [ "$(id -u)" -ne 0 ]; then
+        sudo -n true 2>/dev/null && sudo="sudo -n" || sudo=no
+    fi
+    if [ "$sudo" = no ] || ! command -v apt-get >/dev/null; then
+        say "install them with: sudo apt-get install ${wanted[*]}"
+        # lint tools may be missing: their tests say so
+        case " ${wanted[*]} " in *" iverilog "* | *" python3-venv "* | *" libpython"*) exit 1 ;; esac
+    else
+        $sudo apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+    fi
+fi
+
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+target=.
+[ "$level" = dev ] && target='.[dev]'
+say "installing Python packages ($level)"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$target" 2> >(grep -v "is ignored: it is neither" >&2)
+touch "$venv/ready-run"
+[ "$level" = dev ] && touch "$venv/ready-dev"
+exit 0

@@ -1,0 +1,44 @@
+# Two commands are enough: `make demo` and `make test`. Both set up what they need once.
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+
+.PHONY: demo test unit lint bench contract format clean help
+
+help:
+	@echo "make demo      send data through the simulated NIC, every record verified"
+	@echo "make test      all tests (make unit: those without a simulator)"
+	@echo "make bench     measured cycles of core and device"
+	@echo "make lint      every linter; make format: apply the formatters"
+	@echo "make contract  regenerate what is derived from hw/ktls_nic.rdl"
+
+demo: $(VENV)/ready-run
+	$(PY) -m ktls_cosim demo $(DEMO_ARGS)
+
+test: $(VENV)/ready-dev
+	$(PY) -m pytest -n 2 tests $(TEST_ARGS)
+
+unit: $(VENV)/ready-dev
+	$(PY) -m pytest tests/unit $(TEST_ARGS)
+
+bench: $(VENV)/ready-run
+	$(PY) -m ktls_cosim bench rtl
+
+lint: $(VENV)/ready-dev
+	$(PY) -m pytest -q tests/meta/test_lint.py
+
+contract: $(VENV)/ready-dev
+	$(PY) hw/generate.py
+
+format: $(VENV)/ready-dev
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf build
+
+$(VENV)/ready-run: pyproject.toml .ci/setup.sh
+	bash .ci/setup.sh $(VENV) run
+
+$(VENV)/ready-dev: pyproject.toml .ci/setup.sh
+	bash .ci/setup.sh $(VENV) dev

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: `ktls-cosim`, also `python -m ktls_cosim`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ktls import KtlsError
+from ktls_cosim.errors import CosimError
+from ktls_hw.model import Fault
+
+EXIT_FAILED = 1
+EXIT_UNUSABLE = 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ktls-cosim", description=__doc__)
+    sub = parser.add_subparsers(dest="command", required=True)
+
+    demo = sub.add_parser("demo", help="send data through the device and verify every record")
+    demo.add_argument("--port", choices=("sim", "model"), default="sim",
+                      help="sim: the Verilog in Icarus (default); model: no simulator")
+    demo.add_argument("--file", type=Path, help="what sendfile sends (default: a Python module)")
+    demo.add_argument("--waves", action="store_true", help="leave an FST file under build/")
+    demo.add_argument("--fault", choices=[f.name for f in Fault],
+                      help="break the model on purpose and see the checkers catch it")
+
+    bench = sub.add_parser("bench", help="measure and print tables")
+    bench.add_argument("what", choices=("rtl",), help="rtl: cycles of core and device")
+    bench.add_argument("--json", type=Path, metavar="OUT", help="also write the figures here")
+
+    sub.add_parser("doctor", help="show what is installed and what is missing")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 on success, 1 if the device or a check failed, 2 if the command cannot run here.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        if args.command == "demo":
+            from ktls_cosim.demo import run_demo
+
+            return run_demo(args.port, file=args.file, waves=args.waves, fault=args.fault)
+        if args.command == "bench":
+            from ktls_cosim.bench import run_bench_rtl
+
+            return run_bench_rtl(args.json)
+        from ktls_cosim.doctor import run_doctor
+
+        return run_doctor()
+    except CosimError as e:
+        print(f"ktls-cosim: {e}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    except KtlsError as e:
+        print(f"ktls-cosim: the device failed: {e}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ktls-cosim demo`: what an application sends becomes records that the device seals."""
+
+from __future__ import annotations
+
+import argparse as _a_real_file
+import sys
+import typing as _another_real_file
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, run_sync, uapi
+from ktls.nic import Completion
+from ktls_cosim.errors import CosimError
+from ktls_cosim.scoreboard import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
+from ktls_cosim.session import open_port, waves_of
+from ktls_hw.layout import Status
+from ktls_hw.model import Fault, NicModel
+
+FILE_SIZE = 65536
+TYPE_NAMES = {20: "change_cipher_spec", 21: "alert", 22: "handshake", 23: "data"}
+
+
+@dataclass(slots=True)
+class Row:
+    """One record of the table."""
+
+    rtype: int
+    length: int
+    completion: Completion
+    verified: bool = False
+
+
+class DemoObserver(Scoreboard):
+    """A scoreboard that also keeps a row per record."""
+
+    def __init__(self, reproduce: str, progress: Progress, total: int) -> None:
+        super().__init__(reproduce)
+        self.rows: list[Row] = []
+        self._progress = progress
+        self._task = progress.add_task("sealing", total=total)
+
+    def record_done(self, conn: int, rtype: int, length: int, completion: object) -> None:
+        assert isinstance(completion, Completion)
+        self.rows.append(Row(rtype, length, completion))
+        self._progress.advance(self._task, length)
+
+    def wire_sent(self, conn: int, data: bytes) -> None:
+        before = self.wire_records, len(self.mismatches)
+        super().wire_sent(conn, data)
+        if self.rows:
+            self.rows[-1].verified = (self.wire_records, len(self.mismatches)) == (
+                before[0] + 1,
+                before[1],
+            )
+
+
+def real_file() -> Path:
+    """A file of at least 64 KiB that every installation has: a module of the standard library."""
+    for module in (_a_real_file, _another_real_file):
+        path = Path(module.__file__ or "")
+        if path.is_file() and path.stat().st_size >= FILE_SIZE:
+            return path
+    raise CosimError(f"no file of {FILE_SIZE} bytes found; name one with --file FILE")
+
+
+def application(sock: KtlsSocket, file: Path) -> None:
+    """What a program does with a kTLS socket."""
+    sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    # test keys; a real program takes them from its handshake
+    info = CryptoInfo(
+        uapi.TLS_1_2_VERSION,
+        uapi.TLS_CIPHER_AES_GCM_128,
+        iv=bytes(range(0xA0, 0xA8)),
+        key=bytes(range(16)),
+        salt=b"SALT",
+        rec_seq=bytes(8),
+    )
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
+
+    sock.send(b"hello world")
+
+    sock.send(b"three calls ", uapi.MSG_MORE)
+    sock.send(b"make one ", uapi.MSG_MORE)
+    sock.send(b"record")
+
+    with file.open("rb") as f:
+        sock.sendfile(f, 0, file.stat().st_size)
+
+    close_notify = b"\x01\x00"
+    sock.sendmsg(
+        [close_notify],
+        [(uapi.SOL_TLS, uapi.TLS_SET_RECORD_TYPE, bytes([uapi.RECORD_TYPE_ALERT]))],
+    )
+    sock.close()
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("record", "type", "bytes", "status", "cycles", "bytes/cycle", "verified"):
+        table.add_column(name, justify="left" if name in ("type", "status") else "right")
+    for row in rows:
+        c = row.completion
+        rate = f"{row.length / c.cycles:.2f}" if c.cycles else "-"
+        table.add_row(
+            "-" if c.rec_seq is None else str(c.rec_seq),
+            TYPE_NAMES.get(row.rtype, str(row.rtype)),
+            str(row.length),
+            Status(c.status).name,
+            str(c.cycles),
+            rate,
+            "yes" if row.verified else "NO",
+        )
+    return table
+
+
+def run_demo(port_kind: str, *, file: Path | None, waves: bool, fault: str | None) -> int:
+    """Run the demo.
+
+    Returns:
+        0 if every record was verified, 1 on any mismatch or if nothing was checked.
+    """
+    file = file or real_file()
+    if not file.is_file():
+        raise CosimError(f"{file} is not a file; name a readable one with --file")
+    out = Console(highlight=False, soft_wrap=True)
+    command = f"ktls-cosim demo --port {port_kind}" + (f" --fault {fault}" if fault else "")
+    total = len(b"hello world") + 27 + file.stat().st_size + 2
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} bytes"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    out.print(f"device: {port_kind}, file: {file} ({file.stat().st_size} bytes)")
+    with progress:
+        observer = DemoObserver(command, progress, total)
+        with open_port(port_kind, name="demo", waves=waves) as port:
+            failure = _run(port, observer, file, fault)
+    out.print(_table(observer.rows))
+    if waves and (path := waves_of(port)):
+        out.print(f"waves: {path}")
+    if failure:
+        out.print(failure, markup=False)
+    print(
+        f"records verified: {observer.wire_records}, bytes: {observer.wire_bytes}, "
+        f"mismatches: {len(observer.mismatches)}"
+    )
+    return 1 if failure else 0
+
+
+def _run(port: Port, observer: DemoObserver, file: Path, fault: str | None) -> str | None:
+    if fault:
+        if not isinstance(port, NicModel):
+            raise CosimError("--fault breaks the functional model; use it with --port model")
+        port.inject(Fault[fault], record=2)
+    nic = run_sync(KtlsNic.probe(CheckedPort(port, observer)))
+    application(KtlsStack(nic, observer).socket(lambda _data: None), file)
+    try:
+        observer.finish()
+    except (MismatchError, NothingChecked) as e:
+        return str(e)
+    if observer.device_records != observer.wire_records:
+        return (
+            f"{observer.wire_records} records on the wire, but the device sealed "
+            f"{observer.device_records}"
+        )
+    return None

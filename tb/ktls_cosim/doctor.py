@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ktls-cosim doctor`: what is installed, what is missing, the command that mends it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata, util
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the project needs or can use."""
+
+    name: str
+    found: str | None
+    needed: bool
+    remedy: str
+
+
+def _tool_version(tool: str, *args: str) -> str | None:
+    path = shutil.which(tool)
+    if path is None:
+        return None
+    done = subprocess.run([path, *args], capture_output=True, text=True, timeout=20, check=False)
+    match = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    return match.group() if match else "unknown version"
+
+
+def _package(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _libpython() -> str | None:
+    if util.find_spec("find_libpython") is None:
+        return None
+    import find_libpython
+
+    path: str | None = find_libpython.find_libpython()
+    return path
+
+
+def examine() -> list[Finding]:
+    """Look at everything."""
+    minor = f"{sys.version_info.major}.{sys.version_info.minor}"
+    install = "pip install -e ."
+    return [
+        Finding("Python", sys.version.split()[0], True, "install Python 3.11 or later"),
+        Finding("cryptography", _package("cryptography"), True, install),
+        Finding("cocotb", _package("cocotb"), True, install),
+        Finding("cocotb-bus", _package("cocotb-bus"), True, install),
+        Finding("rich", _package("rich"), True, install),
+        Finding("libpython", _libpython(), True, f"apt-get install libpython{minor}"),
+        Finding("Icarus Verilog", _tool_version("iverilog", "-V"), True, "apt-get install iverilog"),
+        Finding("Verilator (lint)", _tool_version("verilator", "--version"), False,
+                "apt-get install verilator"),
+        Finding("systemrdl-compiler", _package("systemrdl-compiler"), False,
+                "pip install -e .[dev]"),
+    ]
+
+
+def run_doctor() -> int:
+    """Print the findings.
+
+    Returns:
+        0 if nothing that is needed is missing, else 1.
+    """
+    bad = 0
+    for f in examine():
+        if f.found:
+            print(f"ok       {f.name}: {f.found}")
+        else:
+            bad += f.needed
+            print(f"{'MISSING' if f.needed else 'optional'}  {f.name}: {f.remedy}")
+    return 1 if bad else 0

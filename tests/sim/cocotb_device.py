@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every scenario on the RTL in lockstep with the functional model, inside one simulation."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import cocotb
+
+from ktls_cosim.lockstep import LockstepPort
+from ktls_cosim.scenarios import SCENARIOS, Env
+from ktls_cosim.scoreboard import Scoreboard
+from ktls_cosim.sim.port import SimPort
+from ktls_hw.model import ModelMemory, NicModel
+
+# memory outlives a scenario in the simulation, so it does in the model
+MEMORY = ModelMemory()
+# a slow and moody memory: latency in cycles, share of paused cycles of 256
+MOODY = {"latency": 50, "stall_ar": 60, "stall_r": 60, "stall_aw": 60, "stall_w": 60, "stall_b": 60}
+
+
+@cocotb.test(timeout_time=60, timeout_unit="ms")
+@cocotb.parametrize(name=list(SCENARIOS))
+async def scenario(dut, name: str):
+    moody = bool(os.environ.get("KTLS_MOODY"))
+    host = dut.host
+    for knob, value in MOODY.items():
+        getattr(host, knob).value = value if moody else int(knob == "latency")
+    host.stall_seed.value = cocotb.RANDOM_SEED & 0xFFFFFFFF
+    port = SimPort(dut)
+    await port.ready()
+    model = NicModel(MEMORY)
+    MEMORY.heal()
+
+    def fail_bus(lo: int, hi: int, read: bool, write: bool) -> None:
+        MEMORY.heal()
+        if lo != hi:
+            MEMORY.fail(lo, hi, read=read, write=write)
+        host.err_lo.value = lo
+        host.err_hi.value = hi
+        host.err_read.value = int(read)
+        host.err_write.value = int(write)
+
+    lockstep = LockstepPort(port, model)
+    scoreboard = Scoreboard(f"pytest tests/sim/test_device.py -k {name}")
+    env = Env(lockstep, scoreboard, random.Random(cocotb.RANDOM_SEED), fail_bus, lockstep=True)
+    await SCENARIOS[name](env)
+    scoreboard.finish()
+    assert lockstep.compared > 10
+    dut._log.info(
+        "%s: %d records checked at the device, %d on the wire, %d refused, %d comparisons",
+        name, scoreboard.device_records, scoreboard.wire_records, scoreboard.device_refused,
+        lockstep.compared,
+    )  # fmt: skip

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole device: every scenario in lockstep with the model, fast and moody memory."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ktls import run_sync
+from ktls_cosim.errors import SimulatorError
+from ktls_cosim.scenarios import SCENARIOS, Env
+from ktls_cosim.scoreboard import Scoreboard
+from ktls_cosim.sim.runner import Build
+
+
+def test_scenarios_in_lockstep(simulate) -> None:
+    results = simulate(Build.device(), "cocotb_device")
+    assert len(results) == len(SCENARIOS)
+
+
+def test_scenarios_with_a_slow_and_pausing_memory(simulate) -> None:
+    results = simulate(Build.device(), "cocotb_device", env={"KTLS_MOODY": "1"})
+    assert len(results) == len(SCENARIOS)
+
+
+def test_small_device(simulate) -> None:
+    """Another number of contexts: the driver reads it from CAPS."""
+    simulate(Build.device(CONTEXTS=4), "cocotb_device", testcase=".*hello_world.*")
+
+
+def test_simulator_as_a_child_process(simulator: None, seed: int) -> None:
+    """Plain Python uses the RTL as if it were a card."""
+    from ktls_cosim.sim.remote import RemoteSim
+
+    with RemoteSim(name="test_remote") as port:
+
+        def no_faults(lo: int, hi: int, read: bool, write: bool) -> None:
+            raise AssertionError("not used")
+
+        scoreboard = Scoreboard()
+        env = Env(port, scoreboard, random.Random(seed), no_faults)
+        run_sync(SCENARIOS["many_connections"](env))
+        scoreboard.finish()
+        assert scoreboard.device_records == scoreboard.wire_records > 20
+        with pytest.raises(ValueError, match="outside"):
+            port.mem.read(port.mem.size - 4, 8)
+
+
+def test_a_dead_simulator_is_an_error_with_its_log(simulator: None) -> None:
+    from ktls_cosim.sim.remote import RemoteSim
+
+    with RemoteSim(name="test_dead") as port:
+        run_sync(port.read32(0))
+        port._process.kill()
+        with pytest.raises(SimulatorError, match="run.log"):
+            run_sync(port.read32(0))
