@@ -203,7 +203,10 @@ module ktls_csr #(
 
   reg [15:0] waited;
 
-  wire [31:0] unread = cq_prod - cq_cons_reg;
+  // A driver that polls memory may read an entry before its write has been answered;
+  // cq_cons is then ahead of cq_prod for a moment and nothing is unread.
+  wire [31:0] ahead = cq_prod - cq_cons_reg;
+  wire [31:0] unread = ahead[31] ? 32'd0 : ahead;
   wire [15:0] mod_count = irq_mod[RING0_IRQ_MOD_COUNT_LSB+:RING0_IRQ_MOD_COUNT_W];
   wire [15:0] mod_timer = irq_mod[RING0_IRQ_MOD_TIMER_LSB+:RING0_IRQ_MOD_TIMER_W];
   wire timed_out = mod_timer != 0 && waited >= mod_timer;

@@ -107,7 +107,7 @@ module ktls_record #(
     src_data[103:96], src_data[111:104], src_data[119:112], src_data[127:120]
   };
 
-  wire aad_phase = in_busy && !in_text;
+  wire aad_phase = in_busy && !in_text && cmd_sent;
   wire text_phase = in_busy && in_text && blocks_left != 0;
 
   assign s_valid = aad_phase || (text_phase && src_valid);

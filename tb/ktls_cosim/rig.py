@@ -155,6 +155,7 @@ class Rig:
             CosimError: the device has nothing left to do.
         """
         out: list[Cqe] = []
+        woken = False
         while len(out) < count:
             place = self.cq_cons & ((1 << self.cq_log2) - 1)
             raw = self.port.mem.read(self.cq_base + Cqe.SIZE * place, Cqe.SIZE)
@@ -163,9 +164,14 @@ class Rig:
                 self.cq_cons += 1
                 out.append(replace(cqe, phase=0))
                 await self.port.write32(Reg.RING0_CQ_CONS, self.cq_cons)
-            elif not await self.port.wait_irq():
+                woken = False
+            elif not woken and await self.port.wait_irq():
+                woken = True
+            else:
                 raise CosimError(
                     f"{len(out)} of {count} completions came; "
+                    f"{'an interrupt without one; ' if woken else ''}"
+                    f"CQ_CONS={self.cq_cons}, "
                     f"STATUS={await self.port.read32(Reg.STATUS):#x}, "
                     f"SQ_CONS={await self.port.read32(Reg.RING0_SQ_CONS)}, "
                     f"SQ_PROD={self.sq_prod}, "

@@ -136,6 +136,10 @@ async def interrupt_is_a_level(dut):
     await csr.write(Reg.RING0_CQ_CONS, 2)
     await RisingEdge(dut.clk)
     assert dut.irq.value == 0
+    # the driver saw an entry in memory before the device got the answer to its write
+    await csr.write(Reg.RING0_CQ_CONS, 3)
+    await RisingEdge(dut.clk)
+    assert dut.irq.value == 0
     dut.cq_failed.value = 1
     await RisingEdge(dut.clk)
     assert dut.irq.value == 0

@@ -20,9 +20,7 @@ MEMORY = ModelMemory()
 MOODY = {"latency": 50, "stall_ar": 60, "stall_r": 60, "stall_aw": 60, "stall_w": 60, "stall_b": 60}
 
 
-@cocotb.test(timeout_time=60, timeout_unit="ms")
-@cocotb.parametrize(name=list(SCENARIOS))
-async def scenario(dut, name: str):
+async def _run(dut, name: str) -> None:
     moody = bool(os.environ.get("KTLS_MOODY"))
     host = dut.host
     for knob, value in MOODY.items():
@@ -30,7 +28,7 @@ async def scenario(dut, name: str):
     host.stall_seed.value = cocotb.RANDOM_SEED & 0xFFFFFFFF
     port = SimPort(dut)
     await port.ready()
-    model = NicModel(MEMORY)
+    model = NicModel(MEMORY, contexts=int(dut.CONTEXTS.value))
     MEMORY.heal()
 
     def fail_bus(lo: int, hi: int, read: bool, write: bool) -> None:
@@ -53,3 +51,14 @@ async def scenario(dut, name: str):
         name, scoreboard.device_records, scoreboard.wire_records, scoreboard.device_refused,
         lockstep.compared,
     )  # fmt: skip
+
+
+def _test(name: str):
+    async def run(dut):
+        await _run(dut, name)
+
+    run.__name__ = run.__qualname__ = name
+    return cocotb.test(timeout_time=60, timeout_unit="ms")(run)
+
+
+globals().update({name: _test(name) for name in SCENARIOS})

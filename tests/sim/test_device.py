@@ -26,7 +26,7 @@ def test_scenarios_with_a_slow_and_pausing_memory(simulate) -> None:
 
 def test_small_device(simulate) -> None:
     """Another number of contexts: the driver reads it from CAPS."""
-    simulate(Build.device(CONTEXTS=4), "cocotb_device", testcase=".*hello_world.*")
+    simulate(Build.device(CONTEXTS=4), "cocotb_device", testcase=r"cocotb_device\.(hello_world|contexts_run_out)")
 
 
 def test_simulator_as_a_child_process(simulator: None, seed: int) -> None:

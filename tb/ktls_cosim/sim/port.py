@@ -70,14 +70,16 @@ class SimPort:
         self.dut = dut
         self.mem = SimMemory(dut.host)
         self.irq_limit_ns = irq_limit_ns
-        # the simulation may have been used before
-        self._go = int(dut.bfm_go.value)
+        self._go = 0
 
     async def ready(self) -> None:
-        """Wait for the end of the power-on reset."""
+        """Wait for the end of the power-on reset; call it before anything else."""
+        await RisingEdge(self.dut.clk)
         if self.dut.rst.value != 0:
             await self.dut.rst.falling_edge
-        await RisingEdge(self.dut.clk)
+            await RisingEdge(self.dut.clk)
+        # the simulation may have been used before
+        self._go = int(self.dut.bfm_go.value)
 
     async def _access(self) -> None:
         self._go ^= 1

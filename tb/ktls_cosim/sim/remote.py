@@ -114,8 +114,10 @@ class RemoteSim:
         while len(out) < answer:
             try:
                 piece = self._sock.recv(answer - len(out))
+            except TimeoutError as e:
+                raise self._gone(f"gave no answer within {ANSWER_LIMIT_S:.0f} s") from e
             except OSError as e:
-                raise self._gone(f"gave no answer within {ANSWER_LIMIT_S:.0f} s ({e})") from e
+                raise self._gone(f"ended ({e})") from e
             if not piece:
                 raise self._gone("ended")
             out += piece
