@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NIC driver on the functional model: set-up, errors of the device, fallback."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ktls import CryptoInfo, DeviceError, DeviceIdle, KtlsNic, KtlsStack, run_sync, uapi
+from ktls.errors import PortSuspended
+from ktls.nic import DmaBuffers, page_entries
+from ktls.ring import Ring
+from ktls_cosim.scoreboard import CheckedPort, Scoreboard
+from ktls_hw.layout import Reg, Sge
+from ktls_hw.model import Fault, ModelMemory, NicModel
+
+INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(8), b"K" * 16, b"salt", bytes(8))
+
+
+def connection(model: NicModel, scoreboard: Scoreboard):
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
+    sock = KtlsStack(nic, scoreboard).socket(lambda _data: None)
+    sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
+    return nic, sock
+
+
+class Other(NicModel):
+    """Answers one register differently."""
+
+    def __init__(self, reg: Reg, value: int) -> None:
+        super().__init__()
+        self.answer = {reg: value}
+
+    async def read32(self, addr: int) -> int:
+        value = self.answer.get(Reg(addr))
+        return await super().read32(addr) if value is None else value
+
+
+@pytest.mark.parametrize(
+    ("reg", "value", "message"),
+    [
+        (Reg.ID, 0xFFFFFFFF, "ID is 0xffffffff"),
+        (Reg.VERSION, 0x00020000, "version 2.0"),
+        (Reg.STATUS, 0, "never|does not come"),
+    ],
+)
+def test_probe_refuses_what_it_does_not_know(reg: Reg, value: int, message: str) -> None:
+    with pytest.raises(DeviceError, match=message):
+        run_sync(KtlsNic.probe(Other(reg, value)))
+
+
+def test_probe_needs_memory() -> None:
+    with pytest.raises(DeviceError, match="hold no record buffer"):
+        run_sync(KtlsNic.probe(NicModel(ModelMemory(16384))))
+
+
+def test_a_failed_record_is_sealed_in_software_under_its_number() -> None:
+    """Bus errors on source, destination and lists: the peer sees an unbroken stream."""
+    model = NicModel()
+    scoreboard = Scoreboard()
+    nic, sock = connection(model, scoreboard)
+    base = nic.buffers.base
+    for offset in (DmaBuffers.SRC, DmaBuffers.DST, DmaBuffers.SRC_LIST, DmaBuffers.DST_LIST):
+        sock.send(b"before " * 10)
+        sock.flush()
+        for n in range(nic.buffers.count):
+            model.mem.fail(base + n * DmaBuffers.SIZE + offset, base + n * DmaBuffers.SIZE + offset + 8)
+        sock.send(b"fails on the device " * 100)
+        sock.flush()
+        model.mem.heal()
+        sock.send(b"after")
+    sock.close()
+    scoreboard.finish()
+    assert scoreboard.wire_records == 12
+    assert scoreboard.device_records == 8
+    assert scoreboard.device_refused == 4
+
+
+def test_lost_completion_is_an_error_with_registers_not_a_hang() -> None:
+    model = NicModel()
+    _, sock = connection(model, Scoreboard())
+    model.inject(Fault.LOST_COMPLETION, record=0)
+    sock.send(b"lost")
+    with pytest.raises(DeviceIdle, match="1 descriptors wait") as e:
+        sock.flush()
+    assert e.value.registers["RING0_SQ_CONS"] == e.value.registers["RING0_SQ_PROD"]
+    assert e.value.rings["under_way"] == 1
+
+
+def test_keys_do_not_stay_in_the_ring() -> None:
+    model = NicModel()
+    connection(model, Scoreboard())
+    assert INFO.key not in model.mem.read(0, model.mem.size)
+
+
+def test_many_records_with_tiny_rings() -> None:
+    model = NicModel()
+    scoreboard = Scoreboard()
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard), sq_log2=1, cq_log2=0))
+    sock = KtlsStack(nic, scoreboard).socket(lambda _data: None)
+    sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
+    for n in range(50):
+        sock.send(bytes(n + 1))
+    sock.close()
+    scoreboard.finish()
+    assert scoreboard.device_records == 50
+
+
+def test_same_driver_under_asyncio() -> None:
+    async def main() -> bytes:
+        wire = bytearray()
+        sock = KtlsStack(await KtlsNic.probe(NicModel())).sock(wire.extend)
+        await sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+        await sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
+        await sock.send(b"hello")
+        await sock.close()
+        return bytes(wire)
+
+    assert len(asyncio.run(main())) == 34
+
+
+def test_run_sync_names_a_port_that_suspends() -> None:
+    async def suspends() -> None:
+        await asyncio.sleep(1)
+
+    with pytest.raises((PortSuspended, RuntimeError)):
+        run_sync(suspends())
+
+
+def test_ring_indices_wrap_at_32_bits() -> None:
+    ring = Ring(0x1000, 2, 32, prod=0xFFFFFFFE, cons=0xFFFFFFFE)
+    phases = []
+    for _ in range(4):
+        ring.produce()
+        phases.append(ring.phase())
+        ring.consume()
+    assert ring.prod == ring.cons == 2
+    assert phases == [0, 0, 1, 1]
+    for _ in range(4):
+        ring.produce()
+    assert ring.full
+    assert ring.address(0xFFFFFFFF) == 0x1000 + 3 * 32
+
+
+def test_page_entries() -> None:
+    assert page_entries(4096, 0) == []
+    assert page_entries(4090, 10) == [Sge(addr=4090, len=6), Sge(addr=4096, len=4)]
+    assert [e.len for e in page_entries(8192, 16384)] == [4096] * 4
