@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ktls-cosim bench rtl`: cycles of the core and of the whole device, from simulation.
+
+Every record that is measured is also checked. Cycles do not depend on the machine.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ktls import run_sync
+from ktls_cosim.errors import CosimError
+from ktls_cosim.paths import build_root
+from ktls_cosim.rig import Rig
+from ktls_cosim.scoreboard import CheckedPort, Scoreboard
+from ktls_hw.layout import RING0_IRQ_MOD_COUNT, Reg, Status
+
+NS_PER_CYCLE = 4
+CORE_MODULE = "ktls_cosim.sim.bench_core"
+MEMORY_LATENCY = 50
+
+
+def measure_core() -> list[dict[str, Any]]:
+    """Figures of the GCM core (`sim.bench_core`)."""
+    from ktls_cosim.sim.runner import Build, run_tests
+
+    out = build_root() / "bench-core.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.unlink(missing_ok=True)
+    results, folder = run_tests(
+        Build.block("ktls_gcm"), CORE_MODULE, env={"KTLS_BENCH_OUT": str(out)}, name="bench-core"
+    )
+    if not all(r.passed for r in results) or not out.exists():
+        raise CosimError(f"the core gave wrong results; log: {folder / 'run.log'}")
+    figures: list[dict[str, Any]] = json.loads(out.read_text())
+    return figures
+
+
+def measure_device() -> list[dict[str, Any]]:
+    """Figures of the device behind a memory that answers after 50 cycles."""
+    from ktls_cosim.sim.remote import RemoteSim
+
+    out = []
+    scoreboard = Scoreboard("ktls-cosim bench rtl")
+    with RemoteSim(name="bench-device") as sim:
+        sim.knob("latency", MEMORY_LATENCY)
+        for size, few, many in ((16384, 2, 6), (1460, 4, 20), (64, 4, 28)):
+            a = run_sync(_span(CheckedPort(sim, scoreboard), size, few))
+            b = run_sync(_span(CheckedPort(sim, scoreboard), size, many))
+            latency = run_sync(_span(CheckedPort(sim, scoreboard), size, 1))
+            per_record = (b - a) / (many - few)
+            law = -(-size // 16) + 2
+            out.append(
+                {"size": size, "per_record": per_record, "law": law, "idle_latency": latency}
+            )
+    scoreboard.finish()
+    return out
+
+
+async def _span(port: CheckedPort, size: int, count: int) -> int:
+    """Cycles from the doorbell to the interrupt for `count` records of two contexts."""
+    rig = Rig(port, sq_log2=5, cq_log2=5)
+    await rig.reset()
+    await rig.set_context(0, bytes(range(32)))
+    await rig.set_context(1, bytes(range(16)))
+    await port.write32(Reg.RING0_IRQ_MOD, RING0_IRQ_MOD_COUNT.put(count))
+    data = bytes(i & 255 for i in range(size))
+    seals = [rig.seal_descriptor(i % 2, data)[0] for i in range(count)]
+    await rig.post(*seals, bell=False)
+    begin = port.now()
+    await port.write32(Reg.RING0_SQ_PROD, rig.sq_prod)
+    if not await port.wait_irq():
+        raise CosimError("the device never finished")
+    end = port.now()
+    done = await rig.drain()
+    if any(c.status != Status.OK for c in done):
+        raise CosimError("the device refused a record of the benchmark")
+    return (end - begin) // NS_PER_CYCLE
+
+
+def _core_table(figures: list[dict[str, Any]]) -> Table:
+    table = Table(title="GCM core, 1 lane, records back to back", box=None, pad_edge=False)
+    for name in (
+        "bytes", "keys", "cycles/record", "law n+2", "extra", "bytes/cycle",
+        "bytes/cycle inside", "first out", "tag",
+    ):  # fmt: skip
+        table.add_column(name, justify="left" if name == "keys" else "right")
+    for f in figures:
+        table.add_row(
+            str(f["size"]),
+            f["keys"],
+            f"{f['per_record']:.2f}",
+            str(f["law"]),
+            f"{f['per_record'] - f['law']:.2f}",
+            f"{f['size'] / f['per_record']:.2f}",
+            f"{16 / f['inside']:.2f}",
+            str(f["first_ciphertext"]),
+            str(f["tag_after_last_block"]),
+        )
+    return table
+
+
+def _device_table(figures: list[dict[str, Any]]) -> Table:
+    title = f"device, 1 lane, two contexts in turn, memory latency {MEMORY_LATENCY} cycles"
+    table = Table(title=title, box=None, pad_edge=False)
+    for name in ("bytes", "cycles/record", "of the core's rate", "bytes/cycle", "one idle record"):
+        table.add_column(name, justify="right")
+    for f in figures:
+        table.add_row(
+            str(f["size"]),
+            f"{f['per_record']:.1f}",
+            f"{100 * f['law'] / f['per_record']:.1f} %",
+            f"{f['size'] / f['per_record']:.2f}",
+            f"{f['idle_latency']} cycles",
+        )
+    return table
+
+
+def run_bench_rtl(json_out: Path | None) -> int:
+    """Measure, print, and write JSON if asked."""
+    out = Console(highlight=False, width=110)
+    core = measure_core()
+    out.print(_core_table(core))
+    out.print("first out: cycles from a text block to its ciphertext; tag: cycles after the last\n")
+    device = measure_device()
+    out.print(_device_table(device))
+    out.print("one idle record: doorbell write to interrupt")
+    if json_out:
+        json_out.write_text(json.dumps({"core": core, "device": device}, indent=2) + "\n")
+    return 0

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deliberate faults in the RTL: each must be caught, by the check that should catch it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, run_sync, uapi
+from ktls_cosim.paths import RTL, build_root
+from ktls_cosim.scoreboard import CheckedPort, MismatchError, Scoreboard
+from ktls_cosim.sim.remote import RemoteSim
+from ktls_cosim.sim.runner import Build, rtl_sources, run_tests
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change of one place in one file.
+
+    Attributes:
+        caught: `check/field` of the first mismatch, or `driver` if the driver itself stops.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    caught: str
+
+    def sources(self) -> list[Path]:
+        """The RTL with this fault in it."""
+        folder = build_root() / "mutants" / self.name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        text = (RTL / self.file).read_text()
+        assert text.count(self.old) == 1, f"{self.file} no longer has one {self.old!r}"
+        changed = folder / self.file
+        changed.write_text(text.replace(self.old, self.new))
+        return [changed if p.name == self.file else p for p in rtl_sources()]
+
+
+DEVICE = [
+    Mutant("wrong_nonce", "ktls_record.v", "assign cmd_nonce = {salt, iv};",
+           "assign cmd_nonce = {salt, iv ^ 64'd1};", "golden/ciphertext"),
+    Mutant("wrong_aad_length", "ktls_record.v", "version, 1'b0, len, 24'd0}",
+           "version, 1'b0, len + 15'd1, 24'd0}", "golden/tag"),
+    Mutant("counter_start", "ktls_gcm.v", "ctr <= 32'd2;", "ctr <= 32'd3;", "golden/ciphertext"),
+    Mutant("swapped_tag_bytes", "ktls_record.v", "poison[o_slot] ? 128'd0 : m_data;",
+           "m_tag ? {m_data[7:0], m_data[127:8]} : m_data;", "golden/tag"),
+    Mutant("flipped_ciphertext_bit", "ktls_record.v", "poison[o_slot] ? 128'd0 : m_data;",
+           "m_data ^ {127'd0, o_left == 15'd36};", "golden/ciphertext"),
+    Mutant("header_length", "ktls_record.v", "{1'b0, o_len} + OVERHEAD;",
+           "{1'b0, o_len} + OVERHEAD + 16'd1;", "golden/header"),
+    Mutant("swapped_record_numbers", "ktls_exec.v", "assign seal_iv = iv;",
+           "assign seal_iv = iv ^ 64'd1;", "golden/nonce"),
+    Mutant("lost_completion", "ktls_cq.v", "state <= ST_REQUEST;",
+           "state <= index == 32'd3 ? ST_WAIT : ST_REQUEST;", "driver"),
+    Mutant("doubled_completion", "ktls_cq.v", ".m_ready(take),",
+           ".m_ready(take && (index != 32'd3 || beat[7])),", "driver"),
+    Mutant("ghash_polynomial", "ktls_ghash.v", "8'he1", "8'he0", "golden/tag"),
+    Mutant("key_schedule_256", "ktls_keyexp.v", "(job_k256 && phase == 3'd4) ? sub : newest",
+           "newest", "golden/ciphertext"),
+    Mutant("record_number_in_aad", "ktls_record.v", "? {seq, rtype,", "? {iv, rtype,",
+           "golden/tag"),
+    Mutant("strobes_ignore_the_end", "ktls_scatter.v", "~(ones << n[BEAT_LOG2:0]) << off",
+           "ones << off", "scenario"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mutant", DEVICE[:-1], ids=lambda m: m.name)
+def test_device_mutant_is_caught(simulator: None, mutant: Mutant) -> None:
+    """Ten records with AES-256 through the product's driver."""
+    info = CryptoInfo(
+        uapi.TLS_1_2_VERSION, 52, bytes(range(8)), bytes(range(32)), b"salt", bytes(8)
+    )
+    scoreboard = Scoreboard()
+    build = Build.device(mutant.sources())
+    found = "nothing"
+    with RemoteSim(build, name=f"mutant-{mutant.name}") as port:
+        try:
+            nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
+            sock = KtlsStack(nic, scoreboard).socket(lambda _data: None)
+            sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+            sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
+            for i in range(10):
+                sock.send(bytes((i + k) & 255 for k in range(100)))
+            sock.close()
+            scoreboard.finish()
+        except MismatchError as e:
+            first = e.mismatches[0]
+            found = f"{first.check}/{first.field}"
+        except DeviceError:
+            found = "driver"
+    assert found == mutant.caught
+
+
+def test_writing_behind_the_end_is_caught(simulator: None, rng) -> None:
+    """The record is right, but bytes behind it are overwritten: guards notice."""
+    from ktls_cosim.scenarios import SCENARIOS, Env
+
+    build = Build.device(DEVICE[-1].sources())
+    with RemoteSim(build, name="mutant-strobes") as port:
+        env = Env(port, Scoreboard(), rng, lambda *_: None)
+        with pytest.raises(AssertionError):
+            run_sync(SCENARIOS["any_alignment"](env))
+            env.scoreboard.finish()
+
+
+BLOCK = [
+    (Mutant("no_poison", "ktls_record.v", "poison[o_slot] ? 128'd0 : m_data;", "m_data;", ""),
+     "ktls_record", "cocotb_record", "a_source_error_turns_the_rest_into_zeros"),
+    (Mutant("key_not_wiped", "ktls_aes.v", "kw_stage == 4'd15)) key_mem", "1'b0)) key_mem", ""),
+     "ktls_aes", "cocotb_aes", "stage_15_wipes_a_context"),
+    (Mutant("hash_key_not_wiped", "ktls_gcm.v", "h_mem[kw_ctx] <= 128'd0;", ";", ""),
+     "ktls_gcm", "cocotb_gcm", "a_wiped_key_is_gone"),
+    (Mutant("tail_not_masked", "ktls_gcm.v", "if (x_tail != 0) block_x", "if (1'b0) block_x", ""),
+     "ktls_gcm", "cocotb_gcm", "seal_and_open_without_pauses"),
+    (Mutant("bubble_per_record", "ktls_gcm.v", "assign cmd_ready = !busy || go_len;",
+            "assign cmd_ready = !busy;", ""),
+     "ktls_gcm", "cocotb_gcm", "throughput_and_latency"),
+    (Mutant("credits_ignored", "ktls_gcm.v", "wire             room = credit != 0;",
+            "wire             room = 1'b1;", ""),
+     "ktls_gcm", "cocotb_gcm", "output_blocked_for_long"),
+    (Mutant("irq_while_cons_is_ahead", "ktls_csr.v", "ahead[31] ? 32'd0 : ahead", "ahead", ""),
+     "ktls_csr", "cocotb_csr", "interrupt_is_a_level"),
+    (Mutant("reset_in_mid_burst", "ktls_csr.v", "if (flush && masters_idle &&", "if (flush &&", ""),
+     "ktls_csr", "cocotb_csr", "reset_waits_for_the_bus_masters"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mutant", "toplevel", "module", "test"), BLOCK, ids=lambda x: getattr(x, "name", "")
+)
+def test_block_mutant_is_caught(
+    simulator: None, mutant: Mutant, toplevel: str, module: str, test: str, seed: int
+) -> None:
+    build = Build(toplevel, tuple(mutant.sources()))
+    (result,), _ = run_tests(
+        build, module, testcase=test, seed=seed, name=f"mutant-{mutant.name}"
+    )
+    assert not result.passed
