@@ -181,6 +181,12 @@ def c_header(c: Contract) -> str:
         "",
         "#include <stdint.h>",
         "",
+        "#ifdef __cplusplus",
+        "#define KTLS_STATIC_ASSERT static_assert",
+        "#else",
+        "#define KTLS_STATIC_ASSERT _Static_assert",
+        "#endif",
+        "",
         "/* Registers: byte offsets, shifts and masks (masks are not shifted). */",
     ]
 
@@ -219,7 +225,8 @@ def c_header(c: Contract) -> str:
             position = offset + bits // 8
         out.append("};")
         out.append(
-            f'_Static_assert(sizeof(struct ktls_{s.name}) == {s.size}, "{s.name} is {s.size} bytes");'
+            f"KTLS_STATIC_ASSERT(sizeof(struct ktls_{s.name}) == {s.size}, "
+            f'"{s.name} is {s.size} bytes");'
         )
         for f in s.fields:
             word = next(w for w in s.words if 8 * w[0] <= f.lsb < 8 * w[0] + w[1])
@@ -246,7 +253,7 @@ def python(c: Contract) -> str:
         "",
         "@dataclass(frozen=True, slots=True)",
         "class Field:",
-        '    """A field of a register: `get` and `put` move it out of and into the 32-bit value."""',
+        '    """A field of a register: `get` and `put` move it out of and into a 32-bit value."""',
         "",
         "    lsb: int",
         "    width: int",
@@ -391,7 +398,9 @@ def main(argv: list[str]) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     for path in stale:
-        print(f"{path} does not match hw/ktls_nic.rdl; mend it with: make contract", file=sys.stderr)
+        print(
+            f"{path} does not match hw/ktls_nic.rdl; mend it with: make contract", file=sys.stderr
+        )
     return 1 if stale else 0
 
 

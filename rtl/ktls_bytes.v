@@ -16,27 +16,27 @@ module ktls_bytes #(
     // log2 of the bytes per cycle
     parameter W_LOG2 = 4
 ) (
-    input  wire                      clk,
-    input  wire                      rst,
-    input  wire                      push_valid,
-    output wire                      push_ready,
-    input  wire [(8<<W_LOG2)-1:0]    push_data,
-    input  wire [W_LOG2:0]           push_cnt,
-    output wire [W_LOG2+1:0]         avail,
-    output wire [(8<<W_LOG2)-1:0]    data,
-    input  wire [W_LOG2:0]           pop_cnt
+    input  wire                   clk,
+    input  wire                   rst,
+    input  wire                   push_valid,
+    output wire                   push_ready,
+    input  wire [(8<<W_LOG2)-1:0] push_data,
+    input  wire [       W_LOG2:0] push_cnt,
+    output wire [     W_LOG2+1:0] avail,
+    output wire [(8<<W_LOG2)-1:0] data,
+    input  wire [       W_LOG2:0] pop_cnt
 );
 
   localparam BITS = 8 << W_LOG2;
 
   // room for 3 W bytes: W may come while W are on their way out
-  reg [3*BITS-1:0] store;
-  reg [W_LOG2+1:0] cnt;
+  reg  [3*BITS-1:0] store;
+  reg  [W_LOG2+1:0] cnt;
 
-  reg [3*BITS-1:0] piece;
-  reg [3*BITS-1:0] kept;
-  reg [W_LOG2+1:0] kept_cnt;
-  wire [BITS-1:0] ones = ~{BITS{1'b0}};
+  reg  [3*BITS-1:0] piece;
+  reg  [3*BITS-1:0] kept;
+  reg  [W_LOG2+1:0] kept_cnt;
+  wire [  BITS-1:0] ones = ~{BITS{1'b0}};
 
   assign push_ready = cnt <= (2 << W_LOG2);
   assign avail = cnt;
@@ -58,11 +58,11 @@ module ktls_bytes #(
         kept_cnt = kept_cnt + {1'b0, push_cnt};
       end
       store <= kept;
-      cnt <= kept_cnt;
+      cnt   <= kept_cnt;
     end
     if (rst) begin
       store <= {3 * BITS{1'b0}};
-      cnt <= 0;
+      cnt   <= 0;
     end
   end
 

@@ -110,14 +110,22 @@ module ktls_cq #(
       .s_valid(cpl_valid),
       .s_ready(cpl_ready),
       .s_data({
-        cpl_opcode, cpl_cookie, cpl_status, cpl_ctx, cpl_rtype, cpl_numbered,
-        cpl_seq, cpl_index, cpl_data, cpl_slot, cpl_len, cpl_start
+        cpl_opcode,
+        cpl_cookie,
+        cpl_status,
+        cpl_ctx,
+        cpl_rtype,
+        cpl_numbered,
+        cpl_seq,
+        cpl_index,
+        cpl_data,
+        cpl_slot,
+        cpl_len,
+        cpl_start
       }),
       .m_valid(v),
       .m_ready(take),
-      .m_data({
-        opcode, cookie, status, ctx, rtype, numbered, seq, index, data, slot, len, start
-      }),
+      .m_data({opcode, cookie, status, ctx, rtype, numbered, seq, index, data, slot, len, start}),
       .count(pending)
   );
 

@@ -71,8 +71,8 @@ module ktls_csr #(
   wire [11:0] waddr = {s_axil_awaddr[11:2], 2'b00};
 
   assign s_axil_awready = write;
-  assign s_axil_wready = write;
-  assign s_axil_bresp = 2'b00;
+  assign s_axil_wready  = write;
+  assign s_axil_bresp   = 2'b00;
 
   always @(posedge clk) begin
     if (s_axil_bready) s_axil_bvalid <= 1'b0;

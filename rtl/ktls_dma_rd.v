@@ -51,10 +51,10 @@ module ktls_dma_rd #(
 
   localparam SIZE = $clog2(DATA_W / 8);  // AXI size code of a full beat
 
-  assign m_axi_arsize = SIZE[2:0];
+  assign m_axi_arsize  = SIZE[2:0];
   assign m_axi_arburst = 2'b01;  // INCR
   assign m_axi_arcache = 4'b0011;  // normal, bufferable
-  assign m_axi_arprot = 3'b010;  // unprivileged, non-secure, data
+  assign m_axi_arprot  = 3'b010;  // unprivileged, non-secure, data
 
   reg [N-1:0] owner[0:(1<<DEPTH_LOG2)-1];  // one-hot client of each burst
   reg [DEPTH_LOG2-1:0] wp;

@@ -64,10 +64,10 @@ module ktls_dma_wr #(
 
   localparam SIZE = $clog2(DATA_W / 8);  // AXI size code of a full beat
 
-  assign m_axi_awsize = SIZE[2:0];
+  assign m_axi_awsize  = SIZE[2:0];
   assign m_axi_awburst = 2'b01;  // INCR
   assign m_axi_awcache = 4'b0011;  // normal, bufferable
-  assign m_axi_awprot = 3'b010;  // unprivileged, non-secure, data
+  assign m_axi_awprot  = 3'b010;  // unprivileged, non-secure, data
 
   // what each answer that is still to come belongs to
   reg tag_client[0:(1<<DEPTH_LOG2)-1];
@@ -116,8 +116,7 @@ module ktls_dma_wr #(
       m_axi_wvalid <= 1'b1;
       m_axi_wlast <= left == 8'd0;
       m_axi_wdata <= client ? w_data[DATA_W+:DATA_W] : w_data[0+:DATA_W];
-      m_axi_wstrb <= flush ? {STRB_W{1'b0}} :
-                     client ? w_strb[STRB_W+:STRB_W] : w_strb[0+:STRB_W];
+      m_axi_wstrb <= flush ? {STRB_W{1'b0}} : client ? w_strb[STRB_W+:STRB_W] : w_strb[0+:STRB_W];
       left <= left - 8'd1;
       if (ending) active <= 1'b0;
     end

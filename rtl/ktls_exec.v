@@ -141,8 +141,7 @@ module ktls_exec #(
 
   genvar g;
   generate
-    if ((1 << CTX_W) != CONTEXTS)
-      ktls_exec_CONTEXTS_must_be_2_to_the_CTX_W illegal_parameter ();
+    if ((1 << CTX_W) != CONTEXTS) ktls_exec_CONTEXTS_must_be_2_to_the_CTX_W illegal_parameter ();
     for (g = 0; g < 4; g = g + 1) begin : g_key
       assign key[64*g+:64] = swap8(d[SQE_CTX_KEY_LSB+64*(3-g)+:64]);
     end

@@ -161,17 +161,16 @@ module ktls_gather #(
 
   always @(posedge clk) begin
     if (sent || pop_beat) begin
-      held <= held + (sent ? asked : {BUF_LOG2 + 1{1'b0}})
-                   - {{BUF_LOG2{1'b0}}, pop_beat};
+      held <= held + (sent ? asked : {BUF_LOG2 + 1{1'b0}}) - {{BUF_LOG2{1'b0}}, pop_beat};
     end
     if (rst) held <= 0;
   end
 
   // ------------------------------------------------- beats to bytes to blocks
 
-  reg  begun;  // the chunk at the head has given bytes
-  reg  [16:0] rest;  // bytes of it still to come
-  reg  bad;  // the record holds wrong bytes
+  reg begun;  // the chunk at the head has given bytes
+  reg [16:0] rest;  // bytes of it still to come
+  reg bad;  // the record holds wrong bytes
 
   wire [BEAT_LOG2:0] off = begun ? 0 : c_off[BEAT_LOG2:0];
   wire [16:0] left = begun ? rest : c_bytes;
@@ -192,8 +191,11 @@ module ktls_gather #(
   assign b_ready = is_data && push_ready;
   assign c_ready = (pushed && n == left) || (ending && avail == 0);
 
+  wire [BEAT_LOG2:0] whole = full ? BEAT[BEAT_LOG2:0] : avail[BEAT_LOG2:0];
+  wire [BEAT_LOG2:0] pop_cnt = (m_valid && m_ready) ? whole : {BEAT_LOG2 + 1{1'b0}};
+
   assign m_valid = full || (ending && avail != 0);
-  assign m_err = bad || (ending && c_err);
+  assign m_err   = bad || (ending && c_err);
 
   ktls_bytes #(
       .W_LOG2(BEAT_LOG2)
@@ -206,14 +208,14 @@ module ktls_gather #(
       .push_cnt(n[BEAT_LOG2:0]),
       .avail(avail),
       .data(m_data),
-      .pop_cnt(!(m_valid && m_ready) ? {BEAT_LOG2 + 1{1'b0}} : full ? BEAT[BEAT_LOG2:0] : avail[BEAT_LOG2:0])
+      .pop_cnt(pop_cnt)
   );
 
   reg bus_err;
 
   assign done_valid = ending && avail == 0;
   assign done_short = c_short;
-  assign done_err = c_err || bus_err;
+  assign done_err   = c_err || bus_err;
 
   always @(posedge clk) begin
     if (pushed) begin

@@ -85,7 +85,7 @@ module ktls_gcm #(
   wire [CTX_W-1:0] job_ctx;
   wire             job_k256;
   reg              h_sent;
-  reg              k256_mem         [0:(1<<CTX_W)-1];
+  reg              k256_mem [0:(1<<CTX_W)-1];
 
   ktls_keyexp #(
       .CTX_W(CTX_W)
@@ -112,31 +112,31 @@ module ktls_gcm #(
 
   // ----------------------------------------------------------------------- issue
 
-  reg              busy;
-  reg              first;  // nothing of the record has been issued
-  reg  [CTX_W-1:0] ctx;
-  reg              k256;
-  reg              decrypt;
-  reg  [     95:0] nonce;
-  reg  [     31:0] ctr;
-  reg  [     12:0] aad_left;  // blocks
-  reg  [     28:0] text_left;
-  reg  [      3:0] aad_tail;  // bytes in the last block, 0: all 16
-  reg  [      3:0] text_tail;
-  reg  [     15:0] aad_len;
-  reg  [     31:0] text_len;
+  reg               busy;
+  reg               first;  // nothing of the record has been issued
+  reg  [ CTX_W-1:0] ctx;
+  reg               k256;
+  reg               decrypt;
+  reg  [      95:0] nonce;
+  reg  [      31:0] ctr;
+  reg  [      12:0] aad_left;  // blocks
+  reg  [      28:0] text_left;
+  reg  [       3:0] aad_tail;  // bytes in the last block, 0: all 16
+  reg  [       3:0] text_tail;
+  reg  [      15:0] aad_len;
+  reg  [      31:0] text_len;
   reg  [OUT_LOG2:0] credit;  // free places of the output FIFO, less what is under way
 
-  wire             h_slot = h_req && !h_sent;
-  wire             in_aad = busy && aad_left != 0;
-  wire             in_text = busy && aad_left == 0 && text_left != 0;
-  wire             in_len = busy && aad_left == 0 && text_left == 0;
-  wire             room = credit != 0;
+  wire              h_slot = h_req && !h_sent;
+  wire              in_aad = busy && aad_left != 0;
+  wire              in_text = busy && aad_left == 0 && text_left != 0;
+  wire              in_len = busy && aad_left == 0 && text_left == 0;
+  wire              room = credit != 0;
 
-  wire             go_aad = in_aad && s_valid && !h_slot;
-  wire             go_text = in_text && s_valid && room && !h_slot;
-  wire             go_len = in_len && room && !h_slot;
-  wire             go = go_aad || go_text || go_len;
+  wire              go_aad = in_aad && s_valid && !h_slot;
+  wire              go_text = in_text && s_valid && room && !h_slot;
+  wire              go_len = in_len && room && !h_slot;
+  wire              go = go_aad || go_text || go_len;
 
   assign s_ready   = !h_slot && (in_aad || (in_text && room));
   assign cmd_ready = !busy || go_len;
@@ -240,20 +240,20 @@ module ktls_gcm #(
 
   // ------------------------------------------- keystream, GHASH input, GHASH key
 
-  reg  [127:0] h_mem[0:(1<<CTX_W)-1];
-  reg  [127:0] h;
-  reg  [127:0] x_in;
-  reg  [127:0] block_x;
-  reg  [  3:0] x_tail;
-  reg  [  1:0] x_kind_next;
-  reg          x_decrypt;
-  reg          x_first_next;
-  reg  [CTX_W-1:0] x_ctx;
-  reg          x_v;
-  reg  [  1:0] x_kind;
-  reg          x_first;
-  reg  [127:0] x_ghash;
-  reg  [127:0] x_out;
+  reg [    127:0] h_mem        [0:(1<<CTX_W)-1];
+  reg [    127:0] h;
+  reg [    127:0] x_in;
+  reg [    127:0] block_x;
+  reg [      3:0] x_tail;
+  reg [      1:0] x_kind_next;
+  reg             x_decrypt;
+  reg             x_first_next;
+  reg [CTX_W-1:0] x_ctx;
+  reg             x_v;
+  reg [      1:0] x_kind;
+  reg             x_first;
+  reg [    127:0] x_ghash;
+  reg [    127:0] x_out;
 
   always @(posedge clk) begin
     x_v <= 1'b0;
@@ -314,8 +314,8 @@ module ktls_gcm #(
 
   // ---------------------------------------------------------------------- output
 
-  wire               unused_ready;
-  wire [OUT_LOG2:0]  unused_count;
+  wire              unused_ready;
+  wire [OUT_LOG2:0] unused_count;
 
   ktls_fifo #(
       .WIDTH(129),

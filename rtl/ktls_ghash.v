@@ -66,10 +66,10 @@ module ktls_ghash (
   end
 
   // written out: the loop variable would cost as much as the work
-`define KTLS_NIBBLE(g) \
+  `define KTLS_NIBBLE(g) \
       w = t[{g, a[127-4*g-:4]}]; \
       z = `KTLS_XOR(z, w);
-`define KTLS_NIBBLES(b, c, d, e) `KTLS_NIBBLE(b) `KTLS_NIBBLE(c) `KTLS_NIBBLE(d) `KTLS_NIBBLE(e)
+  `define KTLS_NIBBLES(b, c, d, e) `KTLS_NIBBLE(b) `KTLS_NIBBLE(c) `KTLS_NIBBLE(d) `KTLS_NIBBLE(e)
 
   always @(posedge clk) begin
     if (v_i) begin
@@ -89,21 +89,21 @@ module ktls_ghash (
     end
   end
 
-`undef KTLS_NIBBLES
-`undef KTLS_NIBBLE
+  `undef KTLS_NIBBLES
+  `undef KTLS_NIBBLE
 `else
-  reg  [127:0] m[0:127];  // m[j][i]: does x_i add to result bit j
-  reg  [127:0] z;
+  reg [128*128-1:0] m;  // m[128*j+i]: does x_i add to result bit j
+  reg [127:0] z;
   wire [127:0] a = first_i ? x_i : x_i ^ y_o;
   integer j;
 
   always @* begin
     v = h_i;
     for (i = 127; i >= 0; i = i - 1) begin
-      for (j = 0; j < 128; j = j + 1) m[j][i] = v[j];
+      for (j = 0; j < 128; j = j + 1) m[128*j+i] = v[j];
       v = {1'b0, v[127:1]} ^ (v[0] ? poly : 128'd0);
     end
-    for (j = 0; j < 128; j = j + 1) z[j] = ^(a & m[j]);
+    for (j = 0; j < 128; j = j + 1) z[j] = ^(a & m[128*j+:128]);
   end
 
   always @(posedge clk) begin

@@ -49,21 +49,21 @@ module ktls_keyexp #(
   integer k;
   initial for (k = 0; k < 256; k = k + 1) s[k] = SBOX[8*(255-k)+:8];
 
-  reg [  1:0] state;
+  reg [1:0] state;
   reg [255:0] win;  // the last 8 (or 4) words, oldest on the left
-  reg [ 95:0] acc;  // words of the round key that is being put together
-  reg [  5:0] i;  // word number
-  reg [  7:0] rcon;
+  reg [95:0] acc;  // words of the round key that is being put together
+  reg [5:0] i;  // word number
+  reg [7:0] rcon;
 
-  wire [ 31:0] oldest = win[255:224];
-  wire [ 31:0] newest = job_k256 ? win[31:0] : win[159:128];
-  wire [  2:0] phase = job_k256 ? i[2:0] : {1'b0, i[1:0]};
-  wire [ 31:0] to_sub = phase == 3'd0 ? {newest[23:0], newest[31:24]} : newest;
-  wire [ 31:0] sub = {s[to_sub[31:24]], s[to_sub[23:16]], s[to_sub[15:8]], s[to_sub[7:0]]};
+  wire [31:0] oldest = win[255:224];
+  wire [31:0] newest = job_k256 ? win[31:0] : win[159:128];
+  wire [2:0] phase = job_k256 ? i[2:0] : {1'b0, i[1:0]};
+  wire [31:0] to_sub = phase == 3'd0 ? {newest[23:0], newest[31:24]} : newest;
+  wire [31:0] sub = {s[to_sub[31:24]], s[to_sub[23:16]], s[to_sub[15:8]], s[to_sub[7:0]]};
   wire [ 31:0] mix = phase == 3'd0 ? sub ^ {rcon, 24'd0} :
                      (job_k256 && phase == 3'd4) ? sub : newest;
-  wire [ 31:0] next_word = oldest ^ mix;
-  wire [  3:0] round = i[5:2];
+  wire [31:0] next_word = oldest ^ mix;
+  wire [3:0] round = i[5:2];
 
   assign ready = state == ST_IDLE;
   assign h_req = state == ST_HASH_KEY;
@@ -81,7 +81,7 @@ module ktls_keyexp #(
       end
       ST_IDLE: begin
         if (valid) begin
-          job_ctx  <= ctx;
+          job_ctx <= ctx;
           job_k256 <= k256;
           win <= key;
           i <= 6'd0;
@@ -110,7 +110,7 @@ module ktls_keyexp #(
         i <= i + 6'd1;
         if (i == (job_k256 ? 6'd59 : 6'd43)) state <= ST_HASH_KEY;
       end
-      ST_HASH_KEY: begin
+      default: begin  // ST_HASH_KEY
         // nothing of the key stays behind in this module
         win <= 256'd0;
         acc <= 96'd0;

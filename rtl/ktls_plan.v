@@ -94,9 +94,9 @@ module ktls_plan #(
     case (state)
       ST_IDLE: begin
         if (job_valid) begin
-          left <= job_len;
+          left  <= job_len;
           short <= 1'b0;
-          err <= 1'b0;
+          err   <= 1'b0;
           state <= ST_ENTRY;
         end
       end
@@ -118,7 +118,7 @@ module ktls_plan #(
           if (here == bytes) state <= last ? ST_END : ST_ENTRY;
         end
       end
-      ST_END: begin
+      default: begin  // ST_END
         if (missing) begin
           if (c_ready) begin
             left  <= 17'd0;

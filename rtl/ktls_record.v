@@ -101,10 +101,22 @@ module ktls_record #(
   assign cmd_len = {17'd0, len};
 
   wire [127:0] src_swapped = {
-    src_data[7:0], src_data[15:8], src_data[23:16], src_data[31:24],
-    src_data[39:32], src_data[47:40], src_data[55:48], src_data[63:56],
-    src_data[71:64], src_data[79:72], src_data[87:80], src_data[95:88],
-    src_data[103:96], src_data[111:104], src_data[119:112], src_data[127:120]
+    src_data[7:0],
+    src_data[15:8],
+    src_data[23:16],
+    src_data[31:24],
+    src_data[39:32],
+    src_data[47:40],
+    src_data[55:48],
+    src_data[63:56],
+    src_data[71:64],
+    src_data[79:72],
+    src_data[87:80],
+    src_data[95:88],
+    src_data[103:96],
+    src_data[111:104],
+    src_data[119:112],
+    src_data[127:120]
   };
 
   wire aad_phase = in_busy && !in_text && cmd_sent;
@@ -119,7 +131,7 @@ module ktls_record #(
     if (cmd_valid && cmd_ready) cmd_sent <= 1'b1;
     if (aad_phase && s_ready) begin
       in_text <= 1'b1;
-      count <= 32'd3;  // this block, the next cycle and the length block
+      count   <= 32'd3;  // this block, the next cycle and the length block
     end
     if (src_ready && src_valid) begin
       blocks_left <= blocks_left - 11'd1;
@@ -145,8 +157,8 @@ module ktls_record #(
       poison[job_slot] <= 1'b0;
     end
     if (rst) begin
-      in_busy <= 1'b0;
-      in_text <= 1'b0;
+      in_busy  <= 1'b0;
+      in_text  <= 1'b0;
       cmd_sent <= 1'b0;
     end
   end
@@ -181,9 +193,9 @@ module ktls_record #(
       .count(unused_count)
   );
 
-  reg  header_sent;
-  reg  [14:0] o_left;
-  reg  [14:0] next_left;
+  reg header_sent;
+  reg [14:0] o_left;
+  reg [14:0] next_left;
 
   wire [15:0] body = {1'b0, o_len} + OVERHEAD;
   wire [127:0] header = {o_rtype, o_version, body, o_iv, 24'd0};
@@ -193,13 +205,24 @@ module ktls_record #(
   assign m_ready = header_sent && out_ready;
   assign out_valid = o_valid && (!header_sent || m_valid);
   assign out_data = {
-    piece[7:0], piece[15:8], piece[23:16], piece[31:24],
-    piece[39:32], piece[47:40], piece[55:48], piece[63:56],
-    piece[71:64], piece[79:72], piece[87:80], piece[95:88],
-    piece[103:96], piece[111:104], piece[119:112], piece[127:120]
+    piece[7:0],
+    piece[15:8],
+    piece[23:16],
+    piece[31:24],
+    piece[39:32],
+    piece[47:40],
+    piece[55:48],
+    piece[63:56],
+    piece[71:64],
+    piece[79:72],
+    piece[87:80],
+    piece[95:88],
+    piece[103:96],
+    piece[111:104],
+    piece[119:112],
+    piece[127:120]
   };
-  assign out_cnt = !header_sent ? 5'd13 :
-                   (m_tag || o_left >= 15'd16) ? 5'd16 : {1'b0, o_left[3:0]};
+  assign out_cnt = !header_sent ? 5'd13 : (m_tag || o_left >= 15'd16) ? 5'd16 : {1'b0, o_left[3:0]};
   assign o_done = m_valid && m_ready && m_tag;
 
   always @(posedge clk) begin

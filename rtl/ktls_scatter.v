@@ -17,38 +17,38 @@ module ktls_scatter #(
     // bits of the data bus
     parameter DATA_W = 128
 ) (
-    input  wire                        clk,
-    input  wire                        rst,
+    input  wire                      clk,
+    input  wire                      rst,
     // records
-    input  wire                        job_valid,
-    output wire                        job_ready,
-    input  wire [                16:0] job_len,
+    input  wire                      job_valid,
+    output wire                      job_ready,
+    input  wire [              16:0] job_len,
     // entries of their lists
-    input  wire                        e_valid,
-    output wire                        e_ready,
-    input  wire [                63:0] e_addr,
-    input  wire [                31:0] e_len,
-    input  wire                        e_last,
-    input  wire                        e_err,
+    input  wire                      e_valid,
+    output wire                      e_ready,
+    input  wire [              63:0] e_addr,
+    input  wire [              31:0] e_len,
+    input  wire                      e_last,
+    input  wire                      e_err,
     // bytes
-    input  wire                        s_valid,
-    output wire                        s_ready,
-    input  wire [          DATA_W-1:0] s_data,
-    input  wire [$clog2(DATA_W/8):0]   s_cnt,
+    input  wire                      s_valid,
+    output wire                      s_ready,
+    input  wire [        DATA_W-1:0] s_data,
+    input  wire [$clog2(DATA_W/8):0] s_cnt,
     // writes
-    output wire                        req_valid,
-    input  wire                        req_ready,
-    output wire [                63:0] req_addr,
-    output wire [                 7:0] req_beats,
-    output wire                        req_mark,
-    output wire                        w_valid,
-    input  wire                        w_ready,
-    output wire [          DATA_W-1:0] w_data,
-    output wire [        DATA_W/8-1:0] w_strb,
+    output wire                      req_valid,
+    input  wire                      req_ready,
+    output wire [              63:0] req_addr,
+    output wire [               7:0] req_beats,
+    output wire                      req_mark,
+    output wire                      w_valid,
+    input  wire                      w_ready,
+    output wire [        DATA_W-1:0] w_data,
+    output wire [      DATA_W/8-1:0] w_strb,
     // end of a record
-    output wire                        done_valid,
-    output wire                        done_short,
-    output wire                        done_err
+    output wire                      done_valid,
+    output wire                      done_short,
+    output wire                      done_err
 );
 
   localparam KIND_DATA = 2'd0;
@@ -160,7 +160,8 @@ module ktls_scatter #(
   wire [16:0] left = begun ? rest : c_bytes;
   wire [16:0] space = BEAT[16:0] - {{16 - BEAT_LOG2{1'b0}}, off};
   wire dropping = c_kind == KIND_MISSING;
-  wire [16:0] n = dropping ? (left < BEAT[16:0] ? left : BEAT[16:0]) : (left < space ? left : space);
+  wire [16:0] most = dropping ? BEAT[16:0] : space;
+  wire [16:0] n = left < most ? left : most;
 
   wire [BEAT_LOG2+1:0] avail;
   wire [DATA_W-1:0] data;
@@ -169,8 +170,8 @@ module ktls_scatter #(
   wire [BEAT-1:0] ones = ~{BEAT{1'b0}};
 
   assign w_valid = c_valid && enough && c_kind == KIND_DATA;
-  assign w_data = data << {off, 3'd0};
-  assign w_strb = ~(ones << n[BEAT_LOG2:0]) << off;
+  assign w_data  = data << {off, 3'd0};
+  assign w_strb  = ~(ones << n[BEAT_LOG2:0]) << off;
   assign c_ready = move && n == left;
 
   ktls_bytes #(

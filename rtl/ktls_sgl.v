@@ -57,7 +57,7 @@ module ktls_sgl #(
   wire room = held <= (1 << ENTRIES_LOG2) - BURST;
 
   assign req_valid = busy && left != 0 && !waiting && room;
-  assign req_addr = {addr[63:4], 4'd0};
+  assign req_addr  = {addr[63:4], 4'd0};
   assign req_beats = {4'd0, beats} - 8'd1;
 
   wire sent = req_valid && req_ready;

@@ -50,7 +50,7 @@ module ktls_sq #(
   wire [31:0] place = fetch & mask;
 
   assign req_valid = enable && fetch != prod && !held[DEPTH_LOG2];
-  assign req_addr = base + {26'd0, place, 6'd0};
+  assign req_addr  = base + {26'd0, place, 6'd0};
   assign req_beats = BEATS[7:0] - 8'd1;
 
   wire sent = req_valid && req_ready;

@@ -43,9 +43,7 @@ class DeviceTx:
             sealed = completion.sealed
             expected = (self._first + number) % (1 << 64)
             if completion.rec_seq is not None and completion.rec_seq != expected:
-                raise DeviceError(
-                    f"record {expected} was sealed under number {completion.rec_seq}"
-                )
+                raise DeviceError(f"record {expected} was sealed under number {completion.rec_seq}")
             if completion.status != Status.OK:
                 sealed = self._sw.seal(number, rtype, data)
                 self.fallbacks += 1

@@ -5,6 +5,12 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+#define KTLS_STATIC_ASSERT static_assert
+#else
+#define KTLS_STATIC_ASSERT _Static_assert
+#endif
+
 /* Registers: byte offsets, shifts and masks (masks are not shifted). */
 #define KTLS_REG_ID 0x000u
 #define KTLS_REG_VERSION 0x004u
@@ -105,7 +111,7 @@ struct ktls_sqe_ctx {
 	uint8_t rec_seq[8];
 	uint8_t key[32];
 };
-_Static_assert(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
+KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
 #define KTLS_SQE_CTX_OPCODE_SHIFT 0
 #define KTLS_SQE_CTX_OPCODE_MASK 0xFFu
 #define KTLS_SQE_CTX_COOKIE_SHIFT 16
@@ -131,7 +137,7 @@ struct ktls_sqe_seal {
 	uint8_t pad0[24];
 	uint32_t word15;
 };
-_Static_assert(sizeof(struct ktls_sqe_seal) == 64, "sqe_seal is 64 bytes");
+KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_seal) == 64, "sqe_seal is 64 bytes");
 #define KTLS_SQE_SEAL_OPCODE_SHIFT 0
 #define KTLS_SQE_SEAL_OPCODE_MASK 0xFFu
 #define KTLS_SQE_SEAL_COOKIE_SHIFT 16
@@ -151,7 +157,7 @@ struct ktls_sge {
 	uint32_t len;
 	uint32_t word3;
 };
-_Static_assert(sizeof(struct ktls_sge) == 16, "sge is 16 bytes");
+KTLS_STATIC_ASSERT(sizeof(struct ktls_sge) == 16, "sge is 16 bytes");
 
 /* Completion. 32 bytes, written in one burst whose last beat holds the phase. Words are little endian. */
 struct ktls_cqe {
@@ -163,7 +169,7 @@ struct ktls_cqe {
 	uint32_t sq_index;
 	uint32_t word7;
 };
-_Static_assert(sizeof(struct ktls_cqe) == 32, "cqe is 32 bytes");
+KTLS_STATIC_ASSERT(sizeof(struct ktls_cqe) == 32, "cqe is 32 bytes");
 #define KTLS_CQE_COOKIE_SHIFT 0
 #define KTLS_CQE_COOKIE_MASK 0xFFFFu
 #define KTLS_CQE_STATUS_SHIFT 16

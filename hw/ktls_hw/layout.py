@@ -11,7 +11,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a register: `get` and `put` move it out of and into the 32-bit value."""
+    """A field of a register: `get` and `put` move it out of and into a 32-bit value."""
 
     lsb: int
     width: int

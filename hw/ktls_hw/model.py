@@ -474,7 +474,7 @@ def _wrong_nonce(
 
 
 def _wrong_aad_length(
-    ctx: _Context, iv: int, number: int, rtype: int, data: bytes, record: bytes
+    ctx: _Context, iv: int, number: int, _rtype: int, data: bytes, record: bytes
 ) -> bytes:
     explicit = iv.to_bytes(8, "big")
     aad = number.to_bytes(8, "big") + record[:3] + (len(data) + 1).to_bytes(2, "big")

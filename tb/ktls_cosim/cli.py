@@ -20,12 +20,19 @@ def _parser() -> argparse.ArgumentParser:
     sub = parser.add_subparsers(dest="command", required=True)
 
     demo = sub.add_parser("demo", help="send data through the device and verify every record")
-    demo.add_argument("--port", choices=("sim", "model"), default="sim",
-                      help="sim: the Verilog in Icarus (default); model: no simulator")
+    demo.add_argument(
+        "--port",
+        choices=("sim", "model"),
+        default="sim",
+        help="sim: the Verilog in Icarus (default); model: no simulator",
+    )
     demo.add_argument("--file", type=Path, help="what sendfile sends (default: a Python module)")
     demo.add_argument("--waves", action="store_true", help="leave an FST file under build/")
-    demo.add_argument("--fault", choices=[f.name for f in Fault],
-                      help="break the model on purpose and see the checkers catch it")
+    demo.add_argument(
+        "--fault",
+        choices=[f.name for f in Fault],
+        help="break the model on purpose and see the checkers catch it",
+    )
 
     bench = sub.add_parser("bench", help="measure and print tables")
     bench.add_argument("what", choices=("rtl",), help="rtl: cycles of core and device")

@@ -45,6 +45,7 @@ class DemoObserver(Scoreboard):
         self._task = progress.add_task("sealing", total=total)
 
     def record_done(self, conn: int, rtype: int, length: int, completion: object) -> None:
+        super().record_done(conn, rtype, length, completion)
         assert isinstance(completion, Completion)
         self.rows.append(Row(rtype, length, completion))
         self._progress.advance(self._task, length)

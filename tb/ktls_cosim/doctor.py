@@ -57,11 +57,18 @@ def examine() -> list[Finding]:
         Finding("cocotb-bus", _package("cocotb-bus"), True, install),
         Finding("rich", _package("rich"), True, install),
         Finding("libpython", _libpython(), True, f"apt-get install libpython{minor}"),
-        Finding("Icarus Verilog", _tool_version("iverilog", "-V"), True, "apt-get install iverilog"),
-        Finding("Verilator (lint)", _tool_version("verilator", "--version"), False,
-                "apt-get install verilator"),
-        Finding("systemrdl-compiler", _package("systemrdl-compiler"), False,
-                "pip install -e .[dev]"),
+        Finding(
+            "Icarus Verilog", _tool_version("iverilog", "-V"), True, "apt-get install iverilog"
+        ),
+        Finding(
+            "Verilator (lint)",
+            _tool_version("verilator", "--version"),
+            False,
+            "apt-get install verilator",
+        ),
+        Finding(
+            "systemrdl-compiler", _package("systemrdl-compiler"), False, "pip install -e .[dev]"
+        ),
     ]
 
 

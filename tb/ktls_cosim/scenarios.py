@@ -261,7 +261,7 @@ async def any_alignment(env: Env) -> None:
         (cqe,) = await rig.run(descriptor)
         assert cqe.status == Status.OK
         assert cqe.len == len(data) + OVERHEAD
-        written = set()
+        written: set[int] = set()
         for p in dst:
             written.update(range(p.addr, p.addr + p.length))
         for p in dst:

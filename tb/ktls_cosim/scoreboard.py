@@ -241,7 +241,7 @@ class Scoreboard:
     def app_closed(self, conn: int, unsent: int) -> None:
         expected = self._conn(conn).expected
         if unsent:
-            rtype, tail = expected[-1]
+            _, tail = expected[-1]
             del tail[len(tail) - unsent :]
             if not tail:
                 expected.pop()

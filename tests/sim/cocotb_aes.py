@@ -7,9 +7,9 @@ import random
 
 import cocotb
 from cocotb.triggers import RisingEdge
-from reference import aes_block, round_keys, stage_of
 
 from ktls_cosim.sim.bus import start
+from reference import aes_block, round_keys, stage_of
 
 LATENCY = 16
 

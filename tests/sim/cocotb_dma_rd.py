@@ -27,7 +27,9 @@ async def every_client_gets_its_own_beats_in_order(dut):
         dut, flush=0, req_valid=0, req_addr=0, req_beats=0, m_axi_rvalid=0, m_axi_arready=0
     )
     ar = StreamSink(dut, "m_axi_ar", ["addr", "len"], cycles, random_pause(rng, 0.3), separator="")
-    r = StreamSource(dut, "m_axi_r", ["data", "resp", "last"], cycles, random_pause(rng, 0.3), separator="")
+    r = StreamSource(
+        dut, "m_axi_r", ["data", "resp", "last"], cycles, random_pause(rng, 0.3), separator=""
+    )
 
     async def slave() -> None:
         served = 0
@@ -38,17 +40,22 @@ async def every_client_gets_its_own_beats_in_order(dut):
                 served += 1
                 for i in range(a["len"] + 1):
                     addr = a["addr"] + 16 * i
-                    r.send(data=pattern(addr), resp=2 * (addr % 1024 == 512),
-                           last=int(i == a["len"]))
+                    r.send(
+                        data=pattern(addr), resp=2 * (addr % 1024 == 512), last=int(i == a["len"])
+                    )
 
     cocotb.start_soon(slave())
     todo = [
-        [(rng.randrange(1 << 12) * 4096 + 64 * rng.randrange(32), rng.randint(1, 16))
-         for _ in range(25)]
+        [
+            (rng.randrange(1 << 12) * 4096 + 64 * rng.randrange(32), rng.randint(1, 16))
+            for _ in range(25)
+        ]
         for _ in range(N)
     ]
-    want = [[(pattern(a + 16 * i), int((a + 16 * i) % 1024 == 512)) for a, n in jobs
-             for i in range(n)] for jobs in todo]
+    want = [
+        [(pattern(a + 16 * i), int((a + 16 * i) % 1024 == 512)) for a, n in jobs for i in range(n)]
+        for jobs in todo
+    ]
     got: list[list[tuple[int, int]]] = [[] for _ in range(N)]
     waiting = [list(jobs) for jobs in todo]
     for _ in range(20_000):

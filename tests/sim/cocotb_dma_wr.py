@@ -55,9 +55,7 @@ async def bursts_and_marks_of_two_clients(dut):
         if rng.random() < 0.5:
             jobs[1].append((rng.randrange(1 << 20) * 4096 + 512, 2))
     jobs[0].append(None)
-    data = [
-        [rng.getrandbits(128) for job in js if job for _ in range(job[1])] for js in jobs
-    ]
+    data = [[rng.getrandbits(128) for job in js if job for _ in range(job[1])] for js in jobs]
     want_marks, bad = [], 0
     for job in jobs[0]:
         if job is None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import cocotb
 from cocotb.triggers import RisingEdge
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ktls_cosim.sim.bus import random_pause
 from ktls_cosim.sim.core import GcmCore
 from ktls_cosim.vectors import cavp_encrypt
+
 
 async def _cavp(dut, key_bits: int) -> None:
     """Eight keys are loaded at a time, so neighbouring cases use different contexts."""
@@ -134,12 +136,13 @@ async def throughput_and_latency(dut):
         core.expected = []
     beats = await core.sink.wait_for(records * (n + 1), dut.clk)
     tags = [b.cycle for b in beats if b.values["tag"]]
-    assert [b - a for a, b in zip(tags, tags[1:], strict=False)] == [n + 2] * (records - 1)
+    assert [b - a for a, b in pairwise(tags)] == [n + 2] * (records - 1)
     text = [b.cycle for b in beats[:n]]
     assert text == list(range(text[0], text[0] + n)), "one block per cycle inside a record"
     # sent[0] is the AAD block, sent[1] the first text block
     latency = text[0] - core.src.sent[1].cycle
     assert latency <= 40, latency
     assert tags[0] - text[-1] <= 10
-    dut._log.info("first ciphertext after %d cycles, tag %d after the last block",
-                  latency, tags[0] - text[-1])
+    dut._log.info(
+        "first ciphertext after %d cycles, tag %d after the last block", latency, tags[0] - text[-1]
+    )

@@ -8,6 +8,7 @@ import random
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
+
 from reference import gf_multiply
 
 

@@ -7,9 +7,9 @@ import random
 
 import cocotb
 from cocotb.triggers import RisingEdge
-from reference import round_keys, stage_of
 
 from ktls_cosim.sim.bus import start
+from reference import round_keys, stage_of
 
 
 async def begin(dut) -> None:
@@ -22,9 +22,7 @@ async def collect(dut, cycles: int) -> list[tuple[int, int, int]]:
     for _ in range(cycles):
         await RisingEdge(dut.clk)
         if dut.kw_en.value == 1:
-            out.append(
-                (int(dut.kw_stage.value), int(dut.kw_ctx.value), int(dut.kw_data.value))
-            )
+            out.append((int(dut.kw_stage.value), int(dut.kw_ctx.value), int(dut.kw_data.value)))
     return out
 
 

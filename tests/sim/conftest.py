@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable, Mapping
 
 import pytest
-from support import missing
 
 from ktls_cosim.sim.runner import INSTALL_HINT, Build, TestResult, run_tests
+from support import missing
 
 Simulate = Callable[..., list[TestResult]]
 
@@ -25,7 +25,7 @@ def simulator() -> None:
 def simulate(
     simulator: None, request: pytest.FixtureRequest, seed: int, subtests: pytest.Subtests
 ) -> Simulate:
-    """Run cocotb tests; a failing one is repeated alone with waves and reported with its command."""
+    """Run cocotb tests; a failing one is repeated alone with waves and its command shown."""
 
     def run(
         build: Build,

@@ -26,7 +26,11 @@ def test_scenarios_with_a_slow_and_pausing_memory(simulate) -> None:
 
 def test_small_device(simulate) -> None:
     """Another number of contexts: the driver reads it from CAPS."""
-    simulate(Build.device(CONTEXTS=4), "cocotb_device", testcase=r"cocotb_device\.(hello_world|contexts_run_out)")
+    simulate(
+        Build.device(CONTEXTS=4),
+        "cocotb_device",
+        testcase=r"cocotb_device\.(hello_world|contexts_run_out)",
+    )
 
 
 def test_simulator_as_a_child_process(simulator: None, seed: int) -> None:
@@ -53,5 +57,5 @@ def test_a_dead_simulator_is_an_error_with_its_log(simulator: None) -> None:
     with RemoteSim(name="test_dead") as port:
         run_sync(port.read32(0))
         port._process.kill()
-        with pytest.raises(SimulatorError, match="run.log"):
+        with pytest.raises(SimulatorError, match=r"run\.log"):
             run_sync(port.read32(0))

@@ -72,11 +72,15 @@ def test_fault_is_caught_by_the_product(fault: Fault) -> None:
     expected: type[Exception] = MismatchError
     if fault in (Fault.LOST_COMPLETION, Fault.DOUBLED_COMPLETION):
         expected = DeviceError
-    with pytest.raises(expected):
+
+    def run() -> None:
         for i in range(10):
             sock.send(bytes([i]) * 100)
         sock.close()
         scoreboard.finish()
+
+    with pytest.raises(expected):
+        run()
 
 
 def test_wire_side_alone_catches_what_the_device_side_cannot_see() -> None:

@@ -66,7 +66,9 @@ def test_a_failed_record_is_sealed_in_software_under_its_number() -> None:
         sock.send(b"before " * 10)
         sock.flush()
         for n in range(nic.buffers.count):
-            model.mem.fail(base + n * DmaBuffers.SIZE + offset, base + n * DmaBuffers.SIZE + offset + 8)
+            model.mem.fail(
+                base + n * DmaBuffers.SIZE + offset, base + n * DmaBuffers.SIZE + offset + 8
+            )
         sock.send(b"fails on the device " * 100)
         sock.flush()
         model.mem.heal()

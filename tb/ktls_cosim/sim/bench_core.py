@@ -18,7 +18,7 @@ OUT_VARIABLE = "KTLS_BENCH_OUT"
 AAD = bytes(13)
 
 
-async def _records(dut: Any, core: GcmCore, size: int, contexts: list[int], keys: Any) -> Any:
+async def _records(core: GcmCore, size: int, contexts: list[int], keys: Any) -> Any:
     """Records back to back, checked; returns cycles per record and inside a record."""
     core.sink.beats.clear()
     core.src.sent.clear()
@@ -53,6 +53,6 @@ async def measure(dut: Any) -> None:
     out = []
     for size, count in ((16384, 4), (1460, 12), (64, 40)):
         for name, contexts in (("one key", [0] * count), ("two keys", [0, 1] * (count // 2))):
-            figures = await _records(dut, core, size, contexts, keys)
+            figures = await _records(core, size, contexts, keys)
             out.append({"size": size, "keys": name, **figures})
     Path(os.environ[OUT_VARIABLE]).write_text(json.dumps(out))

@@ -21,9 +21,7 @@ def blocks(data: bytes) -> list[int]:
 class GcmCore:
     """The core with its streams; remembers what each record must give."""
 
-    def __init__(
-        self, dut: Any, cycles: Cycles, in_pause: Pause = never, out_pause: Pause = never
-    ):
+    def __init__(self, dut: Any, cycles: Cycles, in_pause: Pause = never, out_pause: Pause = never):
         self.dut = dut
         self.cycles = cycles
         self.cmd = StreamSource(dut, "cmd", CMD, cycles)
@@ -68,8 +66,11 @@ class GcmCore:
     ) -> None:
         """Queue a record and what it must give; text in, `want` and `tag` out."""
         self.cmd.send(
-            ctx=ctx, decrypt=int(decrypt), nonce=int.from_bytes(nonce, "big"),
-            aad_len=len(aad), len=len(text),
+            ctx=ctx,
+            decrypt=int(decrypt),
+            nonce=int.from_bytes(nonce, "big"),
+            aad_len=len(aad),
+            len=len(text),
         )
         # the padding of a last block is ignored by the core: fill it with ones
         for part in (aad, text):

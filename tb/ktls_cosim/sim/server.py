@@ -15,7 +15,7 @@ from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, U32, U64, Op
 
 @cocotb.test()
 async def serve(dut: Any) -> None:
-    """Serve until END or until the parent is gone; simulation time stands still between requests."""
+    """Serve until END or until the parent is gone; time stands still between requests."""
     sock = socket.socket(fileno=int(os.environ[FD_VARIABLE]))
     with sock, sock.makefile("rb") as requests:
         port = SimPort(dut)

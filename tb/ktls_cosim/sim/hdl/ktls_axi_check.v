@@ -87,7 +87,7 @@ module ktls_axi_check #(
       end
     end
     aw_held <= !rst && awvalid && !awready;
-    w_held <= !rst && wvalid && !wready;
+    w_held  <= !rst && wvalid && !wready;
     ar_held <= !rst && arvalid && !arready;
     if (awvalid && !awready) aw_was <= {awaddr, awlen};
     if (arvalid && !arready) ar_was <= {araddr, arlen};

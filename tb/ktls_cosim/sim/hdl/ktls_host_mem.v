@@ -14,7 +14,7 @@
 module ktls_host_mem #(
     parameter DATA_W = 128,
     // 64-byte lines
-    parameter LINES = 65536
+    parameter LINES  = 65536
 ) (
     input  wire                clk,
     input  wire                rst,
@@ -122,7 +122,7 @@ module ktls_host_mem #(
     if (ar_waiting != 0 && (!rvalid || rready) && go_r && $signed(now - ar_due[ar_rp]) >= 0) begin
       a = ar_addr[ar_rp] + beat * BYTES;
       rvalid <= 1'b1;
-      rresp <= answer(a, 1'b0);
+      rresp  <= answer(a, 1'b0);
       // what comes with an error must not be used: make it recognisable
       if (answer(a, 1'b0) != 0) rdata <= {DATA_W / 8{8'hEE}};
       else rdata <= mem[a[63:6]][8*a[5:0]+:DATA_W];
@@ -136,9 +136,9 @@ module ktls_host_mem #(
     end
     if (rst) begin
       rvalid <= 1'b0;
-      ar_wp <= 0;
-      ar_rp <= 0;
-      beat <= 0;
+      ar_wp  <= 0;
+      ar_rp  <= 0;
+      beat   <= 0;
     end
   end
 
@@ -168,13 +168,13 @@ module ktls_host_mem #(
       aw_wp <= aw_wp + 1;
     end
     if (wvalid && wready) begin
-      w = aw_addr[aw_rp] + wbeat * BYTES;
+      w  = aw_addr[aw_rp] + wbeat * BYTES;
       wr = answer(w, 1'b1);
       if (wr == 0) begin
         if (&wstrb) mem[w[63:6]][8*w[5:0]+:DATA_W] <= wdata;
         else
           for (i = 0; i < BYTES; i = i + 1)
-            if (wstrb[i]) mem[w[63:6]][8*(w[5:0]+i)+:8] <= wdata[8*i+:8];
+          if (wstrb[i]) mem[w[63:6]][8*(w[5:0]+i)+:8] <= wdata[8*i+:8];
       end
       wbeat <= wbeat + 1;
       worst <= worst | wr;
@@ -195,12 +195,12 @@ module ktls_host_mem #(
     end
     if (rst) begin
       bvalid <= 1'b0;
-      aw_wp <= 0;
-      aw_rp <= 0;
-      b_wp <= 0;
-      b_rp <= 0;
-      wbeat <= 0;
-      worst <= 0;
+      aw_wp  <= 0;
+      aw_rp  <= 0;
+      b_wp   <= 0;
+      b_rp   <= 0;
+      wbeat  <= 0;
+      worst  <= 0;
     end
   end
 

@@ -16,8 +16,8 @@ module ktls_tb #(
 
   localparam DATA_W = 128 * LANES;
 
-  reg clk = 0;
-  reg rst = 1;
+  reg  clk = 0;
+  reg  rst = 1;
   wire irq;
 
   always #2 clk = !clk;
@@ -71,17 +71,17 @@ module ktls_tb #(
   // --------------------------------------------------------------------- device
 
   wire [63:0] m_awaddr;
-  wire [7:0] m_awlen;
-  wire [2:0] m_awsize;
+  wire [ 7:0] m_awlen;
+  wire [ 2:0] m_awsize;
   wire m_awvalid, m_awready;
-  wire [DATA_W-1:0] m_wdata;
+  wire [  DATA_W-1:0] m_wdata;
   wire [DATA_W/8-1:0] m_wstrb;
   wire m_wlast, m_wvalid, m_wready;
   wire [1:0] m_bresp;
   wire m_bvalid, m_bready;
   wire [63:0] m_araddr;
-  wire [7:0] m_arlen;
-  wire [2:0] m_arsize;
+  wire [ 7:0] m_arlen;
+  wire [ 2:0] m_arsize;
   wire m_arvalid, m_arready;
   wire [DATA_W-1:0] m_rdata;
   wire [1:0] m_rresp;

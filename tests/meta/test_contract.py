@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is generated matches its source, and every reader sees the same contract."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ktls_cosim.paths import HW
+from ktls_hw import layout
+from support import missing
+
+PROGRAM = r"""
+#include <stdio.h>
+#include <stddef.h>
+#include "ktls_nic.h"
+int main(void)
+{
+    printf("%zu %zu %zu %zu\n", offsetof(struct ktls_sqe_ctx, key),
+           offsetof(struct ktls_sqe_ctx, rec_seq), offsetof(struct ktls_sqe_seal, dst_sg),
+           offsetof(struct ktls_cqe, rec_seq));
+    printf("%d %d %d\n", KTLS_REG_RING0_SQ_PROD, KTLS_OP_SEAL, KTLS_ST_SQ_BUS_ERROR);
+    return 0;
+}
+"""
+
+
+def generator(*args: str) -> subprocess.CompletedProcess[str]:
+    if importlib.util.find_spec("systemrdl") is None:
+        missing("systemrdl-compiler", "pip install -e .[dev]")
+    return subprocess.run(
+        [sys.executable, HW / "generate.py", *args], capture_output=True, text=True, check=False
+    )
+
+
+def test_generated_files_are_up_to_date() -> None:
+    done = generator("--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_drift_is_found_and_the_remedy_named() -> None:
+    path = HW / "include" / "ktls_nic.vh"
+    original = path.read_text()
+    try:
+        path.write_text(original.replace("OP_SEAL = 8'd3", "OP_SEAL = 8'd4"))
+        done = generator("--check")
+    finally:
+        path.write_text(original)
+    assert done.returncode == 1
+    assert "ktls_nic.vh" in done.stderr
+    assert "make contract" in done.stderr
+
+
+@pytest.mark.parametrize("standard", ["c99", "c11", "c++17"])
+def test_c_header_compiles_and_agrees(standard: str, tmp_path: Path) -> None:
+    cc = shutil.which("cc")
+    if cc is None:
+        missing("a C compiler", "apt-get install gcc libc6-dev")
+        return
+    cpp = standard.startswith("c++")
+    if cpp and shutil.which("c++") is None:
+        pytest.skip("no C++ compiler: the header is C, C++ is a courtesy")
+    source = tmp_path / ("main.cpp" if cpp else "main.c")
+    source.write_text(PROGRAM)
+    program = tmp_path / "main"
+    subprocess.run(
+        ["c++" if cpp else cc, f"-std={standard}", "-Wall", "-Wextra", "-Werror",
+         f"-I{HW / 'include'}", source, "-o", program],
+        check=True,
+    )  # fmt: skip
+    out = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    offsets, codes = out.splitlines()
+    assert offsets == "32 24 24 16"
+    assert codes == (
+        f"{int(layout.Reg.RING0_SQ_PROD)} {int(layout.Opcode.SEAL)} "
+        f"{int(layout.Status.SQ_BUS_ERROR)}"
+    )
