@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the README shows is what happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ktls_cosim.paths import ROOT
+from support import missing
+
+README = (ROOT / "README.md").read_text()
+NUMBER = re.compile(r"\d+(\.\d+)?")
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def have_simulator() -> None:
+    import shutil
+
+    if shutil.which("iverilog") is None:
+        missing("Icarus Verilog", "apt-get install iverilog")
+
+
+def shape(text: str) -> list[str]:
+    """Lines with paths and numbers taken out: cycle counts follow the size of the demo's file."""
+    text = re.sub(r"file: \S+", "file: PATH", text)
+    return [" ".join(NUMBER.sub("N", line).split()) for line in text.strip().splitlines()]
+
+
+def console(command: str) -> str:
+    match = re.search(rf"```console\n\$ {re.escape(command)}\n(.*?)```", README, re.DOTALL)
+    assert match, f"the README no longer shows {command!r}"
+    return match[1]
+
+
+def recipe(target: str) -> str:
+    """What make would run, without running the set-up."""
+    done = subprocess.run(
+        ["make", "-n", "-o", ".venv/ready-run", "-o", ".venv/ready-dev", target],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+def test_make_demo_prints_what_the_readme_shows() -> None:
+    have_simulator()
+    line = recipe("demo")
+    assert line == ".venv/bin/python -m ktls_cosim demo"
+    done = subprocess.run(
+        [sys.executable, *line.split()[1:]], cwd=ROOT, env=ENV, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert shape(done.stdout) == shape(console("make demo"))
+    assert done.stdout.endswith("mismatches: 0\n")
+
+
+def test_make_test_runs_this_suite() -> None:
+    assert recipe("test") == ".venv/bin/python -m pytest -n 2 tests"
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def everyday() -> list[str]:
+    section = README[README.index("## Everyday commands") :]
+    block = section[section.index("```sh\n") + 6 :]
+    lines = block[: block.index("```")].splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("command", everyday())
+def test_everyday_command(command: str) -> None:
+    words = command.removeprefix(".venv/bin/").split()
+    if words[0] == "pytest":
+        # the suite itself; only that the selection exists
+        argv = ["-m", "pytest", "--collect-only", "-q", *words[1:]]
+    else:
+        argv = ["-m", "ktls_cosim", *words[1:]]
+        if "model" not in words and words[1] != "doctor":
+            have_simulator()
+    done = subprocess.run(
+        [sys.executable, *argv], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    wanted = 1 if "--fault" in words else 0
+    assert done.returncode == wanted, done.stdout[-2000:] + done.stderr[-2000:]
+    if "--waves" in words:
+        waves = ROOT / "build" / "runs" / "demo" / "waves.fst"
+        assert f"waves: {waves}" in done.stdout or "KTLS_BUILD" in os.environ
+        assert waves.stat().st_size > 10_000 or "KTLS_BUILD" in os.environ
+
+
+def test_library_example(capsys: pytest.CaptureFixture[str]) -> None:
+    have_simulator()
+    block = README[README.index("```python\n") + 10 :]
+    code = block[: block.index("```")]
+    comment = re.search(r"print\(wire.hex\(\)\)\s+# ([0-9a-f]+)", code)
+    assert comment
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == comment[1]
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *ROOT.glob("*/README.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_names_in_the_verification_plan_exist() -> None:
+    """The plan names tests; a renamed test must be renamed there."""
+    sources = "".join(
+        p.read_text()
+        for folder in (ROOT / "tests", ROOT / "tb")
+        for p in Path(folder).rglob("*")
+        if p.suffix in (".py", ".v")
+    )
+    plan = (ROOT / "docs" / "verification-plan.md").read_text()
+    names = re.findall(r"`([a-z0-9]+_[a-z0-9_]+)`", plan)
+    assert len(names) > 20
+    stems = {p.stem for p in (ROOT / "tests").rglob("*.py")}
+    for name in names:
+        assert name in stems or f"def {name}(" in sources, name
