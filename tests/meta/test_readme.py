@@ -42,7 +42,8 @@ def recipe(target: str) -> str:
     """What make would run, without running the set-up; the make around us does not count."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "TEST_ARGS"))}
     done = subprocess.run(
-        ["make", "-n", "--no-print-directory", "-o", ".venv/ready-run", "-o", ".venv/ready-dev", target],
+        ["make", "-n", "--no-print-directory",
+         "-o", ".venv/ready-run", "-o", ".venv/ready-dev", target],
         cwd=ROOT, env=env, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout.strip()
