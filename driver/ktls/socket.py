@@ -287,21 +287,41 @@ class TlsSock:
             file: open for reading in binary mode.
             offset: where to start; None: at the file's position, which moves.
             count: at most so many bytes.
+
+        Returns:
+            Accepted bytes; fewer than the file holds if memory ran out on the way.
+
+        Raises:
+            KtlsOSError: as Linux; nothing was accepted.
         """
         self._check_open()
-        if offset is not None:
-            back = file.tell()
-            file.seek(offset)
+        back = file.tell()
+        start = back if offset is None else offset
+        file.seek(start)
+        sent = 0
+        try:
+            sent = await self._splice_file(file, count)
+        finally:
+            file.seek(start + sent if offset is None else back)
+        return sent
+
+    async def _splice_file(self, file: BinaryIO, count: int) -> int:
         sent = 0
         while sent < count:
             chunk = file.read(min(count - sent, uapi.TLS_MAX_PAYLOAD_SIZE))
             if not chunk:
                 break
-            sent += await self._splice(chunk)
+            try:
+                n = await self._splice(chunk)
+            except KtlsOSError:
+                if sent and not self._tx.error:
+                    return sent
+                raise
+            sent += n
+            if n < len(chunk):
+                return sent
         if self._path is not None and sent:
             await self._push(self._tx.flush_open())
-        if offset is not None:
-            file.seek(back)
         return sent
 
     async def _splice(self, chunk: bytes) -> int:

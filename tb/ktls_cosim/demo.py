@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, run_sync, uapi
+from ktls import KtlsNic, KtlsSocket, KtlsStack, run_sync, uapi
 from ktls.nic import Completion
 from ktls_cosim.errors import CosimError
+from ktls_cosim.scenarios import example_crypto_info
 from ktls_cosim.scoreboard import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
 from ktls_cosim.session import open_port, waves_of
 from ktls_hw.layout import Status
@@ -72,16 +73,8 @@ def real_file() -> Path:
 def application(sock: KtlsSocket, file: Path) -> None:
     """What a program does with a kTLS socket."""
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
-    # test keys; a real program takes them from its handshake
-    info = CryptoInfo(
-        uapi.TLS_1_2_VERSION,
-        uapi.TLS_CIPHER_AES_GCM_128,
-        iv=bytes(range(0xA0, 0xA8)),
-        key=bytes(range(16)),
-        salt=b"SALT",
-        rec_seq=bytes(8),
-    )
-    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
+    # a real program takes its keys from the handshake
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, example_crypto_info().pack())
 
     sock.send(b"hello world")
 

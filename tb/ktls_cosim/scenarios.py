@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ktls import CryptoInfo, KtlsNic, KtlsStack, TlsSock, uapi
 from ktls_cosim.rig import OVERHEAD, Piece, Rig
@@ -66,12 +66,26 @@ def scenario(f: Scenario) -> Scenario:
     return f
 
 
-def crypto_info(rng: random.Random, key_size: int = 16, seq: int = 0) -> CryptoInfo:
-    """Random test keys for TLS 1.2 AES-GCM."""
-    cipher = uapi.TLS_CIPHER_AES_GCM_256 if key_size == 32 else uapi.TLS_CIPHER_AES_GCM_128
+_CIPHERS = {16: uapi.TLS_CIPHER_AES_GCM_128, 32: uapi.TLS_CIPHER_AES_GCM_256}
+
+
+def example_crypto_info(key_size: int = 16) -> CryptoInfo:
+    """The test keys under which real kernels were recorded (tests/unit/test_golden.py)."""
     return CryptoInfo(
         uapi.TLS_1_2_VERSION,
-        cipher,
+        _CIPHERS[key_size],
+        iv=bytes(range(0xA0, 0xA8)),
+        key=bytes(range(key_size)),
+        salt=b"SALT",
+        rec_seq=bytes(8),
+    )
+
+
+def crypto_info(rng: random.Random, key_size: int = 16, seq: int = 0) -> CryptoInfo:
+    """Random test keys for TLS 1.2 AES-GCM."""
+    return CryptoInfo(
+        uapi.TLS_1_2_VERSION,
+        _CIPHERS[key_size],
         iv=rng.randbytes(8),
         key=rng.randbytes(key_size),
         salt=rng.randbytes(4),
@@ -103,15 +117,7 @@ async def hello_world(env: Env) -> None:
     """The first record a user sends, against bytes that a real kernel put on the wire."""
     stack = await env.stack()
     wire = bytearray()
-    info = CryptoInfo(
-        uapi.TLS_1_2_VERSION,
-        uapi.TLS_CIPHER_AES_GCM_128,
-        iv=bytes(range(0xA0, 0xA8)),
-        key=bytes(range(16)),
-        salt=b"SALT",
-        rec_seq=bytes(8),
-    )
-    sock = await connect(stack, info, wire.extend)
+    sock = await connect(stack, example_crypto_info(16), wire.extend)
     assert await sock.send(b"hello") == 5
     cmsg = [(uapi.SOL_TLS, uapi.TLS_SET_RECORD_TYPE, bytes([uapi.RECORD_TYPE_ALERT]))]
     assert await sock.sendmsg([b"\x01\x00"], cmsg) == 2
@@ -127,15 +133,7 @@ async def aes256_hello_world(env: Env) -> None:
     """The same with a 256-bit key."""
     stack = await env.stack()
     wire = bytearray()
-    info = CryptoInfo(
-        uapi.TLS_1_2_VERSION,
-        uapi.TLS_CIPHER_AES_GCM_256,
-        iv=bytes(range(0xA0, 0xA8)),
-        key=bytes(range(32)),
-        salt=b"SALT",
-        rec_seq=bytes(8),
-    )
-    sock = await connect(stack, info, wire.extend)
+    sock = await connect(stack, example_crypto_info(32), wire.extend)
     assert await sock.send(b"hello") == 5
     await sock.close()
     assert wire.hex() == "170303001da0a1a2a3a4a5a6a733340f9571d4549bed93321bb135538a15c900524d"
@@ -292,27 +290,23 @@ async def bad_descriptors(env: Env) -> None:
     good, _ = rig.seal_descriptor(5, b"good")
     contexts = layout.CAPS_CONTEXTS.get(await rig.port.read32(Reg.CAPS))
 
-    def with_(**kw: int) -> SqeSeal:
-        base = {f: getattr(good, f) for f in SqeSeal.__dataclass_fields__ if f != "SIZE"}
-        return SqeSeal(**(base | kw))
-
     set_ok = SqeCtx(opcode=Opcode.CTX_SET, ctx=6, version=0x0303, cipher=51, key=key)
     cases: list[tuple[SqeSeal | SqeCtx, Status, bool]] = [
-        (with_(opcode=0), Status.BAD_OPCODE, False),
-        (with_(opcode=255), Status.BAD_OPCODE, False),
-        (with_(ctx=4), Status.BAD_CTX, False),
-        (with_(ctx=contexts), Status.BAD_CTX, False),
-        (with_(ctx=65535), Status.BAD_CTX, False),
-        (with_(len=MAX + 1), Status.BAD_LENGTH, True),
-        (with_(len=0xFFFFFFFF), Status.BAD_LENGTH, True),
-        (with_(dst_len=4 + OVERHEAD - 1), Status.DST_SHORT, True),
-        (with_(dst_len=0), Status.DST_SHORT, True),
+        (replace(good, opcode=0), Status.BAD_OPCODE, False),
+        (replace(good, opcode=255), Status.BAD_OPCODE, False),
+        (replace(good, ctx=4), Status.BAD_CTX, False),
+        (replace(good, ctx=contexts), Status.BAD_CTX, False),
+        (replace(good, ctx=65535), Status.BAD_CTX, False),
+        (replace(good, len=MAX + 1), Status.BAD_LENGTH, True),
+        (replace(good, len=0xFFFFFFFF), Status.BAD_LENGTH, True),
+        (replace(good, dst_len=4 + OVERHEAD - 1), Status.DST_SHORT, True),
+        (replace(good, dst_len=0), Status.DST_SHORT, True),
         (SqeCtx(opcode=Opcode.CTX_DEL, ctx=4), Status.BAD_CTX, False),
         (SqeCtx(opcode=Opcode.CTX_DEL, ctx=contexts), Status.BAD_CTX, False),
-        (_changed(set_ok, ctx=contexts), Status.BAD_CTX, False),
-        (_changed(set_ok, version=0x0304), Status.BAD_SUITE, False),
-        (_changed(set_ok, cipher=54), Status.BAD_SUITE, False),
-        (_changed(set_ok, dir=1), Status.BAD_SUITE, False),
+        (replace(set_ok, ctx=contexts), Status.BAD_CTX, False),
+        (replace(set_ok, version=0x0304), Status.BAD_SUITE, False),
+        (replace(set_ok, cipher=54), Status.BAD_SUITE, False),
+        (replace(set_ok, dir=1), Status.BAD_SUITE, False),
     ]
     number = 0
     for i, (descriptor, status, numbered) in enumerate(cases):
@@ -325,11 +319,6 @@ async def bad_descriptors(env: Env) -> None:
     assert await rig.port.read32(Reg.CNT_ERR_REFUSED) == 13
     assert await rig.port.read32(Reg.CNT_ERR_SHORT) == 2
     assert await rig.port.read32(Reg.CNT_RECORDS) == len(cases)
-
-
-def _changed(d: SqeCtx, **kw: int) -> SqeCtx:
-    base = {f: getattr(d, f) for f in SqeCtx.__dataclass_fields__ if f != "SIZE"}
-    return SqeCtx(**(base | kw))
 
 
 @scenario
@@ -351,10 +340,7 @@ async def short_lists(env: Env) -> None:
         done = await rig.run(short, good)
         assert [c.status for c in done] == [Status.DST_SHORT, Status.OK]
 
-        nothing = SqeSeal(
-            **{f: getattr(good, f) for f in SqeSeal.__dataclass_fields__ if f != "SIZE"}
-            | {"src_cnt": 0, "dst_cnt": 0}
-        )
+        nothing = replace(good, src_cnt=0, dst_cnt=0)
         done = await rig.run(nothing, good)
         assert [c.status for c in done] == [Status.SRC_SHORT, Status.OK]
     assert await rig.port.read32(Reg.CNT_ERR_SHORT) == 12
@@ -524,6 +510,25 @@ async def interrupt_moderation(env: Env) -> None:
     await rig.post(good[0])
     assert await rig.port.wait_irq()
     await rig.reap(1)
+
+
+@scenario
+async def reset_with_records_under_way(env: Env) -> None:
+    """A reset at different moments of a record: the bus stays legal, the next record is right."""
+    rig = await env.rig()
+    for delay in (0, 3, 7, 12, 20, 30, 45):
+        rig.release()
+        await rig.set_context(9, env.bytes(32))
+        await rig.post(*(rig.seal_descriptor(9, env.bytes(900))[0] for _ in range(4)))
+        for _ in range(delay):
+            await rig.port.read32(Reg.ID)
+        await rig.reset()
+        assert await rig.port.read32(Reg.CNT_DESCRIPTORS) == 0
+        (gone,) = await rig.run(rig.seal_descriptor(9, b"x")[0])
+        assert gone.status == Status.BAD_CTX
+        await rig.set_context(9, env.bytes(16))
+        (cqe,) = await rig.run(rig.seal_descriptor(9, env.bytes(100))[0])
+        assert (cqe.status, cqe.rec_seq) == (Status.OK, 0)
 
 
 @scenario

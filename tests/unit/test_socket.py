@@ -292,6 +292,26 @@ def test_memory_that_runs_out_on_the_way_gives_a_short_count(connect) -> None:
     assert peer.lengths() == [(23, 16384)] * 2
 
 
+@pytest.mark.parametrize(("succeed", "accepted"), [(0, None), (1, 16384), (2, 32768)])
+def test_sendfile_without_memory_loses_nothing(connect, succeed: int, accepted: int | None) -> None:
+    """The count and the file's position agree, so a second call goes on where the first ended."""
+    sock, peer = connect()
+    content = bytes(i * 7 & 255 for i in range(40_000))
+    file = io.BytesIO(content)
+    sock.sock.faults.record_alloc = succeed
+    if accepted is None:
+        fails(errno.ENOMEM, sock.sendfile, file, None, 40_000)
+        assert file.tell() == 0
+    else:
+        assert sock.sendfile(file, None, 40_000) == accepted
+        assert file.tell() == accepted
+    left = 40_000 - (accepted or 0)
+    assert sock.sendfile(file, None, 40_000) == left
+    sock.flush()
+    peer.lengths()
+    assert b"".join(d for _, d in peer.records) == content
+
+
 # ----------------------------------------------------------------- ends of things
 
 

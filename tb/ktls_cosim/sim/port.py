@@ -9,6 +9,7 @@ from cocotb.handle import Immediate
 from cocotb.triggers import First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
+from ktls_cosim.sim.wire import check_range
 from ktls_hw.layout import RING0_IRQ_MOD_TIMER, STATUS_IDLE, Reg
 
 LINE = 64
@@ -30,17 +31,11 @@ class SimMemory:
             handle = self._lines[number] = self._mem[number]
         return handle
 
-    def _check(self, addr: int, length: int) -> None:
-        if addr < 0 or addr + length > self.size:
-            raise ValueError(
-                f"host access to {addr:#x}..{addr + length:#x} outside of {self.size:#x} bytes"
-            )
-
     def _get(self, number: int) -> bytes:
         return int(self._line(number).value).to_bytes(LINE, "little")
 
     def read(self, addr: int, length: int) -> bytes:
-        self._check(addr, length)
+        check_range(addr, length, self.size)
         if not length:
             return b""
         first = addr // LINE
@@ -50,7 +45,7 @@ class SimMemory:
         return data[at : at + length]
 
     def write(self, addr: int, data: bytes) -> None:
-        self._check(addr, len(data))
+        check_range(addr, len(data), self.size)
         at = 0
         while at < len(data):
             number, offset = divmod(addr + at, LINE)

@@ -17,7 +17,7 @@ from types import TracebackType
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import build_root
 from ktls_cosim.sim.runner import Build, command_and_env, compile_build
-from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, U32, U64, Op
+from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, U32, U64, Op, check_range
 
 ANSWER_LIMIT_S = 120.0
 _MODULE = "ktls_cosim.sim.server"
@@ -30,18 +30,12 @@ class RemoteMemory:
         self._sim = sim
         self.size = size
 
-    def _check(self, addr: int, length: int) -> None:
-        if addr < 0 or addr + length > self.size:
-            raise ValueError(
-                f"host access to {addr:#x}..{addr + length:#x} outside of {self.size:#x} bytes"
-            )
-
     def read(self, addr: int, length: int) -> bytes:
-        self._check(addr, length)
+        check_range(addr, length, self.size)
         return self._sim.ask(Op.READ_MEM, addr, length, answer=length) if length else b""
 
     def write(self, addr: int, data: bytes) -> None:
-        self._check(addr, len(data))
+        check_range(addr, len(data), self.size)
         self._sim.tell(Op.WRITE_MEM, addr, len(data), data)
 
 

@@ -45,3 +45,13 @@ KNOBS = (
     "err_write",
 )
 """Registers of `ktls_host_mem` that a test may set."""
+
+
+def check_range(addr: int, length: int, size: int) -> None:
+    """Refuse a host access outside of the memory.
+
+    Raises:
+        ValueError: it is.
+    """
+    if addr < 0 or addr + length > size:
+        raise ValueError(f"host access to {addr:#x}..{addr + length:#x} outside of {size:#x} bytes")
