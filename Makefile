@@ -3,11 +3,12 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo test unit lint bench contract format clean help
+.PHONY: demo test unit soak lint bench contract format clean help
 
 help:
 	@echo "make demo      send data through the simulated NIC, every record verified"
 	@echo "make test      all tests (make unit: those without a simulator)"
+	@echo "make soak      many seeds of the random scenarios, minutes"
 	@echo "make bench     measured cycles of core and device"
 	@echo "make lint      every linter; make format: apply the formatters"
 	@echo "make contract  regenerate what is derived from hw/ktls_nic.rdl"
@@ -23,6 +24,9 @@ unit: $(VENV)/ready-dev
 
 bench: $(VENV)/ready-run
 	$(PY) -m ktls_cosim bench rtl
+
+soak: $(VENV)/ready-dev
+	$(PY) -m pytest -n 2 -m slow tests $(TEST_ARGS)
 
 lint: $(VENV)/ready-dev
 	$(PY) -m pytest -q tests/meta/test_lint.py
