@@ -169,11 +169,11 @@ module ktls_cq #(
   wire [31:0] written_shift = written >> size_log2;
 
   wire [7:0] final_status = !data ? status :
-                            r_data[1] ? ST_SRC_BUS_ERROR :
-                            r_data[0] ? ST_SRC_SHORT :
-                            (r_data[3] || r_data[5]) ? ST_DST_BUS_ERROR :
-                            r_data[2] ? ST_DST_SHORT : ST_OK;
-  wire sealed = data && final_status == ST_OK;
+                            r_data[1] ? CPL_SRC_BUS_ERROR :
+                            r_data[0] ? CPL_SRC_SHORT :
+                            (r_data[3] || r_data[5]) ? CPL_DST_BUS_ERROR :
+                            r_data[2] ? CPL_DST_SHORT : CPL_OK;
+  wire sealed = data && final_status == CPL_OK;
 
   assign take = state == ST_WAIT && v && space && !failed && (!data || &r_valid);
   assign use_reports = take && data;

@@ -182,9 +182,9 @@ module ktls_csr #(
         cnt_bytes   <= cnt_bytes + {49'd0, done_len};
       end
       case (done_status)
-        ST_OK: ;
-        ST_SRC_SHORT, ST_DST_SHORT: cnt_short <= cnt_short + 32'd1;
-        ST_SRC_BUS_ERROR, ST_DST_BUS_ERROR, ST_SQ_BUS_ERROR: cnt_bus <= cnt_bus + 32'd1;
+        CPL_OK: ;
+        CPL_SRC_SHORT, CPL_DST_SHORT: cnt_short <= cnt_short + 32'd1;
+        CPL_SRC_BUS_ERROR, CPL_DST_BUS_ERROR, CPL_SQ_BUS_ERROR: cnt_bus <= cnt_bus + 32'd1;
         default: cnt_refused <= cnt_refused + 32'd1;
       endcase
     end

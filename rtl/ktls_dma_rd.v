@@ -18,7 +18,7 @@ module ktls_dma_rd #(
     // bits of the data bus
     parameter DATA_W = 128,
     // log2 of the bursts that may be under way
-    parameter DEPTH_LOG2 = 4
+    parameter DEPTH_LOG2 = 5
 ) (
     input  wire              clk,
     input  wire              rst,

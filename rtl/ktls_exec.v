@@ -88,8 +88,12 @@ module ktls_exec #(
   localparam ST_START = 3'd2;  // a record starts
   localparam ST_DRAIN = 3'd3;  // wait until no record is under way
   localparam ST_KEY = 3'd4;  // wait for the key engine
-  localparam ST_REFUSE = 3'd5;  // complete without a record
+  localparam ST_REPLY = 3'd5;  // complete, without a record
   localparam ST_WIPE = 3'd6;  // forget what the descriptor held
+
+  function [31:0] swap4(input [31:0] x);
+    swap4 = {x[7:0], x[15:8], x[23:16], x[31:24]};
+  endfunction
 
   function [63:0] swap8(input [63:0] x);
     integer i;
@@ -128,7 +132,6 @@ module ktls_exec #(
   wire [15:0] cipher = d[SQE_CTX_CIPHER_LSB+:SQE_CTX_CIPHER_W];
   wire [7:0] dir = d[SQE_CTX_DIR_LSB+:SQE_CTX_DIR_W];
   wire ctx_in_range = {16'd0, ctx} < CONTEXTS;
-  wire [63:0] ctx_low = {swap8({32'd0, d[SQE_CTX_SALT_LSB+:SQE_CTX_SALT_W]})};
 
   wire [15:0] ctx_next = d_data[SQE_SEAL_CTX_LSB+:SQE_SEAL_CTX_W];
 
@@ -168,7 +171,7 @@ module ktls_exec #(
   assign seal_dst_cnt = d[SQE_SEAL_DST_CNT_LSB+:SQE_SEAL_DST_CNT_W];
   assign seal_out_len = len[16:0] + OVERHEAD[16:0];
 
-  assign cpl_valid = (seal_valid && seal_ready) || state == ST_REFUSE;
+  assign cpl_valid = (seal_valid && seal_ready) || state == ST_REPLY;
   assign cpl_opcode = opcode;
   assign cpl_cookie = d[SQE_SEAL_COOKIE_LSB+:SQE_SEAL_COOKIE_W];
   assign cpl_status = status;
@@ -194,7 +197,7 @@ module ktls_exec #(
           err <= d_err;
           start <= now;
           numbered <= 1'b0;
-          status <= ST_OK;
+          status <= CPL_OK;
           live <= installed[ctx_next[CTX_W-1:0]];
           salt <= salt_mem[ctx_next[CTX_W-1:0]];
           iv <= iv_mem[ctx_next[CTX_W-1:0]];
@@ -204,32 +207,32 @@ module ktls_exec #(
       end
 
       ST_CHECK: begin
-        state <= ST_REFUSE;
+        state <= ST_REPLY;
         if (err) begin
-          status <= ST_SQ_BUS_ERROR;
+          status <= CPL_SQ_BUS_ERROR;
           d <= 512'd0;
         end else if (opcode == OP_SEAL) begin
           if (!ctx_in_range || !live) begin
-            status <= ST_BAD_CTX;
+            status <= CPL_BAD_CTX;
           end else if (exhausted) begin
-            status <= ST_SEQ_EXHAUSTED;
+            status <= CPL_SEQ_EXHAUSTED;
           end else begin
             numbered   <= 1'b1;
             iv_mem[c]  <= iv + 64'd1;
             seq_mem[c] <= seq + 64'd1;
-            if (len > MAX_PLAINTEXT) status <= ST_BAD_LENGTH;
-            else if (dst_len < len + OVERHEAD) status <= ST_DST_SHORT;
+            if (len > MAX_PLAINTEXT) status <= CPL_BAD_LENGTH;
+            else if (dst_len < len + OVERHEAD) status <= CPL_DST_SHORT;
             else state <= ST_START;
           end
         end else if (opcode == OP_CTX_SET) begin
-          if (!ctx_in_range) status <= ST_BAD_CTX;
-          else if (!suite_ok) status <= ST_BAD_SUITE;
+          if (!ctx_in_range) status <= CPL_BAD_CTX;
+          else if (!suite_ok) status <= CPL_BAD_SUITE;
           else state <= ST_DRAIN;
         end else if (opcode == OP_CTX_DEL) begin
-          if (!ctx_in_range || !live) status <= ST_BAD_CTX;
+          if (!ctx_in_range || !live) status <= CPL_BAD_CTX;
           else state <= ST_DRAIN;
         end else begin
-          status <= ST_BAD_OPCODE;
+          status <= CPL_BAD_OPCODE;
         end
       end
 
@@ -244,7 +247,7 @@ module ktls_exec #(
       ST_DRAIN: begin
         if (key_valid && key_ready) begin
           installed[c] <= !key_clear;
-          salt_mem[c] <= key_clear ? 32'd0 : ctx_low[63:32];
+          salt_mem[c] <= key_clear ? 32'd0 : swap4(d[SQE_CTX_SALT_LSB+:SQE_CTX_SALT_W]);
           iv_mem[c] <= key_clear ? 64'd0 : swap8(d[SQE_CTX_IV_LSB+:SQE_CTX_IV_W]);
           seq_mem[c] <= key_clear ? 64'd0 : swap8(d[SQE_CTX_REC_SEQ_LSB+:SQE_CTX_REC_SEQ_W]);
           // the key is in the core now; the rest is needed for the completion
@@ -254,10 +257,10 @@ module ktls_exec #(
       end
 
       ST_KEY: begin
-        if (key_ready) state <= ST_REFUSE;
+        if (key_ready) state <= ST_REPLY;
       end
 
-      ST_REFUSE: begin
+      ST_REPLY: begin
         if (cpl_ready) begin
           index <= index + 32'd1;
           state <= ST_WIPE;
@@ -280,7 +283,7 @@ module ktls_exec #(
     end
   end
 
-  wire unused_ok = &{1'b0, len, ctx, ctx_next, d, ctx_low[31:0]};
+  wire unused_ok = &{1'b0, len, ctx, ctx_next, d};
 
 endmodule
 

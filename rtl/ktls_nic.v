@@ -75,7 +75,7 @@ module ktls_nic #(
 
   localparam DATA_W = 128 * LANES;
   localparam CTX_W = $clog2(CONTEXTS);
-  localparam SLOT_W = 3;
+  localparam SLOT_W = 5;  // 32 records under way, to cover the latency of memory
 
   // read clients, most urgent first
   localparam RD_SQ = 0;

@@ -4,7 +4,8 @@
 // Interface: job_* takes lists in order, the next while entries of the last are
 //   still waiting. e_* gives the entries; e_last ends a list. A list of 0 entries
 //   gives one of length 0. e_err: the entry could not be read (its length is 0).
-// Latency/throughput: one burst of up to 8 entries at a time, an entry per cycle.
+// Latency/throughput: bursts of up to 8 entries, several lists under way at once, an
+//   entry per cycle.
 // Data format: structure `sge` of docs/registers.md.
 `resetall
 `timescale 1ns / 1ps
@@ -48,15 +49,18 @@ module ktls_sgl #(
   reg [63:0] addr;
   reg [15:0] left;
   reg [ENTRIES_LOG2:0] held;  // entries stored or asked for
-  reg waiting;  // a burst is under way
-  reg final_burst;
+  // bursts under way, and whether each is the last of its list
+  reg final_burst[0:(1<<ENTRIES_LOG2)-1];
+  reg [ENTRIES_LOG2-1:0] wp;
+  reg [ENTRIES_LOG2-1:0] rp;
+  wire waiting = wp != rp;
 
   // stay inside 128-byte windows, so that no burst crosses 4 KiB
   wire [3:0] window = 4'd8 - {1'b0, addr[6:4]};
   wire [3:0] beats = left < {12'd0, window} ? left[3:0] : window;
   wire room = held <= (1 << ENTRIES_LOG2) - BURST;
 
-  assign req_valid = busy && left != 0 && !waiting && room;
+  assign req_valid = busy && left != 0 && room;
   assign req_addr  = {addr[63:4], 4'd0};
   assign req_beats = {4'd0, beats} - 8'd1;
 
@@ -78,27 +82,26 @@ module ktls_sgl #(
       left <= job_cnt;
     end
     if (sent) begin
-      waiting <= 1'b1;
       addr <= {addr[63:4], 4'd0} + {56'd0, beats, 4'd0};
       left <= left - {12'd0, beats};
-      final_burst <= left == {12'd0, beats};
+      final_burst[wp] <= left == {12'd0, beats};
+      wp <= wp + 1'b1;
+      if (left == {12'd0, beats}) busy <= 1'b0;
     end
-    if (rsp_valid && rsp_last) begin
-      waiting <= 1'b0;
-      if (final_burst) busy <= 1'b0;
-    end
+    if (rsp_valid && rsp_last) rp <= rp + 1'b1;
     if (empty_list) busy <= 1'b0;
     push <= rsp_valid || empty_list;
     if (rsp_valid || empty_list) begin
       push_err  <= rsp_valid && rsp_err;
-      push_last <= empty_list || (rsp_last && final_burst);
+      push_last <= empty_list || (rsp_last && final_burst[rp]);
       push_len  <= (empty_list || rsp_err) ? 32'd0 : rsp_data[SGE_LEN_LSB+:SGE_LEN_W];
       push_addr <= rsp_data[SGE_ADDR_LSB+:SGE_ADDR_W];
     end
     held <= held + (sent ? {1'b0, beats} : 5'd0) + {4'd0, empty_list} - {4'd0, pop};
     if (rst) begin
       busy <= 1'b0;
-      waiting <= 1'b0;
+      wp   <= 0;
+      rp   <= 0;
       push <= 1'b0;
       held <= 0;
     end

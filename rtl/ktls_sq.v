@@ -4,7 +4,7 @@
 // Interface: ring registers in; d_* gives descriptors in ring order, d_err if one
 //   could not be read (its content is then meaningless). `cons` is the free-running
 //   index of the first descriptor that has not been read.
-// Latency/throughput: one read burst per descriptor, up to 4 under way or waiting.
+// Latency/throughput: one read burst per descriptor, up to 16 under way or waiting.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -40,7 +40,7 @@ module ktls_sq #(
 
   `include "ktls_nic.vh"
 
-  localparam DEPTH_LOG2 = 2;
+  localparam DEPTH_LOG2 = 4;
   localparam BEATS = 8 * SQE_SEAL_BYTES / DATA_W;
 
   reg [31:0] fetch;  // next to ask for

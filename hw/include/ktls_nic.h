@@ -88,17 +88,17 @@ enum ktls_opcode {
 };
 
 enum ktls_status {
-	KTLS_ST_OK = 0, /* Done. */
-	KTLS_ST_BAD_OPCODE = 1, /* The operation is unknown to this device. */
-	KTLS_ST_BAD_CTX = 2, /* The context number is out of range or not installed. */
-	KTLS_ST_BAD_LENGTH = 3, /* More plaintext than a record may hold (16384 bytes). */
-	KTLS_ST_BAD_SUITE = 4, /* Version, cipher or direction is not supported. */
-	KTLS_ST_SEQ_EXHAUSTED = 5, /* The record number would wrap; the context needs a new key. */
-	KTLS_ST_SRC_SHORT = 6, /* The source list holds fewer bytes than the descriptor says. */
-	KTLS_ST_DST_SHORT = 7, /* The destination holds fewer bytes than the record needs. */
-	KTLS_ST_SRC_BUS_ERROR = 8, /* SLVERR or DECERR while reading the source or its list. */
-	KTLS_ST_DST_BUS_ERROR = 9, /* SLVERR or DECERR while writing the destination or reading its list. */
-	KTLS_ST_SQ_BUS_ERROR = 10, /* SLVERR or DECERR while reading the descriptor itself. */
+	KTLS_CPL_OK = 0, /* Done. */
+	KTLS_CPL_BAD_OPCODE = 1, /* The operation is unknown to this device. */
+	KTLS_CPL_BAD_CTX = 2, /* The context number is out of range or not installed. */
+	KTLS_CPL_BAD_LENGTH = 3, /* More plaintext than a record may hold (16384 bytes). */
+	KTLS_CPL_BAD_SUITE = 4, /* Version, cipher or direction is not supported. */
+	KTLS_CPL_SEQ_EXHAUSTED = 5, /* The record number would wrap; the context needs a new key. */
+	KTLS_CPL_SRC_SHORT = 6, /* The source list holds fewer bytes than the descriptor says. */
+	KTLS_CPL_DST_SHORT = 7, /* The destination holds fewer bytes than the record needs. */
+	KTLS_CPL_SRC_BUS_ERROR = 8, /* SLVERR or DECERR while reading the source or its list. */
+	KTLS_CPL_DST_BUS_ERROR = 9, /* SLVERR or DECERR while writing the destination or reading its list. */
+	KTLS_CPL_SQ_BUS_ERROR = 10, /* SLVERR or DECERR while reading the descriptor itself. */
 };
 
 /* Submission descriptor: CTX_SET, CTX_DEL. 64 bytes. CTX_DEL uses only opcode, cookie and ctx. The driver overwrites the slot after completion, because it holds the key. Words are little endian. */
