@@ -37,15 +37,32 @@ module ktls_aes #(
   // levels: 0 holds the input, 1 the whitened block, 2..15 the rounds
   reg [15:0] v;
   reg [14:0] k256;
+  reg [13:0] load;  // this block needs another key than the one before it
   reg [14*CTX_W-1:0] ctx;
 
   wire [127:0] st[1:15];
 
+  // Blocks pass every stage in the same order, so one comparison at the entry serves
+  // all stages. A key that is written may be any of them: load again after it.
+  reg [CTX_W-1:0] last_ctx;
+  reg last_ok;
+  wire load_i = v_i && !(last_ok && ctx_i == last_ctx);
+
   always @(posedge clk) begin
-    if (rst) v <= 16'd0;
-    else v <= {v[14:0], v_i};
+    v <= {v[14:0], v_i};
+    load <= {load[12:0], load_i};
     k256 <= {k256[13:0], k256_i};
-    ctx  <= {ctx[13*CTX_W-1:0], ctx_i};
+    ctx <= {ctx[13*CTX_W-1:0], ctx_i};
+    if (v_i) begin
+      last_ctx <= ctx_i;
+      last_ok  <= 1'b1;
+    end
+    if (kw_en) last_ok <= 1'b0;
+    if (rst) begin
+      v <= 16'd0;
+      load <= 14'd0;
+      last_ok <= 1'b0;
+    end
   end
 
   // whitening
@@ -56,10 +73,8 @@ module ktls_aes #(
 
   always @(posedge clk) begin
     if (kw_en && (kw_stage == 4'd0 || kw_stage == 4'd15)) key_mem[kw_ctx] <= kw_data;
-    if (v_i) begin
-      rk  <= key_mem[ctx_i];
-      blk <= blk_i;
-    end
+    if (load_i) rk <= key_mem[ctx_i];
+    if (v_i) blk <= blk_i;
     if (v[0]) white <= `KTLS_XOR(blk, rk);
   end
 
@@ -77,7 +92,7 @@ module ktls_aes #(
           .kw_en(kw_en && (kw_stage == r || kw_stage == 4'd15)),
           .kw_ctx(kw_ctx),
           .kw_data(kw_data),
-          .kv_i(v[r-1]),
+          .kload_i(load[r-1]),
           .kctx_i(ctx[(r-1)*CTX_W+:CTX_W]),
           .v_i(v[r]),
           .k256_i(k256[r]),

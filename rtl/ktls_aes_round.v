@@ -2,9 +2,9 @@
 //
 // Purpose: one AES round as one pipeline stage, with the round keys of every
 //   context for this round beside it.
-// Interface: v_i marks a block; nothing stalls. The block's context arrives one
-//   cycle earlier on kv_i/kctx_i, so that the key comes out of a synchronous
-//   memory together with the block. kw_* writes one key; reading a key that is
+// Interface: v_i marks a block; nothing stalls. A block whose key differs from that
+//   of the block before announces its context one cycle earlier on kload_i/kctx_i,
+//   so that the key comes out of a synchronous memory together with the block. kw_* writes one key; reading a key that is
 //   being replaced is the user's mistake (the device drains before it rekeys).
 // Latency/throughput: 1 cycle, one block per cycle, any mix of contexts.
 // Data format: st[127:120] is byte 0 of the block as printed in FIPS 197.
@@ -28,8 +28,8 @@ module ktls_aes_round #(
     input  wire             kw_en,
     input  wire [CTX_W-1:0] kw_ctx,
     input  wire [    127:0] kw_data,
-    // context of the block that arrives in the next cycle
-    input  wire             kv_i,
+    // the block that arrives in the next cycle needs the key of this context
+    input  wire             kload_i,
     input  wire [CTX_W-1:0] kctx_i,
     // block
     input  wire             v_i,
@@ -45,7 +45,7 @@ module ktls_aes_round #(
   reg [127:0] rk;
 
   // one test per cycle while nothing happens
-  wire active = kw_en || kv_i || v_i;
+  wire active = kw_en || kload_i || v_i;
 
   integer k;
 
@@ -63,7 +63,7 @@ module ktls_aes_round #(
       always @(posedge clk) begin
         if (active) begin
           if (kw_en) key_mem[kw_ctx] <= kw_data;
-          if (kv_i) rk <= key_mem[kctx_i];
+          if (kload_i) rk <= key_mem[kctx_i];
         end
         if (v_i) begin
           {w0, w1, w2, w3} = st_i;
@@ -120,7 +120,7 @@ module ktls_aes_round #(
       always @(posedge clk) begin
         if (active) begin
           if (kw_en) key_mem[kw_ctx] <= kw_data;
-          if (kv_i) rk <= key_mem[kctx_i];
+          if (kload_i) rk <= key_mem[kctx_i];
         end
         if (v_i) begin
           if (BYPASS128 != 0 && !k256_i) begin

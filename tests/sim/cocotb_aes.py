@@ -94,3 +94,14 @@ async def stage_15_wipes_a_context(dut):
     for _ in range(14):
         b = SBOX[b]
     assert got == int.from_bytes(bytes([b]) * 16, "big")
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_new_key_of_the_same_context_is_used(dut):
+    """Stages keep their round key while the context stays the same; a key write ends that."""
+    await begin(dut)
+    block = bytes(16)
+    for key in (bytes(range(16)), bytes(range(1, 33)), bytes(range(2, 18))):
+        await load_key(dut, 3, key)
+        want = int.from_bytes(aes_block(key, block), "big")
+        assert await encrypt(dut, [(3, key, block)] * 3) == [want] * 3

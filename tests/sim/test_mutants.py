@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, run_sync, uapi
+from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import RTL, build_root
 from ktls_cosim.scoreboard import CheckedPort, MismatchError, Scoreboard
 from ktls_cosim.sim.remote import RemoteSim
@@ -97,6 +98,29 @@ def test_device_mutant_is_caught(simulator: None, mutant: Mutant) -> None:
     assert found == mutant.caught
 
 
+AXI = [
+    Mutant("last_beat_unmarked", "ktls_dma_wr.v", "m_axi_wlast <= left == 8'd0;",
+           "m_axi_wlast <= left == 8'd1;", "WLAST at the wrong beat"),
+    Mutant("address_dropped", "ktls_dma_rd.v", "if (m_axi_arready) m_axi_arvalid <= 1'b0;",
+           "m_axi_arvalid <= 1'b0;", "AR changed before ARREADY"),
+    Mutant("address_changed", "ktls_dma_wr.v", "burst_room = (!m_axi_awvalid || m_axi_awready) &&",
+           "burst_room =", "AW changed before AWREADY"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mutant", AXI, ids=lambda m: m.name)
+def test_broken_bus_rule_stops_the_simulation(simulator: None, rng, mutant: Mutant) -> None:
+    """The AXI4 checks of the test bench find it, not a wrong record much later."""
+    from ktls_cosim.scenarios import SCENARIOS, Env
+
+    with RemoteSim(Build.device(mutant.sources()), name=f"mutant-{mutant.name}") as port:
+        for knob in ("stall_ar", "stall_aw"):
+            port.knob(knob, 200)
+        env = Env(port, Scoreboard(), rng, lambda *_: None)
+        with pytest.raises(SimulatorError, match=mutant.caught):
+            run_sync(SCENARIOS["any_alignment"](env))
+
+
 def test_writing_behind_the_end_is_caught(simulator: None, rng) -> None:
     """The record is right, but bytes behind it are overwritten: guards notice."""
     from ktls_cosim.scenarios import SCENARIOS, Env
@@ -111,6 +135,8 @@ def test_writing_behind_the_end_is_caught(simulator: None, rng) -> None:
 BLOCK = [
     (Mutant("no_poison", "ktls_record.v", "poison[o_slot] ? 128'd0 : m_data;", "m_data;", ""),
      "ktls_record", "cocotb_record", "a_source_error_turns_the_rest_into_zeros"),
+    (Mutant("stale_round_key", "ktls_aes.v", "if (kw_en) last_ok <= 1'b0;", "", ""),
+     "ktls_aes", "cocotb_aes", "a_new_key_of_the_same_context_is_used"),
     (Mutant("key_not_wiped", "ktls_aes.v", "kw_stage == 4'd15)) key_mem", "1'b0)) key_mem", ""),
      "ktls_aes", "cocotb_aes", "stage_15_wipes_a_context"),
     (Mutant("hash_key_not_wiped", "ktls_gcm.v", "h_mem[kw_ctx] <= 128'd0;", ";", ""),

@@ -58,40 +58,52 @@ module ktls_axi_check #(
     end
   endfunction
 
+  // each channel is looked at only while something is on it
   always @(posedge clk) begin
-    if (!rst) begin
-      if ((awvalid ^ awvalid) !== 1'b0) fail("AWVALID unknown");
-      if ((wvalid ^ wvalid) !== 1'b0) fail("WVALID unknown");
-      if ((arvalid ^ arvalid) !== 1'b0) fail("ARVALID unknown");
-      if (aw_held && (!awvalid || {awaddr, awlen} !== aw_was)) fail("AW changed before AWREADY");
-      if (ar_held && (!arvalid || {araddr, arlen} !== ar_was)) fail("AR changed before ARREADY");
-      if (w_held && (!wvalid || {wdata, wstrb, wlast} !== w_was)) fail("W changed before WREADY");
-      if (awvalid && crosses(awaddr, awlen, awsize)) fail("write burst crosses 4 KiB");
-      if (arvalid && crosses(araddr, arlen, arsize)) fail("read burst crosses 4 KiB");
-      if (awvalid && awready) begin
-        if ((^awaddr) === 1'bx) fail("AWADDR unknown");
-        lens[lens_wp] = awlen;
-        lens_wp = lens_wp + 1;
-      end
-      if (arvalid && arready && (^araddr) === 1'bx) fail("ARADDR unknown");
-      if (wvalid && wready) begin
-        if ((^wstrb) === 1'bx) fail("WSTRB unknown");
-        if (lens_wp == lens_rp) fail("W before AW was taken");
-        if (wlast !== (beat == lens[lens_rp])) fail("WLAST at the wrong beat");
-        if (wlast) begin
-          beat = 0;
-          lens_rp = lens_rp + 1;
-        end else begin
-          beat = beat + 1;
+    if (awvalid !== 1'b0 || aw_held) begin
+      if (!rst) begin
+        if (awvalid === 1'bx) fail("AWVALID unknown");
+        if (aw_held && (!awvalid || {awaddr, awlen} !== aw_was)) fail("AW changed before AWREADY");
+        if (crosses(awaddr, awlen, awsize)) fail("write burst crosses 4 KiB");
+        if (awready) begin
+          if ((^awaddr) === 1'bx) fail("AWADDR unknown");
+          lens[lens_wp] = awlen;
+          lens_wp = lens_wp + 1;
         end
       end
+      aw_held <= !rst && awvalid && !awready;
+      aw_was  <= {awaddr, awlen};
     end
-    aw_held <= !rst && awvalid && !awready;
-    w_held  <= !rst && wvalid && !wready;
-    ar_held <= !rst && arvalid && !arready;
-    if (awvalid && !awready) aw_was <= {awaddr, awlen};
-    if (arvalid && !arready) ar_was <= {araddr, arlen};
-    if (wvalid && !wready) w_was <= {wdata, wstrb, wlast};
+
+    if (arvalid !== 1'b0 || ar_held) begin
+      if (!rst) begin
+        if (arvalid === 1'bx) fail("ARVALID unknown");
+        if (ar_held && (!arvalid || {araddr, arlen} !== ar_was)) fail("AR changed before ARREADY");
+        if (crosses(araddr, arlen, arsize)) fail("read burst crosses 4 KiB");
+        if (arready && (^araddr) === 1'bx) fail("ARADDR unknown");
+      end
+      ar_held <= !rst && arvalid && !arready;
+      ar_was  <= {araddr, arlen};
+    end
+
+    if (wvalid !== 1'b0 || w_held) begin
+      if (!rst) begin
+        if (wvalid === 1'bx) fail("WVALID unknown");
+        if (w_held && (!wvalid || {wdata, wstrb, wlast} !== w_was)) fail("W changed before WREADY");
+        if (wready) begin
+          if ((^wstrb) === 1'bx) fail("WSTRB unknown");
+          if (lens_wp == lens_rp) fail("W before AW was taken");
+          if (wlast !== (beat == lens[lens_rp])) fail("WLAST at the wrong beat");
+          beat = beat + 1;
+          if (wlast) begin
+            beat = 0;
+            lens_rp = lens_rp + 1;
+          end
+        end
+      end
+      w_held <= !rst && wvalid && !wready;
+      if (!wready) w_was <= {wdata, wstrb, wlast};
+    end
   end
 
 endmodule
