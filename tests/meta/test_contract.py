@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ktls_cosim.paths import HW
+from ktls_cosim.paths import HW, ROOT
 from ktls_hw import layout
 from support import missing
 
@@ -30,28 +30,27 @@ int main(void)
 """
 
 
-def generator(*args: str) -> subprocess.CompletedProcess[str]:
+def generator(hw: Path, *args: str) -> subprocess.CompletedProcess[str]:
     if importlib.util.find_spec("systemrdl") is None:
         missing("systemrdl-compiler", "pip install -e .[dev]")
     return subprocess.run(
-        [sys.executable, HW / "generate.py", *args], capture_output=True, text=True, check=False
+        [sys.executable, hw / "generate.py", *args], capture_output=True, text=True, check=False
     )
 
 
 def test_generated_files_are_up_to_date() -> None:
-    done = generator("--check")
+    done = generator(HW, "--check")
     assert done.returncode == 0, done.stderr
 
 
-def test_drift_is_found_and_the_remedy_named() -> None:
-    path = HW / "include" / "ktls_nic.vh"
-    original = path.read_text()
-    try:
-        path.write_text(original.replace("OP_SEAL = 8'd3", "OP_SEAL = 8'd4"))
-        done = generator("--check")
-    finally:
-        path.write_text(original)
+def test_drift_is_found_and_the_remedy_named(tmp_path: Path) -> None:
+    shutil.copytree(HW, tmp_path / "hw")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    path = tmp_path / "hw" / "include" / "ktls_nic.vh"
+    path.write_text(path.read_text().replace("OP_SEAL = 8'd3", "OP_SEAL = 8'd4"))
+    done = generator(tmp_path / "hw", "--check")
     assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
     assert "ktls_nic.vh" in done.stderr
     assert "make contract" in done.stderr
 
