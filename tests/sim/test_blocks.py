@@ -64,6 +64,18 @@ def test_a_filter_that_matches_nothing_fails(simulator: None) -> None:
         run_tests(Build.block("ktls_fifo"), "cocotb_fifo", testcase="no_such_test")
 
 
+def test_a_failure_leaves_waves_log_and_message(simulator: None) -> None:
+    """The FIFO's tests expect 16 words; one of 8 fails them."""
+    results, out = run_tests(
+        Build.block("ktls_fifo", LOG2=3), "cocotb_fifo", testcase="holds_16_words_and_no_more",
+        waves=True, name="failing-on-purpose",
+    )  # fmt: skip
+    assert [r.passed for r in results] == [False]
+    assert "assert" in results[0].message
+    assert (out / "waves.fst").stat().st_size > 500
+    assert "holds_16_words" in (out / "run.log").read_text()
+
+
 def test_a_changed_parameter_is_another_build(simulator: None) -> None:
     a = compile_build(Build.block("ktls_fifo", WIDTH=8))
     b = compile_build(Build.block("ktls_fifo", WIDTH=32))

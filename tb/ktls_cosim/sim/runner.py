@@ -23,6 +23,18 @@ from ktls_cosim.paths import HDL, HW, ROOT, RTL, build_root
 
 INSTALL_HINT = "apt-get install iverilog"
 
+# a second top level beside every design: waves without compiling again
+_DUMP = """module ktls_dump;
+  reg [8*1024-1:0] path;
+  initial begin
+    if ($value$plusargs("waves=%s", path)) begin
+      $dumpfile(path);
+      $dumpvars(0, {toplevel});
+    end
+  end
+endmodule
+"""
+
 
 def rtl_sources() -> list[Path]:
     """The RTL of the device in compile order (`hw/rtl.f`)."""
@@ -99,14 +111,16 @@ def compile_build(build: Build) -> Path:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     log = work / "build.log"
+    dump = work / "ktls_dump.v"
+    dump.write_text(_DUMP.replace("{toplevel}", build.toplevel))
     try:
         get_runner("icarus").build(
-            sources=list(build.sources),
+            sources=[*build.sources, dump],
             includes=[RTL, HW / "include"],
             hdl_toplevel=build.toplevel,
             parameters=dict(build.parameters),
             defines=dict(build.defines),
-            build_args=["-g2005", "-Wall", "-Wno-timescale"],
+            build_args=["-g2005", "-Wall", "-Wno-timescale", "-s", "ktls_dump"],
             build_dir=work,
             timescale=("1ns", "1ps"),
             always=True,

@@ -27,14 +27,6 @@ module ktls_tb #(
     rst <= 0;
   end
 
-  reg [1023:0] waves;
-  initial begin
-    if ($value$plusargs("waves=%s", waves)) begin
-      $dumpfile(waves);
-      $dumpvars(0, ktls_tb);
-    end
-  end
-
   // ------------------------------------------------------------ register master
 
   reg bfm_go = 0;
