@@ -52,7 +52,7 @@ fi
 target=.
 [ "$level" = dev ] && target='.[dev]'
 say "installing Python packages ($level)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$target" 2> >(grep -v "is ignored: it is neither" >&2)
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$target"
 touch "$venv/ready-run"
 [ "$level" = dev ] && touch "$venv/ready-dev"
 exit 0
