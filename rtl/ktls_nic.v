@@ -418,7 +418,14 @@ module ktls_nic #(
   wire [16:0] scatter_len;
   wire rec_valid;
   wire rec_ready;
-  wire [RECORD_W-1:0] rec;
+  wire [SLOT_W-1:0] rec_slot;
+  wire [CTX_W-1:0] rec_ctx;
+  wire [7:0] rec_rtype;
+  wire [15:0] rec_version;
+  wire [14:0] rec_len;
+  wire [31:0] rec_salt;
+  wire [63:0] rec_iv;
+  wire [63:0] rec_seq;
   wire [5*(SLOT_W+1)-1:0] unused_counts;
 
   wire seal_push = seal_valid && seal_ready;
@@ -496,7 +503,7 @@ module ktls_nic #(
       }),
       .m_valid(rec_valid),
       .m_ready(rec_ready),
-      .m_data(rec),
+      .m_data({rec_slot, rec_ctx, rec_rtype, rec_version, rec_len, rec_salt, rec_iv, rec_seq}),
       .count(unused_counts[4*(SLOT_W+1)+:SLOT_W+1])
   );
 
@@ -602,14 +609,14 @@ module ktls_nic #(
       .rst(core_rst),
       .job_valid(rec_valid),
       .job_ready(rec_ready),
-      .job_seq(rec[63:0]),
-      .job_iv(rec[127:64]),
-      .job_salt(rec[159:128]),
-      .job_len(rec[174:160]),
-      .job_version(rec[190:175]),
-      .job_rtype(rec[198:191]),
-      .job_ctx(rec[199+:CTX_W]),
-      .job_slot(rec[199+CTX_W+:SLOT_W]),
+      .job_seq(rec_seq),
+      .job_iv(rec_iv),
+      .job_salt(rec_salt),
+      .job_len(rec_len),
+      .job_version(rec_version),
+      .job_rtype(rec_rtype),
+      .job_ctx(rec_ctx),
+      .job_slot(rec_slot),
       .src_valid(blk_valid),
       .src_ready(blk_ready),
       .src_data(blk_data),

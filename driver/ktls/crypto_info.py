@@ -18,7 +18,6 @@ class CipherDesc:
     key: int
     salt: int
     tls13: bool = True
-    offloadable: bool = False
 
     @property
     def crypto_info(self) -> int:
@@ -27,8 +26,8 @@ class CipherDesc:
 
 
 CIPHERS = {
-    uapi.TLS_CIPHER_AES_GCM_128: CipherDesc("AES-GCM-128", 8, 16, 4, offloadable=True),
-    uapi.TLS_CIPHER_AES_GCM_256: CipherDesc("AES-GCM-256", 8, 32, 4, offloadable=True),
+    uapi.TLS_CIPHER_AES_GCM_128: CipherDesc("AES-GCM-128", 8, 16, 4),
+    uapi.TLS_CIPHER_AES_GCM_256: CipherDesc("AES-GCM-256", 8, 32, 4),
     uapi.TLS_CIPHER_AES_CCM_128: CipherDesc("AES-CCM-128", 8, 16, 4),
     uapi.TLS_CIPHER_CHACHA20_POLY1305: CipherDesc("CHACHA20-POLY1305", 12, 32, 0),
     uapi.TLS_CIPHER_SM4_GCM: CipherDesc("SM4-GCM", 8, 16, 4),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ktls import uapi
 from ktls.crypto_info import CryptoInfo
@@ -113,10 +113,8 @@ class KtlsNic:
         self.buffers = buffers
         self.contexts = 0
         self.suites = 0
-        self.lanes = 0
         self._free_ctx: deque[int] = deque()
-        self._posted: dict[int, _Posted] = {}
-        self._free_cookies: deque[int] = deque(range(sq.entries))
+        self._posted: dict[int, _Posted] = {}  # by cookie
 
     # ------------------------------------------------------------------ set-up
 
@@ -154,7 +152,6 @@ class KtlsNic:
         nic = cls(port, sq, cq, buffers)
         caps = await port.read32(Reg.CAPS)
         nic.contexts = layout.CAPS_CONTEXTS.get(caps)
-        nic.lanes = layout.CAPS_LANES.get(caps)
         nic.suites = await port.read32(Reg.SUITES)
         nic._free_ctx = deque(range(nic.contexts))
         await nic._reset()
@@ -292,19 +289,17 @@ class KtlsNic:
         buffer: int | None,
         done: Callable[[Completion], None],
     ) -> None:
-        while self.sq.full or not self._free_cookies:
+        while self.sq.full:
             await self._wait()
-        cookie = self._free_cookies.popleft()
+        cookie = self.sq.place(self.sq.prod)
         self._posted[cookie] = _Posted(self.sq.prod, buffer, done)
-        packed = bytearray(descriptor.pack())
-        packed[2:4] = cookie.to_bytes(2, "little")
-        self.port.mem.write(self.sq.produce(), bytes(packed))
+        packed = replace(descriptor, cookie=cookie).pack()
+        self.port.mem.write(self.sq.produce(), packed)
         # the doorbell publishes: everything above is in memory before it
         await self.port.write32(Reg.RING0_SQ_PROD, self.sq.prod)
 
     async def poll(self) -> int:
         """Reap every completion that is in memory; returns how many."""
-        reaped = 0
         done: list[tuple[_Posted, Completion]] = []
         while True:
             cqe = Cqe.unpack(self.port.mem.read(self.cq.address(self.cq.cons), Cqe.SIZE))
@@ -336,16 +331,14 @@ class KtlsNic:
             )
             self.cq.consume()
             self.sq.cons = (cqe.sq_index + 1) & 0xFFFFFFFF
-            self._free_cookies.append(cqe.cookie)
-            reaped += 1
-        if reaped:
+        if done:
             await self.port.write32(Reg.RING0_CQ_CONS, self.cq.cons)
         # buffers go back only now: until CQ_CONS moved, a checker may still look at them
         for posted, completion in done:
             if posted.buffer is not None:
                 self.buffers.give_back(posted.buffer)
             posted.done(completion)
-        return reaped
+        return len(done)
 
     async def flush(self) -> None:
         """Wait until every posted descriptor has completed."""

@@ -36,9 +36,13 @@ class Ring:
     def full(self) -> bool:
         return self.used == self.entries
 
+    def place(self, index: int) -> int:
+        """Which entry of the ring the free-running index `index` means."""
+        return index & (self.entries - 1)
+
     def address(self, index: int) -> int:
         """Bus address of the entry with free-running index `index`."""
-        return self.base + (index & (self.entries - 1)) * self.entry_size
+        return self.base + self.place(index) * self.entry_size
 
     def produce(self) -> int:
         """Take the next place; returns its address."""

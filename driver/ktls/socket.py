@@ -113,10 +113,6 @@ class TlsSock:
         """Allocation failures to inject."""
         return self._tx.faults
 
-    @property
-    def open_bytes(self) -> int:
-        return self._tx.open_bytes
-
     def _wire(self, data: bytes) -> None:
         if self._stack.observer:
             self._stack.observer.wire_sent(self.conn, data)
@@ -183,7 +179,7 @@ class TlsSock:
             stack.tls_stat.update(TlsTxSw=1, TlsCurrTxSw=1)
             return path
         stack.tls_stat.update(TlsTxDevice=1, TlsCurrTxDevice=1)
-        return DeviceTx(stack.nic, context, info, self._wire, self._record_done)
+        return DeviceTx(stack.nic, context, self._wire, self._record_done)
 
     def _record_done(self, rtype: int, length: int, completion: Completion) -> None:
         if self._stack.observer:

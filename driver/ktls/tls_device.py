@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ktls.crypto_info import CryptoInfo
 from ktls.errors import DeviceError
 from ktls.nic import Completion, DeviceContext, KtlsNic
 from ktls.tls_sw import SwTx
@@ -24,17 +23,15 @@ class DeviceTx:
         self,
         nic: KtlsNic,
         context: DeviceContext,
-        info: CryptoInfo,
         wire: Callable[[bytes], None],
         observe: Callable[[int, int, Completion], None] | None = None,
     ) -> None:
         self._nic = nic
         self._context = context
-        self._first = int.from_bytes(info.rec_seq, "big")
-        self._sw = SwTx(info)
+        self._first = int.from_bytes(context.info.rec_seq, "big")
+        self._sw = SwTx(context.info)
         self._wire = wire
         self._observe = observe
-        self.fallbacks = 0
 
     async def push(self, number: int, rtype: int, data: bytes) -> None:
         """Queue record `number` (counted from the installed key)."""
@@ -46,7 +43,6 @@ class DeviceTx:
                 raise DeviceError(f"record {expected} was sealed under number {completion.rec_seq}")
             if completion.status != Status.OK:
                 sealed = self._sw.seal(number, rtype, data)
-                self.fallbacks += 1
             if self._observe:
                 self._observe(rtype, len(data), completion)
             self._wire(sealed)

@@ -12,7 +12,7 @@ The model has knobs for bus errors (`ModelMemory.fail`) and for deliberate fault
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -436,9 +436,7 @@ class NicModel:
         place = self._cq_prod & ((1 << log2) - 1)
         addr = self._base(Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_BASE_HI) + 32 * place
         phase = ~(self._cq_prod >> log2) & 1
-        raw = bytearray(cqe.pack())
-        raw[31] |= phase << 7
-        if self.mem.device_write(addr, bytes(raw), self._beat):
+        if self.mem.device_write(addr, replace(cqe, phase=phase).pack(), self._beat):
             self._cq_prod = (self._cq_prod + 1) & _MASK32
         else:
             self._cq_error = True

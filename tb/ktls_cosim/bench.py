@@ -28,12 +28,13 @@ MEMORY_LATENCY = 50
 def measure_core() -> list[dict[str, Any]]:
     """Figures of the GCM core (`sim.bench_core`)."""
     from ktls_cosim.sim.runner import Build, run_tests
+    from ktls_cosim.sim.wire import BENCH_VARIABLE
 
     out = build_root() / "bench-core.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
     results, folder = run_tests(
-        Build.block("ktls_gcm"), CORE_MODULE, env={"KTLS_BENCH_OUT": str(out)}, name="bench-core"
+        Build.block("ktls_gcm"), CORE_MODULE, env={BENCH_VARIABLE: str(out)}, name="bench-core"
     )
     if not all(r.passed for r in results) or not out.exists():
         raise CosimError(f"the core gave wrong results; log: {folder / 'run.log'}")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ktls_cosim.scoreboard import Port
 from ktls_hw.layout import Cqe, Reg
 
@@ -56,9 +58,10 @@ class LockstepPort:
 
     def compare_memory(self, addr: int, a: bytes, b: bytes) -> bytes:
         if self._cq_base <= addr < self._cq_end and len(a) == Cqe.SIZE:
-            if a[31] >> 7 != b[31] >> 7:
+            p, s = Cqe.unpack(a), Cqe.unpack(b)
+            if p.phase != s.phase:
                 return a  # not there yet in the primary
-            x, y = _untimed(a), _untimed(b)
+            x, y = _untimed(p), _untimed(s)
         else:
             x, y = a, b
         self.compared += 1
@@ -99,6 +102,6 @@ class LockstepPort:
         return self.primary.now()
 
 
-def _untimed(raw: bytes) -> bytes:
+def _untimed(cqe: Cqe) -> bytes:
     """A completion without `cycles` and `latency`."""
-    return raw[:12] + raw[16:28] + raw[31:]
+    return replace(cqe, cycles=0, latency=0).pack()

@@ -13,8 +13,8 @@ import cocotb
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ktls_cosim.sim.core import GcmCore
+from ktls_cosim.sim.wire import BENCH_VARIABLE
 
-OUT_VARIABLE = "KTLS_BENCH_OUT"
 AAD = bytes(13)
 
 
@@ -55,4 +55,4 @@ async def measure(dut: Any) -> None:
         for name, contexts in (("one key", [0] * count), ("two keys", [0, 1] * (count // 2))):
             figures = await _records(core, size, contexts, keys)
             out.append({"size": size, "keys": name, **figures})
-    Path(os.environ[OUT_VARIABLE]).write_text(json.dumps(out))
+    Path(os.environ[BENCH_VARIABLE]).write_text(json.dumps(out))

@@ -59,8 +59,8 @@ class Cycles:
             self.now += 1
 
 
-class StreamSource:
-    """Drives `<prefix>_valid`, waits for `<prefix>_ready`, with payload signals `names`.
+class _Stream:
+    """A valid/ready port `<prefix>_*` with payload signals `names`.
 
     AXI channels have no separator: prefix `m_axi_r`, separator "".
     """
@@ -79,10 +79,23 @@ class StreamSource:
         self.names = names
         self.cycles = cycles
         self.pause = pause
+        self._begin()
+        cocotb.start_soon(self._run(dut.clk))
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    async def _run(self, clk: Any) -> None:
+        raise NotImplementedError
+
+
+class StreamSource(_Stream):
+    """Drives valid and payload, waits for ready."""
+
+    def _begin(self) -> None:
         self.queue: deque[dict[str, int]] = deque()
         self.sent: list[Beat] = []
         self.bus.valid.value = 0
-        cocotb.start_soon(self._run(dut.clk))
 
     def send(self, **values: int) -> None:
         self.queue.append(values)
@@ -102,26 +115,12 @@ class StreamSource:
             self.bus.valid.value = int(current is not None)
 
 
-class StreamSink:
-    """Drives `<prefix>_ready` and collects what is transferred."""
+class StreamSink(_Stream):
+    """Drives ready and collects what is transferred."""
 
-    def __init__(
-        self,
-        dut: Any,
-        prefix: str,
-        names: list[str],
-        cycles: Cycles,
-        pause: Pause = never,
-        separator: str = "_",
-    ):
-        signals = ["valid", "ready", *names]
-        self.bus = Bus(dut, prefix, signals, bus_separator=separator, case_insensitive=False)
-        self.names = names
-        self.cycles = cycles
-        self.pause = pause
+    def _begin(self) -> None:
         self.beats: list[Beat] = []
         self.bus.ready.value = 0
-        cocotb.start_soon(self._run(dut.clk))
 
     async def _run(self, clk: Any) -> None:
         pauses = self.pause()

@@ -14,6 +14,9 @@ from enum import IntEnum
 FD_VARIABLE = "KTLS_SIM_FD"
 """Environment variable with the simulator's end of the socket pair."""
 
+BENCH_VARIABLE = "KTLS_BENCH_OUT"
+"""Environment variable with the path for the figures of `sim.bench_core`."""
+
 HEAD = struct.Struct("<BQI")
 U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")
