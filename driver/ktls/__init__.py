@@ -2,23 +2,41 @@
 """Host side of a kernel-TLS offload NIC: TLS ULP and NIC driver, without I/O of their own."""
 
 from ktls.crypto_info import CryptoInfo
-from ktls.errors import DeviceError, DeviceIdle, KtlsError, KtlsOSError, NotOffloadable
+from ktls.errors import (
+    BlocksForever,
+    DeviceError,
+    DeviceIdle,
+    KtlsError,
+    KtlsOSError,
+    NotOffloadable,
+)
+from ktls.kernels import KERNELS, Kernel
 from ktls.nic import KtlsNic
+from ktls.pipe import Pipe
 from ktls.port import HostMemory, HostPort, run_sync
-from ktls.socket import KtlsSocket, KtlsStack, TlsSock
+from ktls.socket import KtlsSocket, Received, connect_wire, socketpair
+from ktls.stack import KtlsStack
+from ktls.tcp import Wire
 
 __all__ = [
+    "KERNELS",
+    "BlocksForever",
     "CryptoInfo",
     "DeviceError",
     "DeviceIdle",
     "HostMemory",
     "HostPort",
+    "Kernel",
     "KtlsError",
     "KtlsNic",
     "KtlsOSError",
     "KtlsSocket",
     "KtlsStack",
     "NotOffloadable",
-    "TlsSock",
+    "Pipe",
+    "Received",
+    "Wire",
+    "connect_wire",
     "run_sync",
+    "socketpair",
 ]

@@ -11,6 +11,11 @@ class KtlsError(Exception):
     """Base of everything that this package raises."""
 
 
+def errno_name(number: int) -> str:
+    """Linux's usual name of an errno; where there are two, the one that socket calls use."""
+    return {errno.EOPNOTSUPP: "EOPNOTSUPP"}.get(number) or errno.errorcode.get(number, str(number))
+
+
 class KtlsOSError(KtlsError, OSError):
     """A socket call failed as it would in Linux; `errno` has Linux's number."""
 
@@ -19,12 +24,15 @@ class KtlsOSError(KtlsError, OSError):
         super().__init__(number, f"{text} ({why})" if why else text)
 
     def __str__(self) -> str:
-        name = errno.errorcode.get(self.errno or 0, str(self.errno))
-        return f"{name}: {self.strerror}"
+        return f"{errno_name(self.errno or 0)}: {self.strerror}"
 
 
 class PortSuspended(KtlsError):
     """A port that must not wait did; await the coroutine instead of using `run_sync`."""
+
+
+class BlocksForever(KtlsError):
+    """A blocking call waits for something that cannot happen in this model."""
 
 
 class NotOffloadable(KtlsError):

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ktls import KtlsError
+from ktls import KERNELS, KtlsError
 from ktls_cosim.errors import CosimError
 from ktls_hw.model import Fault
 
@@ -34,6 +34,29 @@ def _parser() -> argparse.ArgumentParser:
         help="break the model on purpose and see the checkers catch it",
     )
 
+    conformance = sub.add_parser(
+        "conformance", help="play recordings of real kernels on the model and compare"
+    )
+    conformance.add_argument(
+        "paths", nargs="+", type=Path, metavar="FILE_OR_DIR", help="scenario files (*.jsonl)"
+    )
+    conformance.add_argument("--kernel", choices=sorted(KERNELS), default="6.12")
+    conformance.add_argument(
+        "--port",
+        choices=("software", "model", "sim"),
+        default="software",
+        help="who seals AES-GCM records: the CPU, the functional device, the Verilog",
+    )
+    conformance.add_argument("--jobs", type=int, metavar="N", help="processes (default: all CPUs)")
+    conformance.add_argument("--json", type=Path, metavar="OUT", help="write the result here")
+    conformance.add_argument(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="only N of them, from all categories (with a device: that it seals records for)",
+    )
+    conformance.add_argument("--seed", type=int, default=1, help="of --sample (default: 1)")
+
     bench = sub.add_parser("bench", help="measure and print tables")
     bench.add_argument("what", choices=("rtl",), help="rtl: cycles of core and device")
     bench.add_argument("--json", type=Path, metavar="OUT", help="also write the figures here")
@@ -54,6 +77,18 @@ def main(argv: list[str] | None = None) -> int:
             from ktls_cosim.demo import run_demo
 
             return run_demo(args.port, file=args.file, waves=args.waves, fault=args.fault)
+        if args.command == "conformance":
+            from ktls_cosim.conformance.run import run_conformance
+
+            return run_conformance(
+                args.paths,
+                kernel=args.kernel,
+                port=args.port,
+                jobs=args.jobs,
+                json_out=args.json,
+                sample=args.sample,
+                seed=args.seed,
+            )
         if args.command == "bench":
             from ktls_cosim.bench import run_bench_rtl
 

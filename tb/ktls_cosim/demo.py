@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ktls import KtlsNic, KtlsSocket, KtlsStack, run_sync, uapi
+from ktls import KtlsNic, KtlsSocket, KtlsStack, connect_wire, run_sync, uapi
 from ktls.nic import Completion
 from ktls_cosim.errors import CosimError
 from ktls_cosim.scenarios import example_crypto_info
@@ -155,7 +155,7 @@ def _run(port: Port, observer: DemoObserver, file: Path, fault: str | None) -> s
             raise CosimError("--fault breaks the functional model; use it with --port model")
         port.inject(Fault[fault], record=2)
     nic = run_sync(KtlsNic.probe(CheckedPort(port, observer)))
-    application(KtlsStack(nic, observer).socket(lambda _data: None), file)
+    application(connect_wire(KtlsStack(nic, observer), lambda _data: None), file)
     try:
         observer.finish()
     except (MismatchError, NothingChecked) as e:

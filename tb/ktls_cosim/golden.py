@@ -82,7 +82,7 @@ class TrafficKeys:
         if explicit:
             return self.salt + explicit
         base = self.salt + self.iv
-        number = (self.first_number + index).to_bytes(12, "big")
+        number = ((self.first_number + index) & (2**64 - 1)).to_bytes(12, "big")
         return bytes(x ^ y for x, y in zip(base, number, strict=True))
 
 

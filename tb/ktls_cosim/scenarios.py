@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from ktls import CryptoInfo, KtlsNic, KtlsStack, TlsSock, uapi
+from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, uapi
 from ktls_cosim.rig import OVERHEAD, Piece, Rig
 from ktls_cosim.scoreboard import CheckedPort, Port, Scoreboard
 from ktls_hw import layout
@@ -44,8 +44,9 @@ class Env:
         return CheckedPort(self.port, self.scoreboard)
 
     async def stack(self, **kw: int) -> KtlsStack:
-        """A kernel with the product's driver on the device."""
-        return KtlsStack(await KtlsNic.probe(self.checked(), **kw), self.scoreboard)
+        """A kernel with the product's driver on the device; `await settle()` runs the device."""
+        nic = await KtlsNic.probe(self.checked(), **kw)
+        return KtlsStack(nic, self.scoreboard, settle_at_once=False)
 
     async def rig(self, **kw: int) -> Rig:
         """The verification driver on the device, reset."""
@@ -95,18 +96,20 @@ def crypto_info(rng: random.Random, key_size: int = 16, seq: int = 0) -> CryptoI
 
 async def connect(
     stack: KtlsStack, info: CryptoInfo, wire: Callable[[bytes], None] | None = None
-) -> TlsSock:
+) -> KtlsSocket:
     """A connection with the ULP and TLS_TX set, which must be offloaded."""
-    sock = stack.sock(wire or (lambda _data: None))
-    await sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
-    await sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
+    sock = connect_wire(stack, wire or (lambda _data: None))
+    sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
+    await stack.settle()
     assert sock.why_not_offloaded is None, sock.why_not_offloaded
     return sock
 
 
-async def close_all(*socks: TlsSock) -> None:
+async def close_all(stack: KtlsStack, *socks: KtlsSocket) -> None:
     for s in socks:
-        await s.close()
+        s.close()
+    await stack.settle()
 
 
 # ------------------------------------------------------------------ through sockets
@@ -118,10 +121,10 @@ async def hello_world(env: Env) -> None:
     stack = await env.stack()
     wire = bytearray()
     sock = await connect(stack, example_crypto_info(16), wire.extend)
-    assert await sock.send(b"hello") == 5
+    assert sock.send(b"hello") == 5
     cmsg = [(uapi.SOL_TLS, uapi.TLS_SET_RECORD_TYPE, bytes([uapi.RECORD_TYPE_ALERT]))]
-    assert await sock.sendmsg([b"\x01\x00"], cmsg) == 2
-    await sock.close()
+    assert sock.sendmsg([b"\x01\x00"], cmsg) == 2
+    await close_all(stack, sock)
     assert wire.hex() == (
         "170303001da0a1a2a3a4a5a6a7d4f1b86258af8d52d6dc228ab116d75f84f9818a60"
         "150303001aa0a1a2a3a4a5a6a879944e041c9b5c55bd6776dcd2fcbfeb4638"
@@ -134,8 +137,8 @@ async def aes256_hello_world(env: Env) -> None:
     stack = await env.stack()
     wire = bytearray()
     sock = await connect(stack, example_crypto_info(32), wire.extend)
-    assert await sock.send(b"hello") == 5
-    await sock.close()
+    assert sock.send(b"hello") == 5
+    await close_all(stack, sock)
     assert wire.hex() == "170303001da0a1a2a3a4a5a6a733340f9571d4549bed93321bb135538a15c900524d"
 
 
@@ -145,17 +148,17 @@ async def msg_more_chain(env: Env) -> None:
     stack = await env.stack()
     wire = bytearray()
     sock = await connect(stack, crypto_info(env.rng), wire.extend)
-    assert await sock.send(env.bytes(10), uapi.MSG_MORE) == 10
-    assert await sock.send(env.bytes(16370), uapi.MSG_MORE) == 16370
-    await sock.flush()
+    assert sock.send(env.bytes(10), uapi.MSG_MORE) == 10
+    assert sock.send(env.bytes(16370), uapi.MSG_MORE) == 16370
+    await stack.settle()
     assert not wire
-    assert await sock.send(env.bytes(10), uapi.MSG_MORE) == 10
-    await sock.flush()
+    assert sock.send(env.bytes(10), uapi.MSG_MORE) == 10
+    await stack.settle()
     assert len(wire) == MAX + OVERHEAD
-    assert await sock.send(env.bytes(5)) == 5
-    await sock.flush()
+    assert sock.send(env.bytes(5)) == 5
+    await stack.settle()
     assert len(wire) == MAX + OVERHEAD + 11 + OVERHEAD
-    await sock.close()
+    await close_all(stack, sock)
 
 
 @scenario
@@ -164,10 +167,10 @@ async def sizes_around_blocks(env: Env) -> None:
     stack = await env.stack()
     sock = await connect(stack, crypto_info(env.rng))
     for n in [*range(1, 50), 63, 64, 65, 255, 256, 257, 1460, 4095, 4096, 4097]:
-        assert await sock.send(env.bytes(n)) == n
-    assert await sock.send(env.bytes(MAX - 1)) == MAX - 1
-    assert await sock.send(env.bytes(2 * MAX + 1)) == 2 * MAX + 1
-    await sock.close()
+        assert sock.send(env.bytes(n)) == n
+    assert sock.send(env.bytes(MAX - 1)) == MAX - 1
+    assert sock.send(env.bytes(2 * MAX + 1)) == 2 * MAX + 1
+    await close_all(stack, sock)
 
 
 @scenario
@@ -176,15 +179,15 @@ async def sendfile_of_a_file(env: Env) -> None:
     stack = await env.stack()
     wire = bytearray()
     sock = await connect(stack, crypto_info(env.rng), wire.extend)
-    assert await sock.send(env.bytes(100), uapi.MSG_MORE) == 100
+    assert sock.send(env.bytes(100), uapi.MSG_MORE) == 100
     file = io.BytesIO(env.bytes(5000))
-    assert await sock.sendfile(file, 0, 50_000) == 5000
+    assert sock.sendfile(file, 0, 50_000) == 5000
     assert file.tell() == 0
-    await sock.flush()
+    await stack.settle()
     assert len(wire) == 5100 + OVERHEAD
-    assert await sock.sendfile(file, None, 3000) == 3000
+    assert sock.sendfile(file, None, 3000) == 3000
     assert file.tell() == 3000
-    await sock.close()
+    await close_all(stack, sock)
 
 
 @scenario
@@ -198,10 +201,10 @@ async def many_connections(env: Env) -> None:
     for _ in range(60):
         sock = env.rng.choice(socks)
         data = env.bytes(env.rng.choice((1, 16, 64, 300, 1460)))
-        assert await sock.send(data, env.rng.choice((0, uapi.MSG_MORE))) == len(data)
+        assert sock.send(data, env.rng.choice((0, uapi.MSG_MORE))) == len(data)
     for sock in socks:
-        assert await sock.send(b"end") == 3
-    await close_all(*socks)
+        assert sock.send(b"end") == 3
+    await close_all(stack, *socks)
 
 
 @scenario
@@ -210,16 +213,17 @@ async def contexts_run_out(env: Env) -> None:
     stack = await env.stack()
     assert stack.nic is not None
     socks = [await connect(stack, crypto_info(env.rng)) for _ in range(stack.nic.contexts)]
-    late = stack.sock(lambda _data: None)
-    await late.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
-    await late.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, crypto_info(env.rng).pack())
+    late = connect_wire(stack, lambda _data: None)
+    late.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    late.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, crypto_info(env.rng).pack())
+    await stack.settle()
     assert late.why_not_offloaded is not None
     assert "contexts" in late.why_not_offloaded
-    assert await late.send(b"in software") == 11
-    await socks[0].close()
+    assert late.send(b"in software") == 11
+    await close_all(stack, socks[0])
     again = await connect(stack, crypto_info(env.rng))
-    assert await again.send(b"offloaded") == 9
-    await close_all(late, again, *socks[1:])
+    assert again.send(b"offloaded") == 9
+    await close_all(stack, late, again, *socks[1:])
     assert stack.tls_stat["TlsTxSw"] == 1
     assert stack.tls_stat["TlsCurrTxDevice"] == 0
 

@@ -4,7 +4,7 @@
 Two checkers look at two places. `CheckedPort` sits on the device's registers and
 memory: it reads the descriptors that a doorbell publishes, remembers the plaintext,
 and compares each completed record byte for byte with `golden`. `Scoreboard` itself is
-a socket observer (`ktls.socket.Observer`): it opens what reaches the wire as a
+a socket observer (`ktls.stack.Observer`): it opens what reaches the wire as a
 receiver would and compares it with what the application sent, in order. Neither
 uses the driver's idea of a record.
 """
@@ -223,7 +223,7 @@ class Scoreboard:
         if not self.wire_records and not self.device_records:
             raise NothingChecked(f"no record was checked; reproduce: {self.reproduce}")
 
-    # ------------------------------------------------------- ktls.socket.Observer
+    # -------------------------------------------------------- ktls.stack.Observer
 
     def _conn(self, number: int) -> _Connection:
         return self._connections.setdefault(number, _Connection())
@@ -238,11 +238,11 @@ class Scoreboard:
         else:
             expected.append((rtype, bytearray(data)))
 
-    def app_closed(self, conn: int, unsent: int) -> None:
+    def app_dropped(self, conn: int, count: int) -> None:
         expected = self._conn(conn).expected
-        if unsent:
+        if count:
             _, tail = expected[-1]
-            del tail[len(tail) - unsent :]
+            del tail[len(tail) - count :]
             if not tail:
                 expected.pop()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, run_sync, uapi
+from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, connect_wire, run_sync, uapi
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import RTL, build_root
 from ktls_cosim.scoreboard import CheckedPort, MismatchError, Scoreboard
@@ -83,7 +83,7 @@ def test_device_mutant_is_caught(simulator: None, mutant: Mutant) -> None:
     with RemoteSim(build, name=f"mutant-{mutant.name}") as port:
         try:
             nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
-            sock = KtlsStack(nic, scoreboard).socket(lambda _data: None)
+            sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
             sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
             sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
             for i in range(10):

@@ -7,7 +7,7 @@ import doctest
 
 import pytest
 
-from ktls import CryptoInfo, KtlsStack, uapi
+from ktls import CryptoInfo, KtlsStack, connect_wire, uapi
 from ktls_cosim import golden
 from ktls_cosim.golden import TrafficKeys, open_record, seal_record
 
@@ -73,7 +73,7 @@ def test_golden_records_are_the_kernels(version: int, cipher: int) -> None:
 @pytest.mark.parametrize(("version", "cipher"), sorted(KERNEL))
 def test_software_path_sends_what_the_kernel_sends(version: int, cipher: int) -> None:
     wire = bytearray()
-    sock = KtlsStack().socket(wire.extend)
+    sock = connect_wire(KtlsStack(), wire.extend)
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
     sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info_of(version, cipher).pack())
     assert sock.why_not_offloaded == "there is no offload device"

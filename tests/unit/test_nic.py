@@ -7,7 +7,16 @@ import asyncio
 
 import pytest
 
-from ktls import CryptoInfo, DeviceError, DeviceIdle, KtlsNic, KtlsStack, run_sync, uapi
+from ktls import (
+    CryptoInfo,
+    DeviceError,
+    DeviceIdle,
+    KtlsNic,
+    KtlsStack,
+    connect_wire,
+    run_sync,
+    uapi,
+)
 from ktls.errors import PortSuspended
 from ktls.nic import DmaBuffers, page_entries
 from ktls.ring import Ring
@@ -20,7 +29,7 @@ INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(8), b"K" * 16, b"salt", bytes(
 
 def connection(model: NicModel, scoreboard: Scoreboard):
     nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
-    sock = KtlsStack(nic, scoreboard).socket(lambda _data: None)
+    sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
     sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
     return nic, sock
@@ -101,7 +110,7 @@ def test_many_records_with_tiny_rings() -> None:
     model = NicModel()
     scoreboard = Scoreboard()
     nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard), sq_log2=1, cq_log2=0))
-    sock = KtlsStack(nic, scoreboard).socket(lambda _data: None)
+    sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
     sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
     for n in range(50):
@@ -114,11 +123,13 @@ def test_many_records_with_tiny_rings() -> None:
 def test_same_driver_under_asyncio() -> None:
     async def main() -> bytes:
         wire = bytearray()
-        sock = KtlsStack(await KtlsNic.probe(NicModel())).sock(wire.extend)
-        await sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
-        await sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
-        await sock.send(b"hello")
-        await sock.close()
+        stack = KtlsStack(await KtlsNic.probe(NicModel()), settle_at_once=False)
+        sock = connect_wire(stack, wire.extend)
+        sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+        sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
+        sock.send(b"hello")
+        sock.close()
+        await stack.settle()
         return bytes(wire)
 
     assert len(asyncio.run(main())) == 34

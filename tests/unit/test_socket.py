@@ -9,7 +9,16 @@ from collections.abc import Callable
 
 import pytest
 
-from ktls import CryptoInfo, KtlsNic, KtlsOSError, KtlsSocket, KtlsStack, run_sync, uapi
+from ktls import (
+    CryptoInfo,
+    KtlsNic,
+    KtlsOSError,
+    KtlsSocket,
+    KtlsStack,
+    connect_wire,
+    run_sync,
+    uapi,
+)
 from ktls_cosim.golden import TrafficKeys, open_record
 from ktls_cosim.scoreboard import split_records
 from ktls_hw.model import NicModel
@@ -45,7 +54,8 @@ def connect(request: pytest.FixtureRequest) -> Callable[..., tuple[KtlsSocket, P
     def make(info: CryptoInfo = INFO) -> tuple[KtlsSocket, Peer]:
         nic = run_sync(KtlsNic.probe(NicModel())) if request.param == "device" else None
         peer = Peer(info)
-        sock = KtlsStack(nic).socket(peer)
+        # a signal ends every call that would sleep
+        sock = connect_wire(KtlsStack(nic, sleep=lambda _what: False), peer)
         sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
         sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
         assert (sock.why_not_offloaded is None) == (request.param == "device")
@@ -62,7 +72,7 @@ def fails(number: int, call: Callable[..., object], *args: object) -> None:
 
 
 def plain() -> KtlsSocket:
-    return KtlsStack().socket(lambda _data: None)
+    return connect_wire(KtlsStack(), lambda _data: None)
 
 
 # ----------------------------------------------------------------------- TCP_ULP
@@ -271,12 +281,12 @@ def test_sendfile_of_exactly_one_record(connect) -> None:
 def test_no_memory_for_a_record_consumes_nothing(connect) -> None:
     sock, peer = connect()
     assert sock.send(b"kept ", MORE) == 5
-    sock.sock.faults.buffer_mem = 0
+    sock.faults.buffer_mem = 0
     fails(errno.EAGAIN, sock.send, b"lost", uapi.MSG_DONTWAIT)
     assert sock.send(b"data") == 4
-    sock.sock.faults.record_alloc = 0
+    sock.faults.record_alloc = 0
     fails(errno.ENOMEM, sock.send, b"lost")
-    sock.sock.faults.buffer_mem = 0
+    sock.faults.buffer_mem = 0
     fails(errno.EINTR, sock.send, b"lost")
     assert sock.send(b"next") == 4
     sock.flush()
@@ -286,7 +296,7 @@ def test_no_memory_for_a_record_consumes_nothing(connect) -> None:
 
 def test_memory_that_runs_out_on_the_way_gives_a_short_count(connect) -> None:
     sock, peer = connect()
-    sock.sock.faults.record_alloc = 2
+    sock.faults.record_alloc = 2
     assert sock.send(bytes(50_000)) == 32768
     sock.flush()
     assert peer.lengths() == [(23, 16384)] * 2
@@ -298,7 +308,7 @@ def test_sendfile_without_memory_loses_nothing(connect, succeed: int, accepted: 
     sock, peer = connect()
     content = bytes(i * 7 & 255 for i in range(40_000))
     file = io.BytesIO(content)
-    sock.sock.faults.record_alloc = succeed
+    sock.faults.record_alloc = succeed
     if accepted is None:
         fails(errno.ENOMEM, sock.sendfile, file, None, 40_000)
         assert file.tell() == 0
@@ -323,7 +333,7 @@ def test_close_and_shutdown_drop_the_open_record(connect) -> None:
     assert peer.lengths() == [(23, 4)]
     # Linux reports success, raises SIGPIPE and sends nothing
     assert sock.send(b"after") == 5
-    assert sock.sock.sigpipe == 1
+    assert sock.sigpipe == 1
     sock.close()
     assert peer.lengths() == [(23, 4)]
     sock, peer = connect()
@@ -352,7 +362,7 @@ def test_tls_stat_counts() -> None:
     for cipher, size in ((51, 16), (54, 32)):
         desc_iv, salt = (8, b"salt") if cipher == 51 else (12, b"")
         info = CryptoInfo(0x0303, cipher, bytes(desc_iv), bytes(size), salt, bytes(8))
-        sock = stack.socket(lambda _data: None)
+        sock = connect_wire(stack, lambda _data: None)
         sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
         sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
         socks.append(sock)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Control messages in a msghdr, byte for byte (include/linux/socket.h, net/core/scm.c).
+
+`struct cmsghdr` is, on 64-bit Linux: cmsg_len (8 bytes), cmsg_level and cmsg_type (4
+each), host byte order; every message starts at a multiple of 8.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ktls import uapi
+from ktls.errors import KtlsOSError
+
+_HEAD = struct.Struct("=Qii")
+
+AncillaryData = Sequence[tuple[int, int, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cmsg:
+    """A control message as a receiver finds it; `length` is its cmsg_len."""
+
+    level: int
+    kind: int
+    length: int
+    data: bytes
+
+
+def _align(n: int) -> int:
+    return (n + 7) & ~7
+
+
+def pack(ancdata: AncillaryData) -> bytes:
+    """A control buffer with these (level, type, data)."""
+    out = b""
+    for level, kind, data in ancdata:
+        head = _HEAD.pack(_HEAD.size + len(data), level, kind)
+        out += head + data.ljust(_align(len(data)), b"\0")
+    return out
+
+
+def walk(control: bytes) -> Iterator[Cmsg]:
+    """The messages of a control buffer (`for_each_cmsghdr`).
+
+    Raises:
+        KtlsOSError: EINVAL, a cmsg_len that does not fit (`CMSG_OK`).
+    """
+    at = 0
+    while at + _HEAD.size <= len(control):
+        length, level, kind = _HEAD.unpack_from(control, at)
+        if not _HEAD.size <= length <= len(control) - at:
+            raise KtlsOSError(errno.EINVAL, f"cmsg_len {length} does not fit")
+        yield Cmsg(level, kind, length, bytes(control[at + _HEAD.size : at + length]))
+        at += _align(length)
+
+
+class ControlBuffer:
+    """A receiver's control buffer that the kernel fills.
+
+    Attributes:
+        cmsgs: what was put into it.
+        used: msg_controllen afterwards.
+        truncated: something did not fit (MSG_CTRUNC).
+    """
+
+    __slots__ = ("_size", "cmsgs", "truncated", "used")
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.cmsgs: list[Cmsg] = []
+        self.used = 0
+        self.truncated = False
+
+    def put(self, level: int, kind: int, data: bytes) -> None:
+        """Add a message, cut if there is too little room (`put_cmsg`)."""
+        room = self._size - self.used
+        if room < _HEAD.size:
+            self.truncated = True
+            return
+        length = _HEAD.size + len(data)
+        if room < length:
+            self.truncated = True
+            length = room
+        self.cmsgs.append(Cmsg(level, kind, length, data[: length - _HEAD.size]))
+        self.used += min(uapi.CMSG_HEADER_SIZE + _align(len(data)), room)

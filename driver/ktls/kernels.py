@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel personalities: in what the modelled kernels differ, as data.
+
+The code asks a personality what its kernel does and never for its name. Sources of
+the rows: docs/ktls.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ktls import uapi
+
+_TX_FLAGS = uapi.MSG_MORE | uapi.MSG_DONTWAIT | uapi.MSG_NOSIGNAL
+# bits for the kernel's own use: MSG_SPLICE_PAGES, MSG_SENDPAGE_NOPOLICY,
+# MSG_NO_SHARED_FRAGS, MSG_SENDPAGE_DECRYPTED
+_SPLICE_PAGES = 0x0800_0000
+_INTERNAL = _SPLICE_PAGES | 0x1_0000 | 0x8_0000 | 0x10_0000
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What one kernel does where kernels differ.
+
+    Attributes:
+        name: the version.
+        send_flags: flags that a TLS socket accepts in send calls.
+        stripped_flags: flags that the send system calls clear before anybody sees them.
+        pages_by_sendmsg: sendfile and splice reach the socket as one message with pages
+            (`MSG_SPLICE_PAGES`, Linux 6.5), so SPLICE_F_MORE keeps a record open and
+            the end of a file closes it. Otherwise each page is sent by itself
+            (`sendpage`) and the record ends with the last page in the pipe.
+        poll_hides_partial_record: POLLIN only when a complete record is there.
+        tx_max_payload_len: the option TLS_TX_MAX_PAYLOAD_LEN exists.
+        rekey: keys of TLS 1.3 can be set again, and a KeyUpdate stops reading.
+        keeps_error_behind_data: a socket error met after data was copied is reported
+            by the next call; otherwise it is lost.
+    """
+
+    name: str
+    send_flags: int = _TX_FLAGS | uapi.MSG_EOR
+    stripped_flags: int = _INTERNAL
+    pages_by_sendmsg: bool = True
+    poll_hides_partial_record: bool = True
+    tx_max_payload_len: bool = False
+    rekey: bool = False
+    keeps_error_behind_data: bool = True
+
+
+LINUX_6_12 = Kernel("6.12")
+LINUX_6_1 = Kernel(
+    "6.1",
+    send_flags=_TX_FLAGS,
+    stripped_flags=_SPLICE_PAGES,
+    pages_by_sendmsg=False,
+    poll_hides_partial_record=False,
+    keeps_error_behind_data=False,
+)
+LINUX_7 = replace(LINUX_6_12, name="7.x", tx_max_payload_len=True, rekey=True)
+
+KERNELS = {kernel.name: kernel for kernel in (LINUX_6_1, LINUX_6_12, LINUX_7)}
+DEFAULT_KERNEL = LINUX_6_12

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pipes and files on the other side of splice and sendfile (fs/pipe.c, fs/splice.c)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from ktls.errors import KtlsOSError
+
+PAGE = 4096
+PIPE_BUFFERS = 16
+
+
+@dataclass(slots=True)
+class _Page:
+    """One buffer of a pipe: bytes of a page from `offset` on."""
+
+    data: bytes
+    offset: int
+    can_merge: bool
+    packet: bool
+
+
+class Pipe:
+    """A pipe; each of its buffers holds bytes of one page.
+
+    Args:
+        slots: number of buffers (F_SETPIPE_SZ).
+        direct: made with O_DIRECT: every write is a packet of its own.
+
+    Attributes:
+        write_closed: nobody can write any more.
+    """
+
+    def __init__(self, direct: bool = False, slots: int = PIPE_BUFFERS) -> None:
+        self.slots = slots
+        self.direct = direct
+        self.write_closed = False
+        self._pages: deque[_Page] = deque()
+
+    def __len__(self) -> int:
+        return sum(len(p.data) for p in self._pages)
+
+    @property
+    def occupancy(self) -> int:
+        """Buffers in use."""
+        return len(self._pages)
+
+    @property
+    def pages(self) -> list[bytes]:
+        """What the buffers hold, in order."""
+        return [p.data for p in self._pages]
+
+    def write(self, data: bytes) -> int:
+        """write(2) that does not wait.
+
+        Raises:
+            KtlsOSError: EAGAIN, the pipe is full.
+        """
+        at = 0
+        odd = len(data) % PAGE
+        if odd and self._pages:
+            last = self._pages[-1]
+            if last.can_merge and last.offset + len(last.data) + odd <= PAGE:
+                last.data += data[:odd]
+                at = odd
+        while at < len(data) and len(self._pages) < self.slots:
+            piece = data[at : at + PAGE]
+            self._pages.append(_Page(piece, 0, not self.direct, self.direct))
+            at += len(piece)
+        if data and not at:
+            raise KtlsOSError(errno.EAGAIN, "the pipe is full")
+        return at
+
+    def put_pages(self, data: memoryview) -> int:
+        """Add bytes by reference, as splice does; returns how many there was room for."""
+        at = 0
+        while at < len(data) and len(self._pages) < self.slots:
+            piece = bytes(data[at : at + PAGE])
+            self._pages.append(_Page(piece, 0, False, False))
+            at += len(piece)
+        return at
+
+    def read(self, count: int) -> bytes:
+        """read(2) that does not wait.
+
+        Raises:
+            KtlsOSError: EAGAIN, the pipe is empty.
+        """
+        if count and not self._pages and not self.write_closed:
+            raise KtlsOSError(errno.EAGAIN, "the pipe is empty")
+        out = bytearray()
+        while len(out) < count and self._pages:
+            packet = self._pages[0].packet
+            out += self.drop(min(count - len(out), len(self._pages[0].data)))
+            if packet:
+                break
+        return bytes(out)
+
+    def drop(self, count: int) -> bytes:
+        """Take bytes off the front."""
+        out = bytearray()
+        while count:
+            page = self._pages[0]
+            n = min(count, len(page.data))
+            out += page.data[:n]
+            page.data = page.data[n:]
+            page.offset += n
+            count -= n
+            if not page.data:
+                self._pages.popleft()
+        return bytes(out)
+
+
+class FileSource(Protocol):
+    """Bytes by position."""
+
+    def read_at(self, offset: int, count: int) -> memoryview:
+        """At most `count` bytes from `offset` on, valid until the next call; fewer at the end."""
+
+
+class _Descriptor:
+    """A file of the operating system; its buffer is used again and again."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._buffer = memoryview(bytearray(0))
+
+    def read_at(self, offset: int, count: int) -> memoryview:
+        if len(self._buffer) < count:
+            self._buffer = memoryview(bytearray(count))
+        return self._buffer[: os.preadv(self._fd, [self._buffer[:count]], offset)]
+
+
+class _Object:
+    """Any object with seek and read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read_at(self, offset: int, count: int) -> memoryview:
+        back = self._file.tell()
+        try:
+            self._file.seek(offset)
+            return memoryview(self._file.read(count))
+        finally:
+            self._file.seek(back)
+
+
+def file_source(file: BinaryIO) -> FileSource:
+    """How to read a file by position."""
+    try:
+        return _Descriptor(file.fileno())
+    except (OSError, AttributeError):
+        return _Object(file)

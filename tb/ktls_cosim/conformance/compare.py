@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hold what the model did against what the kernel did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ktls_cosim.conformance.records import traffic_keys
+from ktls_cosim.conformance.scenario import Obs, Scenario, Step, digest
+from ktls_cosim.golden import open_record
+from ktls_cosim.scoreboard import split_records
+
+MAX_TEXT = 16384
+# what a full buffer makes a matter of luck
+_LUCK = {"sendloop": {"rcs", "total"}, "getsockopt": {"data"}, "drain": {"rc", "wire"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A step at which the model and the kernel disagree."""
+
+    step: int
+    op: str
+    field: str
+    kernel: str
+    model: str
+
+    def __str__(self) -> str:
+        return (
+            f"step {self.step} ({self.op}): {self.field}: kernel {self.kernel}, model {self.model}"
+        )
+
+
+def same(expected: Any, got: Any) -> bool:
+    """Is this field of an observation the same? Long bytes are kept as a digest."""
+    if isinstance(expected, dict) and "sha256" in expected and isinstance(got, str):
+        return bool(digest(bytes.fromhex(got)) == expected)
+    return bool(expected == got)
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, dict) and "sha256" in value:
+        return f"{value['len']} bytes {value['head'][:32]}..."
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+
+
+def compare(scenario: Scenario, got: list[Obs], kernel: str) -> list[Difference]:
+    """Every difference, in the order of the steps."""
+    out: list[Difference] = []
+    for number, (step, want, have) in enumerate(
+        zip(scenario.steps, scenario.expected(kernel), got, strict=True)
+    ):
+        if number in scenario.unstable and not scenario.timing:
+            continue
+        luck = _LUCK.get(step["op"], set()) if scenario.timing else set()
+        for field in sorted((want.keys() | have.keys()) - luck):
+            if not same(want.get(field), have.get(field)):
+                out.append(
+                    Difference(
+                        number,
+                        step["op"],
+                        field,
+                        _show(want.get(field, "nothing")),
+                        _show(have.get(field, "nothing")),
+                    )
+                )
+    if scenario.timing:
+        out += _judge_luck(scenario, got)
+    return out
+
+
+def _judge_luck(scenario: Scenario, got: list[Obs]) -> Iterator[Difference]:
+    """Behind the luck of a full buffer: order, numbers and limits of what came."""
+    taken = _taken(scenario.steps, got)
+    wire = bytearray()
+    last = 0
+    for number, (step, obs) in enumerate(zip(scenario.steps, got, strict=True)):
+        if step["op"] == "sendloop":
+            rcs = [rc for rc, _ in obs["rcs"]]
+            if rcs[0] <= 0 or any(rc > step["n"] for rc in rcs):
+                yield Difference(number, "sendloop", "rcs", "some bytes taken", _show(obs["rcs"]))
+        if step["op"] == "drain":
+            wire += bytes.fromhex(obs["wire"])
+            last = number
+    suite = next((s["suite"] for s in scenario.steps if "suite" in s), None)
+    if suite is None:
+        return
+    keys = traffic_keys(suite)
+    first = int(suite["seq"], 16)
+    text = b""
+    for index, record in enumerate(split_records(wire)):
+        opened = open_record(keys, first + index, record)
+        if opened is None or len(opened[1]) > MAX_TEXT:
+            yield Difference(last, "drain", "wire", f"record {index} opens", "it does not")
+            return
+        text += opened[1]
+    cut = any(obs.get("eof") for obs in got)
+    if text != taken[: len(text)] or (len(text) != len(taken) and not cut):
+        yield Difference(
+            last, "drain", "wire", f"the {len(taken)} bytes taken", f"{len(text)} bytes"
+        )
+
+
+def _taken(steps: list[Step], got: list[Obs]) -> bytes:
+    from ktls_cosim.conformance.records import pattern
+
+    out = b""
+    for step, obs in zip(steps, got, strict=True):
+        if step["op"] == "sendloop":
+            out += pattern(step["seed"], obs["total"])
+        elif step["op"] in ("send", "sendmsg") and obs["rc"] > 0:
+            out += pattern(step["seed"], obs["rc"], step.get("off", 0))
+    return out

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ktls-cosim conformance`: scenarios on the model, in software or through a device."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import compress
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ktls import KERNELS, KtlsError, KtlsNic, run_sync
+from ktls_cosim.conformance.compare import compare
+from ktls_cosim.conformance.player import Player, Unplayable
+from ktls_cosim.conformance.scenario import Scenario, ScenarioError, load
+from ktls_cosim.scoreboard import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
+from ktls_cosim.session import open_port
+
+SOFTWARE = "software"
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of one scenario.
+
+    Attributes:
+        differences: lines for people; empty if the model did what the kernel did.
+        skipped: why it was not run.
+        device_records: records that the device sealed, each checked against golden.
+    """
+
+    name: str
+    category: str
+    differences: list[str] = field(default_factory=list)
+    skipped: str | None = None
+    device_records: int = 0
+
+    @property
+    def passed(self) -> bool:
+        return not self.differences and self.skipped is None
+
+
+def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
+    """Run one scenario and compare.
+
+    Args:
+        kernel: a key of `ktls.KERNELS`.
+        port: the device; None for software mode.
+    """
+    result = Result(scenario.name, scenario.category)
+    scoreboard = Scoreboard(f"ktls-cosim conformance {scenario.source}")
+    try:
+        nic = None
+        if port is not None:
+            nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
+        player = Player(KERNELS[kernel], nic)
+        got = player.play(scenario.steps)
+        player.close()
+        result.differences = [str(d) for d in compare(scenario, got, kernel)]
+        if port is not None:
+            scoreboard.finish()
+    except Unplayable as e:
+        result.skipped = str(e)
+    except NothingChecked:
+        pass  # no record of this scenario is one that the device seals
+    except (KtlsError, ScenarioError, MismatchError) as e:
+        result.differences.append(f"{type(e).__name__}: {e}")
+    except Exception:
+        result.differences.append(traceback.format_exc())
+    result.device_records = scoreboard.device_records
+    return result
+
+
+def _play_all(port_kind: str, kernel: str, numbered: tuple[int, list[Scenario]]) -> list[Result]:
+    number, scenarios = numbered
+    with ExitStack() as stack:
+        port = None
+        if port_kind != SOFTWARE:
+            port = stack.enter_context(open_port(port_kind, name=f"conformance-{number}"))
+        return [play(s, kernel, port) for s in scenarios]
+
+
+def run_scenarios(
+    scenarios: Sequence[Scenario], *, kernel: str, port: str, jobs: int
+) -> Iterator[Result]:
+    """Play all, in `jobs` processes; results come in the order of the scenarios."""
+    if jobs == 1:
+        yield from _play_all(port, kernel, (0, list(scenarios)))
+        return
+    # dealt out like cards: neighbours in a file are alike, and so are their costs
+    hands = [(i, list(scenarios[i::jobs])) for i in range(jobs)]
+    with ProcessPoolExecutor(jobs) as pool:
+        dealt = list(pool.map(partial(_play_all, port, kernel), hands))
+    for i in range(len(scenarios)):
+        yield dealt[i % jobs][i // jobs]
+
+
+def pick(scenarios: Sequence[Scenario], count: int, seed: int) -> list[Scenario]:
+    """`count` scenarios, evenly from all categories, by chance with a seed."""
+    rng = random.Random(seed)
+    groups: dict[str, list[Scenario]] = defaultdict(list)
+    for s in scenarios:
+        groups[s.category].append(s)
+    for group in groups.values():
+        rng.shuffle(group)
+    chosen: list[Scenario] = []
+    while len(chosen) < min(count, len(scenarios)):
+        for name in sorted(groups):
+            if groups[name] and len(chosen) < count:
+                chosen.append(groups[name].pop())
+    return chosen
+
+
+def _table(results: list[Result], port: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("category", "scenarios", "passed", "failed", "skipped"):
+        table.add_column(name, justify="left" if name == "category" else "right")
+    if port != SOFTWARE:
+        table.add_column("device records", justify="right")
+    groups: dict[str, list[Result]] = defaultdict(list)
+    for r in results:
+        groups[r.category].append(r)
+    groups["total"] = results
+    for name, group in groups.items():
+        failed = sum(bool(r.differences) for r in group)
+        skipped = sum(r.skipped is not None for r in group)
+        row = [name, len(group), len(group) - failed - skipped, failed, skipped]
+        if port != SOFTWARE:
+            row.append(sum(r.device_records for r in group))
+        table.add_row(*map(str, row))
+    return table
+
+
+def run_conformance(
+    paths: list[Path],
+    *,
+    kernel: str,
+    port: str,
+    jobs: int | None,
+    json_out: Path | None,
+    sample: int | None = None,
+    seed: int = 1,
+) -> int:
+    """Run the command.
+
+    Returns:
+        0 if every scenario that was run agrees, 1 on any difference.
+    """
+    out = Console(highlight=False, soft_wrap=True)
+    scenarios = list(load(paths))
+    if sample is not None:
+        if port != SOFTWARE:
+            # the others would not show anything about the device
+            tried = run_scenarios(scenarios, kernel=kernel, port="model", jobs=1)
+            sealing = [r.device_records > 0 for r in tried]
+            scenarios = list(compress(scenarios, sealing))
+        everything = len(scenarios)
+        scenarios = pick(scenarios, sample, seed)
+        out.print(f"{len(scenarios)} of {everything} scenarios, chosen with --seed {seed}")
+    jobs = min(jobs or os.cpu_count() or 1, len(scenarios))
+    start = time.monotonic()
+    results = list(run_scenarios(scenarios, kernel=kernel, port=port, jobs=jobs))
+    took = time.monotonic() - start
+    for r in results:
+        for line in r.differences:
+            out.print(f"{r.name}: {line}", markup=False)
+        if r.skipped is not None:
+            out.print(f"{r.name}: skipped: {r.skipped}", markup=False)
+    out.print(_table(results, port))
+    passed = sum(r.passed for r in results)
+    failed = [r.name for r in results if r.differences]
+    skipped = [{"name": r.name, "why": r.skipped} for r in results if r.skipped is not None]
+    print(
+        f"kernel {kernel}, port {port}: {passed} of {len(results)} scenarios agree, "
+        f"{len(failed)} differ, {len(skipped)} skipped, {took:.1f} s"
+    )
+    if json_out:
+        summary = {
+            "scenarios": len(results),
+            "passed": passed,
+            "failed": failed,
+            "skipped": skipped,
+        }
+        json_out.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    # a run in which nothing was compared proves nothing
+    return 1 if failed or not passed else 0

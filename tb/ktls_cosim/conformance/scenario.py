@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenario files: one JSON object per line, see tests/oracle/README.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ktls_cosim.conformance.records import build_record
+from ktls_cosim.errors import CosimError
+
+Step = dict[str, Any]
+Obs = dict[str, Any]
+
+
+class ScenarioError(CosimError):
+    """A scenario file cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One recorded scenario.
+
+    Attributes:
+        name, category: as in the file.
+        steps: inputs only; the observations are in `observed`.
+        observed: what the kernel did, by step.
+        variants: kernel to step number to observation.
+        timing: how much fits into full buffers is luck.
+        unstable: steps that are not compared.
+        source: file and line.
+    """
+
+    name: str
+    category: str
+    steps: list[Step] = field(repr=False)
+    observed: list[Obs] = field(repr=False)
+    variants: dict[str, dict[int, Obs]] = field(repr=False)
+    timing: bool
+    unstable: frozenset[int]
+    source: str
+
+    def expected(self, kernel: str) -> list[Obs]:
+        """What a kernel of this version does: the recording, with its variants."""
+        out = list(self.observed)
+        for name, changes in self.variants.items():
+            if name.split("/")[0].startswith(kernel + "."):
+                for step, obs in changes.items():
+                    out[step] = obs
+        return out
+
+
+def parse_scenario(line: str, source: str) -> Scenario:
+    """Read one line.
+
+    Raises:
+        ScenarioError: it is not a scenario.
+    """
+    try:
+        raw = json.loads(line)
+        steps = [{k: v for k, v in s.items() if k != "obs"} for s in raw["steps"]]
+        observed = [s["obs"] for s in raw["steps"]]
+        for step in steps:
+            if not isinstance(step["op"], str):
+                raise TypeError("op is no string")
+        return Scenario(
+            raw["name"],
+            raw.get("category") or raw["name"].split("/")[0],
+            steps,
+            observed,
+            {
+                kernel: {int(n): obs for n, obs in changes.items()}
+                for kernel, changes in raw.get("variants", {}).items()
+            },
+            bool(raw.get("timing")),
+            frozenset(raw.get("unstable_steps", ())),
+            source,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ScenarioError(
+            f"{source} is no scenario ({type(e).__name__}: {e}); the format is described in "
+            "tests/oracle/README.md"
+        ) from None
+
+
+def load(paths: Iterable[Path]) -> Iterator[Scenario]:
+    """The scenarios of files and of all *.jsonl files in folders.
+
+    Raises:
+        ScenarioError: a path is missing, a file is broken or there is nothing.
+    """
+    found = False
+    for path in paths:
+        if path.is_dir():
+            files = sorted(path.rglob("*.jsonl"))
+        elif path.is_file():
+            files = [path]
+        else:
+            raise ScenarioError(f"{path} does not exist; name a .jsonl file or a folder of them")
+        for file in files:
+            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+                if line.strip():
+                    found = True
+                    yield parse_scenario(line, f"{file}:{number}")
+    if not found:
+        raise ScenarioError("no scenario found; name a .jsonl file or a folder of them")
+
+
+def digest(data: bytes) -> dict[str, Any]:
+    """How long bytes are kept in the files."""
+    return {
+        "len": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "head": data[:64].hex(),
+    }
+
+
+def injected(step: Step) -> bytes:
+    """The bytes of an inject or drip step.
+
+    Raises:
+        ScenarioError: bytes that are only kept as a digest cannot be built again.
+    """
+    kept = step["hex"]
+    if isinstance(kept, str):
+        return bytes.fromhex(kept)
+    data = b"".join(build_record(step["suite"], r) for r in step["records"])
+    if digest(data) != kept:
+        raise ScenarioError("the bytes to inject do not match their digest")
+    return data

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run scripts on a real Linux kernel: User-Mode Linux as an ordinary process.
+
+Debian's package `user-mode-linux` brings the kernel and its tls.ko. The host's files
+are its root, so the agent runs there under the host's Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ktls_cosim.errors import CosimError
+from ktls_cosim.kernel import agent
+
+MODULES = Path("/usr/lib/uml/modules")
+BOOT_SECONDS = 20.0
+SECONDS_PER_SCRIPT = 1.0
+
+
+class KernelMissing(CosimError):
+    """There is no kernel to compare with."""
+
+
+class KernelFailed(CosimError):
+    """The kernel did not run the scripts."""
+
+
+def find_kernel() -> tuple[str, Path]:
+    """The kernel's executable and the folder with its modules.
+
+    Raises:
+        KernelMissing: the package is not installed.
+    """
+    program = shutil.which("linux.uml")
+    folders = [p for p in MODULES.glob("*") if (p / "kernel/net/tls/tls.ko").is_file()]
+    if program is None or not folders:
+        raise KernelMissing(
+            "User-Mode Linux is missing; install Debian's package: apt-get install user-mode-linux"
+        )
+    return program, max(folders)
+
+
+def kernel_release() -> str:
+    """The version of the installed kernel, such as 6.1.176.
+
+    Raises:
+        KernelMissing: it is not installed.
+    """
+    release = find_kernel()[1].name
+    match = re.match(r"\d+\.\d+\.\d+", release)
+    return match.group() if match else release
+
+
+def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """Boot, play all scripts, power off.
+
+    Returns:
+        The observations of each script.
+
+    Raises:
+        KernelMissing: it is not installed.
+        KernelFailed: it did not boot, or a script could not be played.
+    """
+    program, modules = find_kernel()
+    with tempfile.TemporaryDirectory(prefix="ktls-uml-") as folder:
+        given, results = Path(folder, "scripts"), Path(folder, "results")
+        given.write_text("".join(json.dumps(s) + "\n" for s in scripts), encoding="ascii")
+        command = [
+            program, "mem=192M", "rootfstype=hostfs", "rootflags=/", "rw", "quiet",
+            "con=null", "con0=null,fd:1", f"init={os.path.realpath(sys.executable)}",
+            # glibc reads these from init's environment: page faults are slow there
+            "MALLOC_MMAP_THRESHOLD_=1073741824", "MALLOC_TRIM_THRESHOLD_=1073741824",
+            "--", "-I", "-S", str(Path(agent.__file__).resolve()), str(modules), str(given),
+            str(results),
+        ]  # fmt: skip
+        limit = BOOT_SECONDS + SECONDS_PER_SCRIPT * len(scripts)
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=limit,
+                check=False,
+                env={**os.environ, "TMPDIR": folder, "HOME": folder},
+            )
+        except subprocess.TimeoutExpired as e:
+            raise KernelFailed(f"the kernel did not finish within {limit:.0f} s: {e}") from None
+        lines = results.read_text(encoding="ascii").splitlines() if results.exists() else []
+        if len(lines) != len(scripts):
+            tail = done.stdout.decode(errors="replace")[-800:]
+            raise KernelFailed(
+                f"the kernel played {len(lines)} of {len(scripts)} scripts"
+                + (f"; last: {lines[-1]}" if lines else "")
+                + f"\n{tail}"
+            )
+    out = [json.loads(line) for line in lines]
+    for number, result in enumerate(out):
+        if isinstance(result, dict):
+            raise KernelFailed(f"script {number} could not be played:\n{result['broken']}")
+    return out
