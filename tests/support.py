@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
+
+from ktls import KtlsOSError
 
 
 def missing(what: str, install: str) -> None:
@@ -14,3 +17,11 @@ def missing(what: str, install: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(text)
     pytest.skip(text)
+
+
+def fails(number: int, call: Callable[..., object], *args: object) -> None:
+    """The call must fail with this errno, as Linux's does."""
+    with pytest.raises(OSError) as e:  # noqa: PT011  (the number is what counts)
+        call(*args)
+    assert isinstance(e.value, KtlsOSError)
+    assert e.value.errno == number, str(e.value)

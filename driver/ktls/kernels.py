@@ -35,6 +35,8 @@ class Kernel:
         rekey: keys of TLS 1.3 can be set again, and a KeyUpdate stops reading.
         keeps_error_behind_data: a socket error met after data was copied is reported
             by the next call; otherwise it is lost.
+        nopad_retry_misplaces: with TLS_RX_EXPECT_NO_PAD, a record with padding leaves its
+            first decryption in the caller's memory and goes behind it (CVE-2026-74611).
     """
 
     name: str
@@ -45,6 +47,7 @@ class Kernel:
     tx_max_payload_len: bool = False
     rekey: bool = False
     keeps_error_behind_data: bool = True
+    nopad_retry_misplaces: bool = False
 
 
 LINUX_6_12 = Kernel("6.12")
@@ -56,7 +59,9 @@ LINUX_6_1 = Kernel(
     poll_hides_partial_record=False,
     keeps_error_behind_data=False,
 )
+# as in Debian 12's package user-mode-linux
+LINUX_6_1_176 = replace(LINUX_6_1, name="6.1.176", nopad_retry_misplaces=True)
 LINUX_7 = replace(LINUX_6_12, name="7.x", tx_max_payload_len=True, rekey=True)
 
-KERNELS = {kernel.name: kernel for kernel in (LINUX_6_1, LINUX_6_12, LINUX_7)}
+KERNELS = {kernel.name: kernel for kernel in (LINUX_6_1, LINUX_6_1_176, LINUX_6_12, LINUX_7)}
 DEFAULT_KERNEL = LINUX_6_12

@@ -119,21 +119,31 @@ class Pipe:
 class FileSource(Protocol):
     """Bytes by position."""
 
-    def read_at(self, offset: int, count: int) -> memoryview:
-        """At most `count` bytes from `offset` on, valid until the next call; fewer at the end."""
+    def read_pieces(self, offset: int, count: int, size: int) -> list[bytes | bytearray]:
+        """At most `count` bytes from `offset` on, fewer at the end of the file.
+
+        Returns:
+            Pieces of `size` bytes, the last one may be shorter; valid until the next call.
+        """
 
 
 class _Descriptor:
-    """A file of the operating system; its buffer is used again and again."""
+    """A file of the operating system; its buffers are used again and again."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._buffer = memoryview(bytearray(0))
+        self._buffers: list[bytearray] = []
 
-    def read_at(self, offset: int, count: int) -> memoryview:
-        if len(self._buffer) < count:
-            self._buffer = memoryview(bytearray(count))
-        return self._buffer[: os.preadv(self._fd, [self._buffer[:count]], offset)]
+    def read_pieces(self, offset: int, count: int, size: int) -> list[bytes | bytearray]:
+        sizes = [size] * (count // size) + ([count % size] if count % size else [])
+        if [len(b) for b in self._buffers] != sizes:
+            self._buffers = [bytearray(n) for n in sizes]
+        got = os.preadv(self._fd, self._buffers, offset)
+        if got == count:
+            return list(self._buffers)
+        whole = got // size
+        last = [self._buffers[whole][: got % size]] if got % size else []
+        return [*self._buffers[:whole], *last]
 
 
 class _Object:
@@ -142,13 +152,14 @@ class _Object:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def read_at(self, offset: int, count: int) -> memoryview:
+    def read_pieces(self, offset: int, count: int, size: int) -> list[bytes | bytearray]:
         back = self._file.tell()
         try:
             self._file.seek(offset)
-            return memoryview(self._file.read(count))
+            data = self._file.read(count)
         finally:
             self._file.seek(back)
+        return [data[i : i + size] for i in range(0, len(data), size)]
 
 
 def file_source(file: BinaryIO) -> FileSource:

@@ -65,6 +65,8 @@ class Protection:
         self.seq = int.from_bytes(info.rec_seq, "big")
         self.iv = int.from_bytes(info.iv, "big")
         self._static_iv = int.from_bytes(info.salt + info.iv, "big")
+        self._framed = -1
+        self._head = self._aad_end = b""
         self.prepend = uapi.TLS_HEADER_SIZE + (8 if self.explicit else 0)
         self.tail = _TAIL13 if self.tls13 else 0
         self.overhead = self.prepend + uapi.TLS_TAG_SIZE + self.tail
@@ -85,9 +87,26 @@ class Protection:
         self.seq += 1
         return False
 
-    def seal(self, rtype: int, data: Buffer) -> tuple[bytes, bytes]:
-        """Seal the next record; `seal_at` with the current counters."""
-        return self.seal_at(self.seq, self.iv, rtype, data)
+    def seal_data(self, data: Buffer) -> tuple[bytes, bytes]:
+        """`seal_at` for the next data record, which must not be the last, and `advance`.
+
+        One function for both, because most records pass here.
+        """
+        if not self.explicit:
+            parts = self.seal_at(self.seq, self.iv, uapi.RECORD_TYPE_DATA, data)
+            self.advance()
+            return parts
+        n = len(data)
+        if n != self._framed:
+            self._framed = n
+            self._head = _HEAD.pack(uapi.RECORD_TYPE_DATA, 0x0303, n + 24)
+            self._aad_end = _HEAD.pack(uapi.RECORD_TYPE_DATA, 0x0303, n)
+        seq = self.seq
+        nonce = self.iv.to_bytes(8, "big")
+        self.seq = seq + 1
+        self.iv = (self.iv + 1) & MAX_NUMBER
+        aad = seq.to_bytes(8, "big") + self._aad_end
+        return self._head + nonce, self._encrypt(self._salt + nonce, data, aad)
 
     def seal_at(self, seq: int, iv: int, rtype: int, data: Buffer) -> tuple[bytes, bytes]:
         """Seal a record.

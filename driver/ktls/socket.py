@@ -28,7 +28,8 @@ from ktls.tls_device import DeviceSealer
 from ktls.tls_rx import TlsRx
 from ktls.tls_tx import MemoryFaults, Sealer, SoftwareSealer, TlsTx
 
-_FILE_CHUNK = 16 * uapi.TLS_MAX_PAYLOAD_SIZE
+# records that sendfile reads at once
+_FILE_PIECES = 16
 _MAX_PAYLOAD_MIN = 64
 _INT = struct.Struct("=i")
 _TIMEVAL = struct.Struct("=qq")
@@ -414,6 +415,10 @@ class KtlsSocket:
 
     def send(self, data: Buffer, flags: int = 0) -> int:
         """send(2): returns how many bytes were accepted, those of an open record included."""
+        if not flags and self._ulp is not None and not self._closed:
+            tx = self._ulp.tx
+            if tx is not None and tx.send_record(data):
+                return len(data)
         return self._sendmsg(data, flags, b"", None)
 
     def write(self, data: Buffer) -> int:
@@ -487,7 +492,8 @@ class KtlsSocket:
             return self._send_plain(data, flags, fault_at)
         finally:
             t.owned = False
-            t.release()
+            if t.pending:
+                t.release()
             if self.stack.nic is not None:
                 self.stack.after_send()
 
@@ -551,44 +557,48 @@ class KtlsSocket:
     def _splice_file(self, file: FileSource, start: int, count: int) -> int:
         """`splice_direct_to_actor`: fill a pipe from the file, empty it into the socket."""
         flags = uapi.MSG_DONTWAIT if self.nonblocking else 0
+        tx = self._ulp.tx if self._ulp is not None else None
+        size = tx.limit if tx is not None else uapi.TLS_MAX_PAYLOAD_SIZE
         by_message = self.stack.kernel.pages_by_sendmsg
         sent = 0
         while sent < count:
             at = start + sent
-            want = count - sent
-            if by_message:
-                want = min(want, _FILE_CHUNK)
-            else:
+            want = min(count - sent, _FILE_PIECES * size)
+            if not by_message:
                 want = min(want, PIPE_BUFFERS * PAGE - at % PAGE)
-            view = file.read_at(at, want)
-            if not view:
+            pieces = file.read_pieces(at, want, size)
+            if not pieces:
                 # the end of the file comes sooner than the count promised
-                if sent and by_message and self._ulp is not None and self._ulp.tx is not None:
-                    self._ulp.tx.splice_eof()
+                if sent and by_message and tx is not None:
+                    tx.splice_eof()
                 break
-            more = uapi.MSG_MORE if by_message and sent + len(view) < count else 0
+            got = (len(pieces) - 1) * size + len(pieces[-1])
+            more = uapi.MSG_MORE if by_message and sent + got < count else 0
             try:
-                n = self._splice_view(view, at, flags | more)
+                n = self._splice_pieces(tx, pieces, at, flags | more)
             except KtlsOSError:
                 if sent:
                     break
                 raise
             sent += n
-            if n < len(view):
+            if n < got:
                 break
         return sent
 
-    def _splice_view(self, view: memoryview, at: int, flags: int) -> int:
+    def _splice_pieces(
+        self, tx: TlsTx | None, pieces: Sequence[Buffer], at: int, flags: int
+    ) -> int:
         """Send consecutive bytes of a file."""
-        tx = self._ulp.tx if self._ulp is not None else None
         if tx is None:
-            return self._send_plain(view, flags)
-        done = tx.send_file(view, flags)
-        if done == len(view):
+            return self._send_plain(b"".join(pieces), flags)
+        whole = tx.send_file(pieces)
+        done = sum(map(len, pieces[:whole]))
+        if whole == len(pieces):
             return done
-        pages = _pages(view[done:], at + done)
+        rest = memoryview(b"".join(pieces[whole:]))
+        pages = _pages(rest, at + done)
         try:
-            return done + self._splice_pages(tx, pages, len(view) - done, len(pages), flags)
+            return done + self._splice_pages(tx, pages, len(rest), len(pages), flags)
         except KtlsOSError:
             if done:
                 return done

@@ -145,8 +145,11 @@ class _Line:
 class Wire:
     """A far end outside the model; see `KtlsStack.connect`.
 
-    Args:
+    Attributes:
         sink: gets what the near end sends.
+
+    Args:
+        sink: the same.
         eof: called when the near end has sent its FIN.
         reset: called when the near end resets the connection.
     """
@@ -160,35 +163,25 @@ class Wire:
         def nothing() -> None:
             pass
 
-        self._sink = sink
-        self._line = _Line(self._deliver, eof or nothing, reset or nothing)
+        self.sink = sink
+        self._line = _Line(lambda data: self.sink(data), eof or nothing, reset or nothing)
         self.near: TcpSock | None = None
 
     def watch(self, watcher: Callable[[bytes], None]) -> None:
         """Show the bytes to somebody else first."""
-        sink = self._sink
+        sink = self.sink
 
         def both(data: bytes) -> None:
             watcher(data)
             sink(data)
 
-        self._sink = both
-
-    def _deliver(self, data: bytes) -> None:
-        self._sink(data)
+        self.sink = both
 
     def window(self) -> int:
         return 1 << 30
 
     def put(self, item: _Item) -> None:
         self._line.put(item)
-
-    def put_bytes(self, data: bytes) -> None:
-        """`put` of a whole chunk of bytes, for the fast path."""
-        if self._line._items:
-            self._line.put((data, 0, len(data)))
-        else:
-            self._sink(data)
 
     def feed(self, data: Buffer) -> None:
         """Bytes arrive at the near end."""
@@ -221,6 +214,7 @@ class TcpSock:
         watcher: shown what arrives.
         owned: a call is at work on the socket.
         backlog: what has arrived meanwhile.
+        pending: `release` has something to do.
     """
 
     def __init__(self, state: State = State.CLOSE) -> None:
@@ -241,9 +235,11 @@ class TcpSock:
         self.on_space: Callable[[], None] | None = None
         self.sigpipe = 0
         self._signal = False
+        self._space = False
         self.watcher: Callable[[bytes], None] | None = None
         self.far: Far | None = None
         self.owned = False
+        self.pending = False
         self.backlog: list[_Item] = []
         self._sndq: deque[tuple[Chunk, int, int, int]] = deque()
         self._tail_room = 0
@@ -262,7 +258,7 @@ class TcpSock:
         if number == errno.EPIPE:
             number = self.take_error() or errno.EPIPE
             if number == errno.EPIPE and not flags & uapi.MSG_NOSIGNAL:
-                self._signal = True
+                self._signal = self.pending = True
         return number
 
     # ----------------------------------------------------------------- buffers
@@ -305,10 +301,7 @@ class TcpSock:
             raise KtlsOSError(self.stream_error(errno.EPIPE, flags), "sending on this connection")
         total = len(chunk)
         if type(self.far) is Wire:
-            if start == 0 and type(chunk) is bytes:
-                self.far.put_bytes(chunk)
-            else:
-                self.far.put((chunk, start, total))
+            self.far.put((chunk, start, total))
             return total - start
         at = start
         while at < total:
@@ -353,14 +346,18 @@ class TcpSock:
         if self._fin_queued and not self._sndq:
             self._fin_queued = False
             far.put(_Fin())
+            if self.state == State.LAST_ACK:
+                # both directions are closed and acknowledged
+                self._drop()
 
     def acked(self) -> None:
         """The far end has made room (`tcp_check_space`)."""
         if not self._sndq:
             return
         self._transmit()
-        if self.on_space is not None:
-            self.on_space()
+        self._space = self.pending = True
+        if not self.owned:
+            self.release()
 
     def _purge(self) -> None:
         self._sndq.clear()
@@ -377,23 +374,34 @@ class TcpSock:
         if self.owned:
             # a call is running: packets wait until it is over or sleeps
             self.backlog.append(item)
+            self.pending = True
         else:
             self._line.put(item)
 
     def release(self) -> None:
         """Look at what has arrived during a call (`release_sock`)."""
+        self.pending = False
         if self._signal:
             # raised twice before the call returns, delivered once
             self._signal = False
             self.sigpipe += 1
         while self.backlog:
             self._line.put(self.backlog.pop(0))
+        if self._space:
+            self._space = False
+            if self.on_space is not None:
+                self.on_space()
 
     def _arrived(self, data: bytes) -> None:
         if self.state == State.CLOSE or self.orphan:
             # nobody can read this any more: the sender learns it by a reset
             self._send_reset()
             self._drop()
+            return
+        if self.state == State.FIN_WAIT and self.shutdown & RCV_SHUTDOWN:
+            # both directions were shut here, and the peer does not know (TCPAbortOnData)
+            self._send_reset()
+            self._reset_arrived()
             return
         if self.watcher is not None:
             self.watcher(data)

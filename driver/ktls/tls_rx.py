@@ -11,13 +11,13 @@ from __future__ import annotations
 import errno
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ktls import uapi
 from ktls.cmsg import ControlBuffer
 from ktls.errors import KtlsOSError
 from ktls.kernels import Kernel
-from ktls.record import BadRecord, Protection
+from ktls.record import BadRecord, Buffer, Protection
 from ktls.tcp import RCV_SHUTDOWN, TcpSock
 
 
@@ -36,21 +36,36 @@ class StreamParser:
         self.stopped = False
         self._tcp = tcp
         self._protection = protection
+        self._taken = bytearray()
+        self._busy = False
 
     def check(self) -> None:
         """Look at the queue (`tls_strp_check_rcv`)."""
-        if self.stopped or self.ready:
+        if self.stopped or self.ready or self._busy:
             return
         queue = self._tcp.rcvq
-        if not self.full_len:
-            if len(queue) < self._protection.prepend:
+        while True:
+            have = len(self._taken) + len(queue)
+            if not self.full_len and have >= self._protection.prepend:
+                err = self._header(bytes(self._taken + queue[: uapi.TLS_HEADER_SIZE]))
+                if err:
+                    self.stopped = True
+                    self._tcp.sk_err = err
+                    return
+            if self.full_len and have >= self.full_len:
+                self.ready = True
                 return
-            err = self._header(bytes(queue[: uapi.TLS_HEADER_SIZE]))
-            if err:
-                self.stopped = True
-                self._tcp.sk_err = err
+            # a record larger than the receive window never comes as long as its first
+            # bytes stay in the queue (`tls_strp_read_copy`)
+            if not queue or not (self._taken or self._tcp.window() == 0):
                 return
-        self.ready = len(queue) >= self.full_len
+            self._take()
+
+    def _take(self) -> None:
+        self._busy = True
+        room = (self.full_len or self._protection.prepend) - len(self._taken)
+        self._taken += self._tcp.consume(room)
+        self._busy = False
 
     def _header(self, header: bytes) -> int:
         p = self._protection
@@ -68,12 +83,15 @@ class StreamParser:
     @property
     def record(self) -> memoryview:
         """The complete record at the head of the queue."""
-        return memoryview(bytes(self._tcp.rcvq[: self.full_len]))
+        rest = self.full_len - len(self._taken)
+        return memoryview(bytes(self._taken + self._tcp.rcvq[:rest]))
 
     def done(self) -> None:
         """The record was taken; look for the next (`tls_strp_msg_done`)."""
-        size, self.full_len, self.ready = self.full_len, 0, False
-        self._tcp.consume(size)
+        rest = self.full_len - len(self._taken)
+        self.full_len, self.ready = 0, False
+        self._taken.clear()
+        self._tcp.consume(rest)
         self.check()
 
 
@@ -85,28 +103,46 @@ class Opened:
     text: memoryview
 
 
-@dataclass(slots=True)
 class _Call:
-    """What one recvmsg has done so far."""
+    """What one recvmsg has done so far.
 
-    control: ControlBuffer
-    fault_at: int | None
-    rtype: int = 0
-    eor: bool = False
-    out: bytearray = field(default_factory=bytearray)
+    Attributes:
+        memory: the caller's memory as far as it was written.
+        count: bytes that were delivered; all of `memory`, but for a bug of some kernels.
+        rtype: type of the records delivered, 0 before the first.
+        eor: the last one was delivered to its end.
+    """
 
-    def copy(self, text: memoryview) -> None:
-        """Copy to the caller, all or nothing.
+    __slots__ = ("_fault_at", "_size", "control", "count", "eor", "memory", "rtype")
+
+    def __init__(self, control: ControlBuffer, size: int, fault_at: int | None) -> None:
+        self.control = control
+        self.memory = bytearray()
+        self.count = 0
+        self.rtype = 0
+        self.eor = False
+        self._size = size
+        self._fault_at = size if fault_at is None else fault_at
+
+    def copy(self, text: Buffer) -> None:
+        """Deliver, all or nothing.
 
         Raises:
             KtlsOSError: EFAULT.
         """
-        self.check_room(len(text))
-        self.out += text
+        room = self._size - len(self.memory)
+        self.check_address(min(len(text), room))
+        self.memory += text[:room]
+        self.count += len(text)
 
-    def check_room(self, count: int) -> None:
-        if self.fault_at is not None and len(self.out) + count > self.fault_at and count:
-            raise KtlsOSError(errno.EFAULT, f"byte {self.fault_at} cannot be written")
+    def check_address(self, count: int) -> None:
+        """Can the next `count` bytes be written?
+
+        Raises:
+            KtlsOSError: EFAULT.
+        """
+        if count > 0 and len(self.memory) + count > min(self._fault_at, self._size):
+            raise KtlsOSError(errno.EFAULT, f"byte {self._fault_at} cannot be written")
 
 
 class _Deliver(Exception):
@@ -189,14 +225,14 @@ class TlsRx:
         """
         if flags & uapi.MSG_ERRQUEUE:
             raise KtlsOSError(errno.EAGAIN, "the error queue is empty")
-        call = _Call(control, fault_at)
+        call = _Call(control, size, fault_at)
         number = 0
         try:
             self._from_list(call, size, bool(flags & uapi.MSG_PEEK))
             self._from_stream(call, size, flags)
         except _Deliver as e:
             number = e.number
-        data = bytes(call.out)
+        data = bytes(call.memory[: call.count])
         if number and not data:
             raise KtlsOSError(number, "nothing was received")
         if self._got is not None and data and not flags & uapi.MSG_PEEK:
@@ -235,20 +271,17 @@ class TlsRx:
     def _from_stream(self, call: _Call, size: int, flags: int) -> None:
         peek = bool(flags & uapi.MSG_PEEK)
         target = size if flags & uapi.MSG_WAITALL else min(self._tcp.rcvlowat, size) or 1
-        while len(call.out) < size and (len(call.out) < target or self._parser.ready):
-            room = size - len(call.out)
-            if not self._record_wait(flags, bool(call.out)):
+        while call.count < size and (call.count < target or self._parser.ready):
+            room = size - call.count
+            if not self._record_wait(flags, bool(call.count)):
                 return
-            opened, direct = self._open_one(call, room, peek)
+            opened = self._open_one(call, room, peek)
             self._parser.done()
             try:
                 if not self._content_type(call, opened.control):
                     self._list.append(opened)
                     return
-                if direct:
-                    call.out += opened.text
-                else:
-                    call.copy(opened.text[:room])
+                call.copy(opened.text[:room])
             except KtlsOSError as e:
                 # EIO or EFAULT: the record is opened and counted, so it is kept
                 self._list.append(opened)
@@ -302,12 +335,11 @@ class TlsRx:
             err = self._wait(flags)
         return True
 
-    def _open_one(self, call: _Call | None, room: int, peek: bool) -> tuple[Opened, bool]:
+    def _open_one(self, call: _Call | None, room: int, peek: bool) -> Opened:
         """Open the record at the head (`tls_rx_one_record`); it stays in the queue.
 
-        Returns:
-            The record, and whether it went to the caller's memory at once (the
-            zero-copy path, where a bad address shows before the record is opened).
+        Where Linux decrypts into the caller's memory (its zero-copy path) a bad address
+        shows before the record is opened.
 
         Raises:
             _Deliver: with the errno; the socket error is set.
@@ -324,14 +356,15 @@ class TlsRx:
         )
         try:
             if direct and call is not None:
-                call.check_room(text_len)
+                call.check_address(text_len)
             inner = p.open(record)
             if not p.tls13:
                 opened = Opened(record[0], memoryview(inner))
             else:
                 if direct and inner[-1:] != bytes((uapi.RECORD_TYPE_DATA,)):
                     # the guess "data without padding" was wrong: Linux decrypts again
-                    direct = False
+                    if self._kernel.nopad_retry_misplaces and call is not None:
+                        call.memory += inner[:text_len]
                     if not inner[-1:] or not inner[-1]:
                         self._stat["TlsRxNoPadViolation"] += 1
                     self._stat["TlsDecryptRetry"] += 1
@@ -349,7 +382,7 @@ class TlsRx:
         if p.advance():
             self._tcp.sk_err = errno.EBADMSG
         self._check_key_update(opened)
-        return opened, direct
+        return opened
 
     def _check_key_update(self, opened: Opened) -> None:
         if (
@@ -383,7 +416,7 @@ class TlsRx:
             try:
                 if not self._record_wait(flags, False):
                     return 0
-                opened, _ = self._open_one(None, 0, False)
+                opened = self._open_one(None, 0, False)
             except _Deliver as e:
                 raise KtlsOSError(e.number, "nothing was received") from None
             self._parser.done()

@@ -16,8 +16,8 @@ from typing import Protocol
 from ktls import cmsg, uapi
 from ktls.errors import KtlsOSError
 from ktls.kernels import Kernel
-from ktls.record import Buffer, Protection
-from ktls.tcp import Chunk, TcpSock
+from ktls.record import MAX_NUMBER, Buffer, Protection
+from ktls.tcp import SEND_SHUTDOWN, Chunk, TcpSock, Wire
 
 PAGE = 4096
 MAX_FRAGS = 17
@@ -143,6 +143,10 @@ class TlsTx:
         self._unsent = unsent
         self._open: _OpenRecord | None = None
         self._queue: deque[tuple[Chunk, int]] = deque()
+        # where records can go at once: there is no device and no send buffer
+        self._sink: Callable[[bytes], None] | None = None
+        if isinstance(tcp.far, Wire) and isinstance(sealer, SoftwareSealer):
+            self._sink = tcp.far.sink
 
     @property
     def open_bytes(self) -> int:
@@ -175,18 +179,6 @@ class TlsTx:
         flags &= ~self._kernel.stripped_flags
         if flags & ~self._kernel.send_flags:
             raise KtlsOSError(errno.EOPNOTSUPP, f"flags {flags & ~self._kernel.send_flags:#x}")
-        n = len(data)
-        if (
-            0 < n <= self.limit
-            and self._open is None
-            and not flags & ~(uapi.MSG_DONTWAIT | uapi.MSG_NOSIGNAL)
-            and not control
-            and fault_at is None
-            and not self._queue
-            and self._plain_sailing()
-        ):
-            # one call, one record, nothing in the way
-            return self._finish(self._seal_and_push(uapi.RECORD_TYPE_DATA, data, flags), n, flags)
         if flags & uapi.MSG_MORE and flags & uapi.MSG_EOR:
             raise KtlsOSError(errno.EINVAL, "MSG_MORE with MSG_EOR")
         rtype = uapi.RECORD_TYPE_DATA
@@ -250,22 +242,61 @@ class TlsTx:
                 taken -= back
         return self._finish(err, taken, flags)
 
-    def send_file(self, view: memoryview, flags: int) -> int:
-        """Whole records out of a file, as long as nothing is in the way.
+    def send_record(self, data: Buffer) -> bool:
+        """The common case at once: plain data that makes one record, nothing in the way.
 
         Returns:
-            Accepted bytes, a multiple of the record limit; the rest goes the usual way.
+            False if there is something in the way; nothing was done.
         """
-        taken = 0
+        tcp = self._tcp
+        faults = self._faults
+        sink = self._sink
+        if (
+            sink is None
+            or not 0 < len(data) <= self.limit
+            or self._open is not None
+            or tcp.sk_err
+            or tcp.shutdown
+            or faults.record_alloc is not None
+            or faults.buffer_mem is not None
+            or self.protection.seq == MAX_NUMBER
+        ):
+            return False
+        if self._sent is not None:
+            self._sent(uapi.RECORD_TYPE_DATA, data)
+        head, body = self.protection.seal_data(data)
+        sink(head)
+        sink(body)
+        return True
+
+    def send_file(self, pieces: Sequence[Buffer]) -> int:
+        """Whole records out of a file, as long as nothing is in the way.
+
+        Args:
+            pieces: consecutive bytes, each of the record limit, the last may be shorter.
+
+        Returns:
+            How many pieces went out as records; the rest goes the usual way.
+        """
         limit = self.limit
-        while len(view) - taken >= limit and self._open is None and not self._queue:
-            if not self._plain_sailing():
-                break
-            piece = view[taken : taken + limit]
-            if self._seal_and_push(uapi.RECORD_TYPE_DATA, piece, flags):
-                break
-            taken += limit
-        return taken
+        whole = len(pieces) if pieces and len(pieces[-1]) == limit else len(pieces) - 1
+        # the first record finds out whether anything is in the way
+        if whole <= 0 or not self.send_record(pieces[0]):
+            return 0
+        sink = self._sink
+        assert sink is not None
+        seal = self.protection.seal_data
+        tcp = self._tcp
+        for done in range(1, whole):
+            if tcp.sk_err or tcp.shutdown or self.protection.seq == MAX_NUMBER:
+                return done
+            data = pieces[done]
+            if self._sent is not None:
+                self._sent(uapi.RECORD_TYPE_DATA, data)
+            head, body = seal(data)
+            sink(head)
+            sink(body)
+        return whole
 
     def splice_eof(self) -> None:
         """The end of a file closes the open record (`tls_sw_splice_eof`)."""
@@ -273,26 +304,6 @@ class TlsTx:
             self._close_record(uapi.RECORD_TYPE_DATA, 0)
 
     # ------------------------------------------------------------------- records
-
-    def _plain_sailing(self) -> bool:
-        faults = self._faults
-        return (
-            not self._tcp.sk_err
-            and not self._tcp.shutdown & 2
-            and self._tcp.memory_free
-            and faults.record_alloc is None
-            and faults.buffer_mem is None
-            and self.protection.seq != 0xFFFF_FFFF_FFFF_FFFF
-        )
-
-    def _seal_and_push(self, rtype: int, data: Buffer, flags: int) -> int:
-        if self._sent is not None:
-            self._sent(rtype, data)
-        protection = self.protection
-        for chunk in self.sealer.seal(protection, rtype, data):
-            self._queue.append((chunk, 0))
-        protection.advance()
-        return self._tx_records(flags)
 
     def _finish(self, err: int, taken: int, flags: int) -> int:
         if err:
@@ -303,7 +314,7 @@ class TlsTx:
         return taken
 
     def _observe(self, rtype: int, data: Buffer) -> None:
-        if self._sent is not None and not self._tcp.shutdown & 2:
+        if self._sent is not None and not self._tcp.shutdown & SEND_SHUTDOWN:
             self._sent(rtype, data)
 
     def _add_page(self, record: _OpenRecord, left: deque[memoryview]) -> int:
@@ -340,6 +351,7 @@ class TlsTx:
             KtlsOSError: EINVAL, or why the open record could not go out.
         """
         rtype: int | None = None
+        err = 0
         for message in cmsg.walk(control):
             if message.level != uapi.SOL_TLS:
                 continue
@@ -350,12 +362,14 @@ class TlsTx:
             if flags & uapi.MSG_MORE:
                 raise KtlsOSError(errno.EINVAL, "TLS_SET_RECORD_TYPE with MSG_MORE")
             rtype = message.data[0]
+            # an error of the flush counts only if nothing follows
+            err = 0
             if self._open is not None and self._open.size:
                 err, _ = self._close_record(uapi.RECORD_TYPE_DATA, flags)
-                if err:
-                    self._finish(err, 0, flags)
         if rtype is None:
             raise KtlsOSError(errno.EINVAL, "control messages without TLS_SET_RECORD_TYPE")
+        if err:
+            self._finish(err, 0, flags)
         return rtype
 
     def _close_record(self, rtype: int, flags: int) -> tuple[int, int]:
@@ -403,8 +417,11 @@ class TlsTx:
 
     def write_space(self) -> None:
         """The send buffer has room again (`tls_sw_write_space`)."""
-        if self._queue and not self._tcp.sk_err and not self._tcp.shutdown & 2:
+        tcp = self._tcp
+        if self._queue and not (tcp.sk_err or tcp.shutdown & SEND_SHUTDOWN or tcp.owned):
+            tcp.owned = True
             self._tx_records(uapi.MSG_DONTWAIT | uapi.MSG_NOSIGNAL)
+            tcp.owned = False
 
     def close(self) -> int:
         """close(2) drops the open record and sends what is sealed; returns dropped bytes."""

@@ -57,8 +57,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     conformance.add_argument("--seed", type=int, default=1, help="of --sample (default: 1)")
 
+    kernel = sub.add_parser(
+        "kernel", help="play random scripts on the model and on a real Linux kernel and compare"
+    )
+    kernel.add_argument("--scripts", type=int, default=5000, metavar="N", help="default: 5000")
+    kernel.add_argument("--seed", type=int, default=1, help="of the scripts (default: 1)")
+    kernel.add_argument("--jobs", type=int, metavar="N", help="kernels at once (default: all CPUs)")
+
     bench = sub.add_parser("bench", help="measure and print tables")
-    bench.add_argument("what", choices=("rtl",), help="rtl: cycles of core and device")
+    bench.add_argument(
+        "what",
+        choices=("rtl", "model"),
+        help="rtl: cycles of core and device; model: what the kTLS model costs",
+    )
     bench.add_argument("--json", type=Path, metavar="OUT", help="also write the figures here")
 
     sub.add_parser("doctor", help="show what is installed and what is missing")
@@ -89,7 +100,15 @@ def main(argv: list[str] | None = None) -> int:
                 sample=args.sample,
                 seed=args.seed,
             )
+        if args.command == "kernel":
+            from ktls_cosim.kernel.differential import run_kernel
+
+            return run_kernel(args.scripts, args.seed, args.jobs)
         if args.command == "bench":
+            if args.what == "model":
+                from ktls_cosim.bench_model import run_bench_model
+
+                return run_bench_model(args.json)
             from ktls_cosim.bench import run_bench_rtl
 
             return run_bench_rtl(args.json)

@@ -12,7 +12,6 @@ import pytest
 from ktls import (
     CryptoInfo,
     KtlsNic,
-    KtlsOSError,
     KtlsSocket,
     KtlsStack,
     connect_wire,
@@ -22,6 +21,7 @@ from ktls import (
 from ktls_cosim.golden import TrafficKeys, open_record
 from ktls_cosim.scoreboard import split_records
 from ktls_hw.model import NicModel
+from support import fails
 
 INFO = CryptoInfo(
     uapi.TLS_1_2_VERSION, 51, bytes(range(8)), bytes(range(16)), b"salt", (5).to_bytes(8, "big")
@@ -62,13 +62,6 @@ def connect(request: pytest.FixtureRequest) -> Callable[..., tuple[KtlsSocket, P
         return sock, peer
 
     return make
-
-
-def fails(number: int, call: Callable[..., object], *args: object) -> None:
-    with pytest.raises(OSError) as e:  # noqa: PT011  (the number is what counts)
-        call(*args)
-    assert isinstance(e.value, KtlsOSError)
-    assert e.value.errno == number, str(e.value)
 
 
 def plain() -> KtlsSocket:

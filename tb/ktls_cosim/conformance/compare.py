@@ -48,26 +48,32 @@ def _show(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
-def compare(scenario: Scenario, got: list[Obs], kernel: str) -> list[Difference]:
-    """Every difference, in the order of the steps."""
-    out: list[Difference] = []
-    for number, (step, want, have) in enumerate(
-        zip(scenario.steps, scenario.expected(kernel), got, strict=True)
-    ):
-        if number in scenario.unstable and not scenario.timing:
-            continue
-        luck = _LUCK.get(step["op"], set()) if scenario.timing else set()
+def observations_differ(
+    steps: list[Step], expected: list[Obs], got: list[Obs], timing: bool = False
+) -> Iterator[Difference]:
+    """Every difference, in the order of the steps.
+
+    Args:
+        timing: leave out what a full buffer makes a matter of luck.
+    """
+    for number, (step, want, have) in enumerate(zip(steps, expected, got, strict=True)):
+        luck = _LUCK.get(step["op"], set()) if timing else set()
         for field in sorted((want.keys() | have.keys()) - luck):
             if not same(want.get(field), have.get(field)):
-                out.append(
-                    Difference(
-                        number,
-                        step["op"],
-                        field,
-                        _show(want.get(field, "nothing")),
-                        _show(have.get(field, "nothing")),
-                    )
+                yield Difference(
+                    number,
+                    step["op"],
+                    field,
+                    _show(want.get(field, "nothing")),
+                    _show(have.get(field, "nothing")),
                 )
+
+
+def compare(scenario: Scenario, got: list[Obs], kernel: str) -> list[Difference]:
+    """What the model did against what this kernel did."""
+    expected = scenario.expected(kernel)
+    found = observations_differ(scenario.steps, expected, got, scenario.timing)
+    out = [d for d in found if d.step not in scenario.unstable]
     if scenario.timing:
         out += _judge_luck(scenario, got)
     return out

@@ -26,6 +26,10 @@ import sys
 import termios
 import time
 import traceback
+from collections.abc import Callable
+from typing import Any
+
+Json = dict[str, Any]
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,7 +39,11 @@ SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 F_SETPIPE_SZ = 1031
 PAGE = 4096
 DEFAULT_LIMIT_MS = 300
-LOOKING = {"recv", "recvmsg", "read", "readv", "poll", "inq", "splice"}
+# after these packets may be under way
+MOVING = {
+    "send", "sendto", "sendmsg", "sendmmsg", "write", "writev", "sendfile", "splice", "sendloop",
+    "inject", "drip", "shutdown", "close", "reset",
+}  # fmt: skip
 EOPNOTSUPP_NAME = {errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
 
@@ -93,7 +101,7 @@ class Memory:
         self.kept.append(area)
         return base + start
 
-    def iovecs(self, text: str, data: bytes) -> tuple[ctypes.Array, list[tuple[int, int]]]:
+    def iovecs(self, text: str, data: bytes) -> tuple[Any, list[tuple[int, int]]]:
         """An iovec array after the notation of the scripts, and (address, length) of each."""
         parts = []
         at = 0
@@ -103,7 +111,7 @@ class Memory:
             reach = n if part[0] not in "BG" else int(good or 0)
             parts.append((self.buffer(n, reach, data[at : at + n]), n))
             at += n
-        array = (IoVec * len(parts))(*parts)
+        array = (IoVec * len(parts))(*(IoVec(*part) for part in parts))
         self.kept.append(array)
         return array, parts
 
@@ -129,7 +137,7 @@ class Script:
     def fd(self, name: str) -> int:
         return self.socks[name].fileno() if name in self.socks else self.fds[name]
 
-    def call(self, step: dict, function, *args: object) -> tuple[int, int]:
+    def call(self, step: Json, function: Callable[..., int], *args: object) -> tuple[int, int]:
         """A system call with a time limit; its result and errno."""
         limit = step.get("limit", DEFAULT_LIMIT_MS) / 1000
         signal.setitimer(signal.ITIMER_REAL, limit, 0.05)
@@ -138,30 +146,31 @@ class Script:
         signal.setitimer(signal.ITIMER_REAL, 0)
         return rc, number
 
-    def play(self, steps: list[dict]) -> list[dict]:
+    def play(self, steps: list[Json]) -> list[Json]:
         return [self.step(step) for step in steps]
 
-    def step(self, step: dict) -> dict:
+    def step(self, step: Json) -> Json:
         self.fired = self.piped = False
-        if step["op"] in LOOKING:
-            self.settle(step["from"] if step["op"] == "splice" else step["fd"])
+        obs: Json
         try:
             obs = getattr(self, "op_" + step["op"])(step)
         except OSError as e:
             obs = {"rc": -1, "err": name_of(e.errno or 0)}
+        if step["op"] in MOVING:
+            self.settle()
         if self.fired:
             obs["blocked"] = 1
         if self.piped:
             obs["sigpipe"] = 1
         return obs
 
-    def result(self, step: dict, function, *args: object) -> dict:
+    def result(self, step: Json, function: Callable[..., int], *args: object) -> Json:
         rc, number = self.call(step, function, *args)
         return {"rc": rc} if rc >= 0 else {"rc": -1, "err": name_of(number)}
 
     # ------------------------------------------------------------------ making things
 
-    def op_pair(self, step: dict) -> dict:
+    def op_pair(self, step: Json) -> Json:
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
@@ -180,19 +189,19 @@ class Script:
         self.socks.update(a=a, b=b)
         return {"rc": 0}
 
-    def op_socket(self, step: dict) -> dict:
+    def op_socket(self, step: Json) -> Json:
         kind = socket.SOCK_DGRAM if step.get("kind") == "udp" else socket.SOCK_STREAM
         self.socks[step["fd"]] = socket.socket(socket.AF_INET, kind)
         return {"rc": 0}
 
-    def op_file(self, step: dict) -> dict:
+    def op_file(self, step: Json) -> Json:
         fd = os.memfd_create("script")
         os.write(fd, pattern(step["seed"], step["n"]))
         os.lseek(fd, 0, os.SEEK_SET)
         self.fds[step["fd"]] = fd
         return {"rc": step["n"]}
 
-    def op_pipe(self, step: dict) -> dict:
+    def op_pipe(self, step: Json) -> Json:
         r, w = os.pipe2(os.O_DIRECT if step.get("direct") else 0)
         fcntl.fcntl(w, F_SETPIPE_SZ, 1 << 20)
         self.fds[step["fd"] + "0"], self.fds[step["fd"] + "1"] = r, w
@@ -200,7 +209,7 @@ class Script:
 
     # ------------------------------------------------------------------------ options
 
-    def op_setsockopt(self, step: dict) -> dict:
+    def op_setsockopt(self, step: Json) -> Json:
         value = bytes.fromhex(step["hex"])
         optlen = step.get("len", len(value))
         memory = Memory()
@@ -216,7 +225,7 @@ class Script:
             ctypes.c_void_p(address), ctypes.c_int(optlen),
         )  # fmt: skip
 
-    def op_getsockopt(self, step: dict) -> dict:
+    def op_getsockopt(self, step: Json) -> Json:
         length = ctypes.c_int(step["len"])
         buf = ctypes.create_string_buffer(max(step["len"], 1) + 64)
         rc, number = self.call(
@@ -227,11 +236,11 @@ class Script:
             return {"rc": -1, "err": name_of(number), "len": length.value}
         return {"rc": 0, "len": length.value, "data": buf.raw[: length.value].hex()}
 
-    def op_soerr(self, step: dict) -> dict:
+    def op_soerr(self, step: Json) -> Json:
         number = self.socks[step["fd"]].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return {"rc": 0, "so_error": name_of(number) if number else "0"}
 
-    def op_nonblock(self, step: dict) -> dict:
+    def op_nonblock(self, step: Json) -> Json:
         fd = self.fd(step["fd"])
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         on = flags | os.O_NONBLOCK if step["on"] else flags & ~os.O_NONBLOCK
@@ -240,7 +249,7 @@ class Script:
 
     # --------------------------------------------------------------------------- send
 
-    def op_send(self, step: dict) -> dict:
+    def op_send(self, step: Json) -> Json:
         data = pattern(step["seed"], step["n"], step.get("off", 0))
         flags = ctypes.c_int(step.get("flags", 0))
         return self.result(
@@ -249,16 +258,14 @@ class Script:
 
     op_sendto = op_send
 
-    def op_write(self, step: dict) -> dict:
+    def op_write(self, step: Json) -> Json:
         data = pattern(step["seed"], step["n"], step.get("off", 0))
         return self.result(step, libc.write, self.fd(step["fd"]), data, ctypes.c_size_t(len(data)))
 
-    def op_sendmsg(self, step: dict) -> dict:
+    def op_sendmsg(self, step: Json) -> Json:
         memory = Memory()
         size = sum(int(p.strip("BG").split(":")[0]) for p in step["iov"].split(","))
-        array, parts = memory.iovecs(
-            step["iov"], pattern(step["seed"], size, step.get("off", 0))
-        )
+        array, parts = memory.iovecs(step["iov"], pattern(step["seed"], size, step.get("off", 0)))
         control = b""
         for part in (step.get("cm") or "").split("|"):
             if part:
@@ -275,13 +282,13 @@ class Script:
         flags = ctypes.c_int(step.get("flags", 0))
         return self.result(step, libc.sendmsg, self.fd(step["fd"]), ctypes.byref(msg), flags)
 
-    def op_writev(self, step: dict) -> dict:
+    def op_writev(self, step: Json) -> Json:
         memory = Memory()
         size = sum(int(p.strip("BG").split(":")[0]) for p in step["iov"].split(","))
         array, parts = memory.iovecs(step["iov"], pattern(step["seed"], size))
         return self.result(step, libc.writev, self.fd(step["fd"]), array, len(parts))
 
-    def op_sendmmsg(self, step: dict) -> dict:
+    def op_sendmmsg(self, step: Json) -> Json:
         memory = Memory()
         array, parts = memory.iovecs(
             step["iov"], pattern(step["seed"], sum(int(n) for n in step["iov"].split(",")))
@@ -297,7 +304,7 @@ class Script:
             return {"rc": -1, "err": name_of(number)}
         return {"rc": rc, "lens": [m.len for m in messages[:rc]]}
 
-    def op_sendfile(self, step: dict) -> dict:
+    def op_sendfile(self, step: Json) -> Json:
         offset = ctypes.c_int64(step.get("off", 0))
         pointer = ctypes.byref(offset) if "off" in step else None
         obs = self.result(
@@ -308,7 +315,7 @@ class Script:
             obs["newoff"] = offset.value
         return obs
 
-    def op_splice(self, step: dict) -> dict:
+    def op_splice(self, step: Json) -> Json:
         return self.result(
             step, libc.splice, self.fd(step["from"]), None, self.fd(step["to"]), None,
             ctypes.c_size_t(step["n"]), ctypes.c_uint(step["flags"]),
@@ -316,7 +323,7 @@ class Script:
 
     # ------------------------------------------------------------------------ receive
 
-    def op_recv(self, step: dict) -> dict:
+    def op_recv(self, step: Json) -> Json:
         buf = ctypes.create_string_buffer(max(step["n"], 1))
         flags = ctypes.c_int(step.get("flags", 0))
         obs = self.result(
@@ -326,14 +333,14 @@ class Script:
             obs["data"] = buf.raw[: obs["rc"]].hex()
         return obs
 
-    def op_read(self, step: dict) -> dict:
+    def op_read(self, step: Json) -> Json:
         buf = ctypes.create_string_buffer(max(step["n"], 1))
         obs = self.result(step, libc.read, self.fd(step["fd"]), buf, ctypes.c_size_t(step["n"]))
         if obs["rc"] >= 0:
             obs["data"] = buf.raw[: obs["rc"]].hex()
         return obs
 
-    def op_recvmsg(self, step: dict) -> dict:
+    def op_recvmsg(self, step: Json) -> Json:
         memory = Memory()
         array, parts = memory.iovecs(step["iov"], b"")
         size = step.get("ctl", 0)
@@ -351,7 +358,7 @@ class Script:
             obs["cmsg"] = control_messages(control.raw[: msg.controllen])
         return obs
 
-    def op_readv(self, step: dict) -> dict:
+    def op_readv(self, step: Json) -> Json:
         memory = Memory()
         array, parts = memory.iovecs(step["iov"], b"")
         obs = self.result(step, libc.readv, self.fd(step["fd"]), array, len(parts))
@@ -361,28 +368,26 @@ class Script:
 
     # ----------------------------------------------------------------- the plain side
 
-    def op_inject(self, step: dict) -> dict:
+    def op_inject(self, step: Json) -> Json:
         data = bytes.fromhex(step["hex"])
         flags = ctypes.c_int(socket.MSG_NOSIGNAL)
-        obs = self.result(
+        return self.result(
             step, libc.send, self.fd(step["fd"]), data, ctypes.c_size_t(len(data)), flags
         )
-        self.arrived(step["fd"])
-        return obs
 
-    def op_drip(self, step: dict) -> dict:
+    def op_drip(self, step: Json) -> Json:
         data = bytes.fromhex(step["hex"])
         for at in range(0, len(data), step["piece"]):
             self.socks[step["fd"]].send(data[at : at + step["piece"]], socket.MSG_NOSIGNAL)
             self.arrived(step["fd"])
         return {"rc": len(data)}
 
-    def settle(self, name: str) -> None:
-        """Push out what MSG_MORE has corked on the other side, and wait for it."""
-        peer = "a" if name == "b" else "b"
-        if name in self.socks and peer in self.socks:
-            self.socks[peer].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.arrived(peer)
+    def settle(self) -> None:
+        """Push out what MSG_MORE has corked, and wait until it has arrived."""
+        for name, sock in self.socks.items():
+            if sock.type == socket.SOCK_STREAM:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.arrived(name)
 
     def arrived(self, name: str) -> None:
         """Wait until everything that a socket has sent is acknowledged."""
@@ -394,19 +399,19 @@ class Script:
     def unsent(self, name: str) -> int:
         if name not in self.socks:
             return 0
-        raw = fcntl.ioctl(self.fd(name), termios.TIOCOUTQ, bytes(4))
+        try:
+            raw = fcntl.ioctl(self.fd(name), termios.TIOCOUTQ, bytes(4))
+        except OSError:  # a listening socket
+            return 0
         return int(struct.unpack("i", raw)[0])
 
-    def op_drain(self, step: dict) -> dict:
+    def op_drain(self, step: Json) -> Json:
         sock = self.socks[step["fd"]]
         peer = "a" if step["fd"] == "b" else "b"
         wire = bytearray()
-        obs: dict = {}
+        obs: Json = {}
         empty = 0
         while empty < 3:
-            if peer in self.socks:
-                # pushes out what MSG_MORE has corked; never touches an open record
-                self.socks[peer].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 data = sock.recv(1 << 16, socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -427,31 +432,31 @@ class Script:
 
     # --------------------------------------------------------------------- everything
 
-    def op_poll(self, step: dict) -> dict:
+    def op_poll(self, step: Json) -> Json:
         poller = select.poll()
         poller.register(self.fd(step["fd"]), step["events"])
         got = poller.poll(step["ms"])
         bits = got[0][1] if got else 0
         return {"rc": len(got), "revents": f"{bits:#x}" if bits else "0"}
 
-    def op_inq(self, step: dict) -> dict:
+    def op_inq(self, step: Json) -> Json:
         raw = fcntl.ioctl(self.fd(step["fd"]), termios.FIONREAD, bytes(4))
         return {"rc": 0, "n": struct.unpack("i", raw)[0]}
 
-    def op_sleep(self, step: dict) -> dict:
+    def op_sleep(self, step: Json) -> Json:
         time.sleep(step["ms"] / 1000)
         return {"rc": 0}
 
-    def op_listen(self, step: dict) -> dict:
+    def op_listen(self, step: Json) -> Json:
         return self.result(step, libc.listen, self.fd(step["fd"]), 1)
 
-    def op_disconnect(self, step: dict) -> dict:
+    def op_disconnect(self, step: Json) -> Json:
         return self.result(step, libc.connect, self.fd(step["fd"]), bytes(16), 16)
 
-    def op_shutdown(self, step: dict) -> dict:
+    def op_shutdown(self, step: Json) -> Json:
         return self.result(step, libc.shutdown, self.fd(step["fd"]), step["how"])
 
-    def op_close(self, step: dict) -> dict:
+    def op_close(self, step: Json) -> Json:
         name = step["fd"]
         if name in self.socks:
             self.socks.pop(name).close()
@@ -459,13 +464,13 @@ class Script:
             os.close(self.fds.pop(name))
         return {"rc": 0}
 
-    def op_reset(self, step: dict) -> dict:
+    def op_reset(self, step: Json) -> Json:
         sock = self.socks.pop(step["fd"])
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()
         return {"rc": 0}
 
-    def op_stat(self, _step: dict) -> dict:
+    def op_stat(self, _step: Json) -> Json:
         now = tls_stat()
         added = {name: now[name] - before for name, before in self.stat.items()}
         return {"rc": 0, "stat": {name: n for name, n in added.items() if n}}
@@ -487,8 +492,8 @@ def gathered(parts: list[tuple[int, int]], count: int) -> bytes:
     return out
 
 
-def control_messages(raw: bytes) -> list[list]:
-    out = []
+def control_messages(raw: bytes) -> list[list[Any]]:
+    out: list[list[Any]] = []
     at = 0
     while at + 16 <= len(raw):
         length, level, kind = struct.unpack_from("=Qii", raw, at)
@@ -509,7 +514,7 @@ def tls_stat() -> dict[str, int]:
         return {name: int(value) for name, value in (line.split() for line in f)}
 
 
-def run_script(steps: list[dict]) -> list[dict] | dict:
+def run_script(steps: list[Json]) -> list[Json] | Json:
     """Play a script; its observations, or what went wrong."""
     script = Script()
     try:

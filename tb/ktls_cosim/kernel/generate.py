@@ -2,7 +2,9 @@
 """Random call scripts, in the format of tests/oracle/README.md without observations.
 
 What is left out on purpose is what real kernels leave to chance: how much fits into
-full buffers, and who wins when two processes race.
+full buffers, who wins when two processes race, and into how many fragments copied bytes
+fall (it depends on where the last page of the process ended) when a record has almost
+as many fragments as it can have.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ CONTROL_SIZES = (0, 0, 1, 8, 15, 16, 17, 18, 24, 64, 64, 64, 64, 64)
 BLOCKED_MS = 15
 FILE_SIZE = 40000
 MAX_BYTES = 300_000
+_FEW_PAGES = 12
 
 
 class _Maker:
@@ -47,7 +50,7 @@ class _Maker:
         self.b_keyed = False
         self.b_open = True
         self.seed = 0
-        self.pipe = False
+        self.pages = 0
 
     def add(self, op: str, **args: Any) -> None:
         self.steps.append({"op": op, **args})
@@ -71,9 +74,7 @@ class _Maker:
     def _blob(self) -> str:
         s = self.suite
         h = bytes.fromhex
-        info = CryptoInfo(
-            s["ver"], s["cipher"], h(s["iv"]), h(s["key"]), h(s["salt"]), h(s["seq"])
-        )
+        info = CryptoInfo(s["ver"], s["cipher"], h(s["iv"]), h(s["key"]), h(s["salt"]), h(s["seq"]))
         return info.pack().hex()
 
     def keys(self, fd: str, option: int) -> None:
@@ -161,9 +162,18 @@ class _Maker:
             )  # fmt: skip
         self.add("sendfile", **step)
 
+    def close_record(self) -> None:
+        """One byte more, which fits into one fragment wherever it lands."""
+        if self.pages:
+            self.add("send", fd="a", n=1, seed=self.next_seed(), flags=0)
+            self.pages = 0
+
     def splice_in(self) -> None:
         rng = self.rng
         count = rng.choice((1, 1, 1, 2, 5, 16, 17, 20, 40))
+        if self.pages + count > _FEW_PAGES:
+            self.add("send", fd="a", n=1, seed=self.next_seed(), flags=0)
+            self.pages = 0
         total = 0
         for _ in range(count):
             n = self.size((1, 10, 100, 1000, 4096, 5000)) if count < 10 else rng.choice((1, 7, 100))
@@ -177,6 +187,9 @@ class _Maker:
             left = total - asked
             if left > 0 and rng.random() < 0.7:
                 self.add("splice", **{**step, "n": left, "flags": rng.choice((0, 4))})
+        self.pages += count
+        if self.pages > _FEW_PAGES:
+            self.close_record()
 
     # ---------------------------------------------------------------------- receive
 
@@ -272,10 +285,11 @@ class _Maker:
     def option(self) -> None:
         rng = self.rng
         blob = self._blob()
+        hexes = ("00000000", "01000000", "02000000", "01", "0100000000000000", "")
         which = rng.randrange(9)
         if which == 0:
-            self.add("setsockopt", fd="a", level=6, opt=31,
-                     hex=rng.choice((b"tls", b"tls\0x", b"TLS", b"tlsX", b"nope", b"")).hex())  # fmt: skip
+            name = rng.choice((b"tls", b"tls\0x", b"TLS", b"tlsX", b"nope", b""))
+            self.add("setsockopt", fd="a", level=6, opt=31, hex=name.hex())
         elif which == 1:
             length = rng.choice((0, 1, 3, 4, 12, len(blob) // 2 - 1, len(blob) // 2 + 1, -1))
             self.add("setsockopt", fd="a", level=282, opt=rng.choice((1, 2)), hex=blob, len=length)
@@ -290,13 +304,11 @@ class _Maker:
             self.add("setsockopt", fd="a", level=282, opt=rng.choice((1, 2)), hex=blob,
                      **rng.choice(({"null": 1}, {"map": 1}, {"map": 4}, {"map": 20})))  # fmt: skip
         elif which == 5:
-            hexes = ("00000000", "01000000", "02000000", "01", "0100000000000000", "")
             self.add("setsockopt", fd="a", level=282, opt=3, hex=rng.choice(hexes))
             self.add("getsockopt", fd="a", level=282, opt=3, len=rng.choice((4, 4, 1, 8)))
         elif which == 6:
-            hexes = ("00000000", "01000000", "02000000", "01", "0100000000000000",
-                     "0100000001000000", "")  # fmt: skip
-            self.add("setsockopt", fd="a", level=282, opt=4, hex=rng.choice(hexes))
+            value = rng.choice((*hexes, "0100000001000000"))
+            self.add("setsockopt", fd="a", level=282, opt=4, hex=value)
             self.add("getsockopt", fd="a", level=282, opt=4, len=rng.choice((4, 4, 1, 3, 8)))
         elif which == 7:
             self.add("setsockopt", fd="a", level=282, opt=rng.choice((0, 5, 6, 99)), hex="01000000")

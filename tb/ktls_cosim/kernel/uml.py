@@ -29,6 +29,10 @@ class KernelMissing(CosimError):
     """There is no kernel to compare with."""
 
 
+class KernelUnusable(CosimError):
+    """The kernel is installed, but does not come up on this machine."""
+
+
 class KernelFailed(CosimError):
     """The kernel did not run the scripts."""
 
@@ -59,15 +63,16 @@ def kernel_release() -> str:
     return match.group() if match else release
 
 
-def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]] | None]:
     """Boot, play all scripts, power off.
 
     Returns:
-        The observations of each script.
+        The observations of each script; None for a script that makes no sense.
 
     Raises:
         KernelMissing: it is not installed.
-        KernelFailed: it did not boot, or a script could not be played.
+        KernelUnusable: it does not come up here.
+        KernelFailed: it did not play all scripts.
     """
     program, modules = find_kernel()
     with tempfile.TemporaryDirectory(prefix="ktls-uml-") as folder:
@@ -94,16 +99,13 @@ def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, An
             )
         except subprocess.TimeoutExpired as e:
             raise KernelFailed(f"the kernel did not finish within {limit:.0f} s: {e}") from None
-        lines = results.read_text(encoding="ascii").splitlines() if results.exists() else []
-        if len(lines) != len(scripts):
+        if not results.exists():
             tail = done.stdout.decode(errors="replace")[-800:]
-            raise KernelFailed(
-                f"the kernel played {len(lines)} of {len(scripts)} scripts"
-                + (f"; last: {lines[-1]}" if lines else "")
-                + f"\n{tail}"
-            )
-    out = [json.loads(line) for line in lines]
-    for number, result in enumerate(out):
-        if isinstance(result, dict):
-            raise KernelFailed(f"script {number} could not be played:\n{result['broken']}")
-    return out
+            raise KernelUnusable(f"User-Mode Linux does not come up here:\n{tail}")
+        out = [json.loads(line) for line in results.read_text(encoding="ascii").splitlines()]
+    if len(out) != len(scripts):
+        last = out[-1] if out and isinstance(out[-1], dict) else {}
+        raise KernelFailed(
+            f"the kernel played {len(out)} of {len(scripts)} scripts\n{last.get('broken', '')}"
+        )
+    return [None if isinstance(result, dict) else result for result in out]
