@@ -12,24 +12,20 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from ktls import cmsg, tcp, uapi
 from ktls.cmsg import AncillaryData, Cmsg, ControlBuffer
-from ktls.crypto_info import CIPHERS, CryptoInfo
 from ktls.errors import KtlsOSError
-from ktls.nic import Completion
-from ktls.pipe import PAGE, PIPE_BUFFERS, FileSource, Pipe, file_source
-from ktls.record import Buffer, Protection
+from ktls.pipe import PAGE, Pipe, file_source
+from ktls.record import Buffer
+from ktls.splice import splice_file, splice_pipe
 from ktls.stack import KtlsStack
 from ktls.tcp import State, TcpSock, Wire
-from ktls.tls_device import DeviceSealer
-from ktls.tls_rx import TlsRx
-from ktls.tls_tx import MemoryFaults, Sealer, SoftwareSealer, TlsTx
+from ktls.tls_main import TlsContext, readable
+from ktls.tls_tx import MemoryFaults, TlsTx
 
-# records that sendfile reads at once
-_FILE_PIECES = 16
 _MAX_PAYLOAD_MIN = 64
 _INT = struct.Struct("=i")
 _TIMEVAL = struct.Struct("=qq")
@@ -58,19 +54,6 @@ class Received:
             if (c.level, c.kind) == (uapi.SOL_TLS, uapi.TLS_GET_RECORD_TYPE) and c.data:
                 return c.data[0]
         return None
-
-
-@dataclass(slots=True)
-class _TlsContext:
-    """State of the ULP of one socket (`struct tls_context`)."""
-
-    zerocopy: int = 0
-    limit: int = uapi.TLS_MAX_PAYLOAD_SIZE
-    version: int = 0
-    tx: TlsTx | None = None
-    rx: TlsRx | None = None
-    device: DeviceSealer | None = None
-    counted: list[str] = field(default_factory=list)
 
 
 def socketpair(stack: KtlsStack) -> tuple[KtlsSocket, KtlsSocket]:
@@ -104,7 +87,6 @@ class KtlsSocket:
         conn: number of the connection in its stack.
         kind: `tcp`, `udp` or `unix`; only TCP takes the ULP.
         nonblocking: O_NONBLOCK.
-        why_not_offloaded: the reason, once TLS_TX is set and the device does not seal.
         faults: allocation failures to inject.
     """
 
@@ -114,9 +96,8 @@ class KtlsSocket:
         self.tcp = TcpSock()
         self.conn = stack.next_conn()
         self.nonblocking = False
-        self.why_not_offloaded: str | None = None
         self.faults = MemoryFaults()
-        self._ulp: _TlsContext | None = None
+        self._ulp: TlsContext | None = None
         self._closed = False
         self._write_shut = False
 
@@ -130,6 +111,11 @@ class KtlsSocket:
         self.tcp.state = State.ESTABLISHED
 
     @property
+    def why_not_offloaded(self) -> str | None:
+        """The reason, once TLS_TX is set and the device does not seal."""
+        return self._ulp.why_not_offloaded if self._ulp is not None else None
+
+    @property
     def closed(self) -> bool:
         return self._closed
 
@@ -137,6 +123,11 @@ class KtlsSocket:
     def sigpipe(self) -> int:
         """SIGPIPEs that the calls have raised."""
         return self.tcp.sigpipe
+
+    @property
+    def tx(self) -> TlsTx | None:
+        """The transmit side of the ULP, if it has keys."""
+        return self._ulp.tx if self._ulp is not None else None
 
     def _alive(self) -> None:
         if self._closed:
@@ -164,7 +155,7 @@ class KtlsSocket:
         if level == uapi.SOL_TCP and option == uapi.TCP_ULP:
             self._set_ulp(value, optlen)
         elif level == uapi.SOL_TLS:
-            self._set_tls(option, value, optlen)
+            self._tls_context().set_option(option, value, optlen)
         elif level == uapi.SOL_SOCKET:
             self._set_socket(option, value, optlen)
         elif level == uapi.SOL_TCP and option in (uapi.TCP_NODELAY, uapi.TCP_CORK):
@@ -177,14 +168,14 @@ class KtlsSocket:
         if option in (uapi.SO_RCVTIMEO, uapi.SO_SNDTIMEO):
             if optlen < _TIMEVAL.size:
                 raise KtlsOSError(errno.EINVAL, "a timeval has 16 bytes")
-            seconds, micros = _TIMEVAL.unpack(_readable(value, _TIMEVAL.size))
+            seconds, micros = _TIMEVAL.unpack(readable(value, _TIMEVAL.size))
             timeout = seconds + micros / 1e6 or None
             if option == uapi.SO_RCVTIMEO:
                 t.rcvtimeo = timeout
             else:
                 t.sndtimeo = timeout
         elif option == uapi.SO_LINGER:
-            onoff, seconds = struct.unpack("=ii", _readable(value, 8))
+            onoff, seconds = struct.unpack("=ii", readable(value, 8))
             t.linger_reset = bool(onoff) and seconds == 0
         elif option == uapi.SO_SNDBUF:
             t.set_sndbuf(_int_value(value, optlen))
@@ -213,138 +204,14 @@ class KtlsSocket:
             raise KtlsOSError(errno.EEXIST, "the socket has a ULP")
         if self.tcp.state != State.ESTABLISHED:
             raise KtlsOSError(errno.ENOTCONN, "the connection is not established")
-        self._ulp = _TlsContext()
-
-    def _set_tls(self, option: int, value: bytes | None, optlen: int) -> None:
-        ulp = self._ulp
-        if ulp is None:
-            raise KtlsOSError(errno.ENOPROTOOPT, "the socket has no ULP")
-        if option in (uapi.TLS_TX, uapi.TLS_RX):
-            self._set_keys(ulp, option, value, optlen)
-        elif option == uapi.TLS_TX_ZEROCOPY_RO:
-            if value is None or optlen != 4:
-                raise KtlsOSError(errno.EINVAL, "TLS_TX_ZEROCOPY_RO takes an int")
-            zerocopy = int.from_bytes(_readable(value, 4), "little")
-            if zerocopy > 1:
-                raise KtlsOSError(errno.EINVAL, "TLS_TX_ZEROCOPY_RO is 0 or 1")
-            ulp.zerocopy = zerocopy
-        elif option == uapi.TLS_RX_EXPECT_NO_PAD:
-            self._set_no_pad(ulp, value, optlen)
-        elif option == uapi.TLS_TX_MAX_PAYLOAD_LEN and self.stack.kernel.tx_max_payload_len:
-            self._set_limit(ulp, value, optlen)
-        else:
-            raise KtlsOSError(errno.ENOPROTOOPT, f"option {option} of SOL_TLS")
-
-    def _set_no_pad(self, ulp: _TlsContext, value: bytes | None, optlen: int) -> None:
-        if ulp.version != uapi.TLS_1_3_VERSION or value is None or optlen < 4:
-            raise KtlsOSError(errno.EINVAL, "TLS_RX_EXPECT_NO_PAD needs TLS 1.3 and an int")
-        data = _readable(value, optlen)
-        no_pad = int.from_bytes(data[:4], "little")
-        if no_pad > 1 or any(data[4:]) or ulp.rx is None:
-            raise KtlsOSError(errno.EINVAL, "TLS_RX_EXPECT_NO_PAD is 0 or 1, with TLS_RX set")
-        ulp.rx.no_pad = bool(no_pad)
-
-    def _set_limit(self, ulp: _TlsContext, value: bytes | None, optlen: int) -> None:
-        if ulp.tx is not None and ulp.tx.has_open_record:
-            raise KtlsOSError(errno.EBUSY, "a record is open")
-        if value is None or optlen != 2:
-            raise KtlsOSError(errno.EINVAL, "TLS_TX_MAX_PAYLOAD_LEN takes two bytes")
-        limit = int.from_bytes(_readable(value, 2), "little")
-        low = _MAX_PAYLOAD_MIN - (1 if ulp.version == uapi.TLS_1_3_VERSION else 0)
-        if not low <= limit <= uapi.TLS_MAX_PAYLOAD_SIZE:
-            raise KtlsOSError(errno.EINVAL, f"TLS_TX_MAX_PAYLOAD_LEN is {low}..16384")
-        ulp.limit = limit
-        if ulp.tx is not None:
-            ulp.tx.limit = limit
-
-    # ------------------------------------------------------------------------ keys
-
-    def _set_keys(self, ulp: _TlsContext, option: int, value: bytes | None, optlen: int) -> None:
-        """TLS_TX and TLS_RX (`do_tls_setsockopt_conf`)."""
-        is_tx = option == uapi.TLS_TX
-        side, other = (ulp.tx, ulp.rx) if is_tx else (ulp.rx, ulp.tx)
-        if value is None or optlen < 4:
-            raise KtlsOSError(errno.EINVAL, "crypto_info is shorter than its header of 4 bytes")
-        rekey = "TlsTxRekey" if is_tx else "TlsRxRekey"
-        stat = self.stack.tls_stat
-        try:
-            info = _check_crypto_info(
-                value,
-                optlen,
-                side.protection if side else None,
-                other.protection if other else None,
-                self.stack.kernel.rekey,
-            )
-            protection = Protection(info)
-        except KtlsOSError:
-            if side is not None and self.stack.kernel.rekey:
-                stat[rekey + "Error"] += 1
-            raise
-        if side is not None:
-            stat[rekey + "Ok"] += 1
-        if is_tx:
-            self._install_tx(ulp, info, protection)
-        elif ulp.rx is not None:
-            ulp.rx.rekey(protection)
-        else:
-            ulp.rx = TlsRx(self.tcp, self.stack.kernel, protection, stat, self._wait_data, None)
-            self._count(ulp, "TlsRxSw", "TlsCurrRxSw")
-        ulp.version = info.version
-
-    def _install_tx(self, ulp: _TlsContext, info: CryptoInfo, protection: Protection) -> None:
-        observer = self.stack.observer
-        if observer is not None:
-            observer.tx_configured(self.conn, info.pack())
-        if ulp.tx is not None:
-            # an open record is not flushed: it will be sealed with the new key
-            ulp.tx.protection = protection
-            return
-        sealer: Sealer = SoftwareSealer()
-        if self.stack.nic is not None:
-            ulp.device = sealer = DeviceSealer(self.stack.nic, info, self.stack.submit, self)
-        else:
-            self.tx_offloaded("there is no offload device")
-        ulp.tx = TlsTx(
-            self.tcp,
-            self.stack.kernel,
-            protection,
-            sealer,
-            self._wait_space,
-            self.faults,
-            None if observer is None else self._app_sent,
-            None if observer is None else self._app_dropped,
+        self._ulp = TlsContext(
+            self.stack, self.tcp, self.conn, self.faults, self._wait_space, self._wait_data
         )
-        ulp.tx.limit = ulp.limit
-        self.tcp.on_space = ulp.tx.write_space
-        self.stack.before_look()
 
-    def _count(self, ulp: _TlsContext, total: str, current: str) -> None:
-        self.stack.tls_stat[total] += 1
-        self.stack.tls_stat[current] += 1
-        ulp.counted.append(current)
-
-    def tx_offloaded(self, refused: str | None) -> None:
-        """The device has taken the keys, or `refused` says why not."""
-        self.why_not_offloaded = refused
-        assert self._ulp is not None
-        where = "Device" if refused is None else "Sw"
-        if self._closed:
-            self.stack.tls_stat["TlsTx" + where] += 1
-            return
-        self._count(self._ulp, "TlsTx" + where, "TlsCurrTx" + where)
-
-    def record_done(self, rtype: int, length: int, completion: Completion) -> None:
-        """The device has completed a record."""
-        if self.stack.observer is not None:
-            self.stack.observer.record_done(self.conn, rtype, length, completion)
-
-    def _app_sent(self, rtype: int, data: Buffer) -> None:
-        assert self.stack.observer is not None
-        self.stack.observer.app_sent(self.conn, rtype, bytes(data))
-
-    def _app_dropped(self, count: int) -> None:
-        if self.stack.observer is not None and count:
-            self.stack.observer.app_dropped(self.conn, count)
+    def _tls_context(self) -> TlsContext:
+        if self._ulp is None:
+            raise KtlsOSError(errno.ENOPROTOOPT, "the socket has no ULP")
+        return self._ulp
 
     # --------------------------------------------------------------- get an option
 
@@ -366,33 +233,7 @@ class KtlsSocket:
         ulp = self._ulp
         if level != uapi.SOL_TLS or ulp is None:
             raise KtlsOSError(errno.EOPNOTSUPP, f"level {level}, option {option}")
-        if option in (uapi.TLS_TX, uapi.TLS_RX):
-            return self._get_keys(ulp.tx if option == uapi.TLS_TX else ulp.rx, optlen)
-        if option == uapi.TLS_TX_ZEROCOPY_RO:
-            if optlen != 4:
-                raise KtlsOSError(errno.EINVAL, "TLS_TX_ZEROCOPY_RO is an int")
-            return ulp.zerocopy.to_bytes(4, "little")
-        if option == uapi.TLS_RX_EXPECT_NO_PAD:
-            if ulp.version != uapi.TLS_1_3_VERSION or optlen < 4 or ulp.rx is None:
-                raise KtlsOSError(errno.EINVAL, "TLS_RX_EXPECT_NO_PAD needs TLS 1.3 and 4 bytes")
-            return int(ulp.rx.no_pad).to_bytes(4, "little")
-        if option == uapi.TLS_TX_MAX_PAYLOAD_LEN and self.stack.kernel.tx_max_payload_len:
-            if optlen < 2:
-                raise KtlsOSError(errno.EINVAL, "TLS_TX_MAX_PAYLOAD_LEN has two bytes")
-            return ulp.limit.to_bytes(2, "little")
-        raise KtlsOSError(errno.ENOPROTOOPT, f"option {option} of SOL_TLS")
-
-    def _get_keys(self, side: TlsTx | TlsRx | None, optlen: int) -> bytes:
-        if optlen < 4:
-            raise KtlsOSError(errno.EINVAL, "optlen is less than 4")
-        if side is None:
-            raise KtlsOSError(errno.EBUSY, "no keys are set")
-        blob = side.protection.info.pack()
-        if optlen == 4:
-            return blob[:4]
-        if optlen != len(blob):
-            raise KtlsOSError(errno.EINVAL, f"optlen is neither 4 nor {len(blob)}")
-        return blob
+        return ulp.get_option(option, optlen)
 
     # ------------------------------------------------------------------------ wait
 
@@ -489,7 +330,7 @@ class KtlsSocket:
         try:
             if self._ulp is not None and self._ulp.tx is not None:
                 return self._ulp.tx.sendmsg(data, flags, control, fault_at)
-            return self._send_plain(data, flags, fault_at)
+            return self.send_plain(data, flags, fault_at)
         finally:
             t.owned = False
             if t.pending:
@@ -497,7 +338,7 @@ class KtlsSocket:
             if self.stack.nic is not None:
                 self.stack.after_send()
 
-    def _send_plain(self, data: Buffer, flags: int, fault_at: int | None = None) -> int:
+    def send_plain(self, data: Buffer, flags: int, fault_at: int | None = None) -> int:
         """TCP without keys."""
         good = bytes(data if fault_at is None else data[:fault_at])
         if fault_at is not None and not good and len(data):
@@ -539,7 +380,7 @@ class KtlsSocket:
         start = file.tell() if offset is None else offset
         if start < 0 or count < 0:
             raise KtlsOSError(errno.EINVAL, "a negative offset or count")
-        sent = self._owned(self._splice_file, file_source(file), start, count)
+        sent = self._owned(splice_file, self, file_source(file), start, count)
         if offset is None:
             file.seek(start + sent)
         return sent
@@ -553,82 +394,6 @@ class KtlsSocket:
             t.owned = False
             t.release()
             self.stack.after_send()
-
-    def _splice_file(self, file: FileSource, start: int, count: int) -> int:
-        """`splice_direct_to_actor`: fill a pipe from the file, empty it into the socket."""
-        flags = uapi.MSG_DONTWAIT if self.nonblocking else 0
-        tx = self._ulp.tx if self._ulp is not None else None
-        size = tx.limit if tx is not None else uapi.TLS_MAX_PAYLOAD_SIZE
-        by_message = self.stack.kernel.pages_by_sendmsg
-        sent = 0
-        while sent < count:
-            at = start + sent
-            want = min(count - sent, _FILE_PIECES * size)
-            if not by_message:
-                want = min(want, PIPE_BUFFERS * PAGE - at % PAGE)
-            pieces = file.read_pieces(at, want, size)
-            if not pieces:
-                # the end of the file comes sooner than the count promised
-                if sent and by_message and tx is not None:
-                    tx.splice_eof()
-                break
-            got = (len(pieces) - 1) * size + len(pieces[-1])
-            more = uapi.MSG_MORE if by_message and sent + got < count else 0
-            try:
-                n = self._splice_pieces(tx, pieces, at, flags | more)
-            except KtlsOSError:
-                if sent:
-                    break
-                raise
-            sent += n
-            if n < got:
-                break
-        return sent
-
-    def _splice_pieces(
-        self, tx: TlsTx | None, pieces: Sequence[Buffer], at: int, flags: int
-    ) -> int:
-        """Send consecutive bytes of a file."""
-        if tx is None:
-            return self._send_plain(b"".join(pieces), flags)
-        whole = tx.send_file(pieces)
-        done = sum(map(len, pieces[:whole]))
-        if whole == len(pieces):
-            return done
-        rest = memoryview(b"".join(pieces[whole:]))
-        pages = _pages(rest, at + done)
-        try:
-            return done + self._splice_pages(tx, pages, len(rest), len(pages), flags)
-        except KtlsOSError:
-            if done:
-                return done
-            raise
-
-    def _splice_pages(
-        self, tx: TlsTx, pages: Sequence[Buffer], count: int, occupancy: int, flags: int
-    ) -> int:
-        """Give the buffers at the front of a pipe to the ULP; returns accepted bytes.
-
-        Args:
-            pages: what to send.
-            count: what splice was asked to move; may be more than there is.
-            occupancy: buffers in the pipe.
-        """
-        if self.stack.kernel.pages_by_sendmsg:
-            return tx.sendpages(pages, flags)
-        done = 0
-        for i, page in enumerate(pages):
-            last = done + len(page) >= count or occupancy - i <= 1
-            try:
-                n = tx.sendpage(page, last, flags)
-            except KtlsOSError:
-                if done:
-                    break
-                raise
-            done += n
-            if n < len(page):
-                break
-        return done
 
     def splice_from(self, pipe: Pipe, count: int, flags: int = 0) -> int:
         """splice(2) from a pipe into this socket.
@@ -646,40 +411,7 @@ class KtlsSocket:
                 raise KtlsOSError(errno.EAGAIN, "the pipe is empty")
             if not self.stack.sleep("splicing from an empty pipe"):
                 raise KtlsOSError(errno.EINTR, "interrupted")
-        return self._owned(self._splice_from, pipe, count, flags)
-
-    def _splice_from(self, pipe: Pipe, count: int, flags: int) -> int:
-        """`splice_to_socket`, or `splice_from_pipe` in front of it."""
-        moved = 0
-        while moved < count and pipe.occupancy:
-            pages: list[bytes] = []
-            left = count - moved
-            for page in pipe.pages[:PIPE_BUFFERS]:
-                pages.append(page[:left])
-                left -= len(pages[-1])
-                if not left:
-                    break
-            msg_flags = uapi.MSG_DONTWAIT if self.nonblocking else 0
-            if self.stack.kernel.pages_by_sendmsg:
-                # the last buffer looked at counts as "more to come" when all were used
-                behind = pipe.occupancy - len(pages) + (1 if len(pages) == PIPE_BUFFERS else 0)
-                if flags & uapi.SPLICE_F_MORE or (left and behind):
-                    msg_flags |= uapi.MSG_MORE
-            try:
-                tx = self._ulp.tx if self._ulp is not None else None
-                if tx is None:
-                    n = self._send_plain(b"".join(pages), msg_flags)
-                else:
-                    n = self._splice_pages(tx, pages, count - moved, pipe.occupancy, msg_flags)
-            except KtlsOSError:
-                if moved:
-                    break
-                raise
-            pipe.drop(n)
-            moved += n
-            if n < sum(map(len, pages)):
-                break
-        return moved
+        return self._owned(splice_pipe, self, pipe, count, flags)
 
     def splice_to(self, pipe: Pipe, count: int, flags: int = 0) -> int:
         """splice(2) from this socket into a pipe: at most one record's bytes.
@@ -848,24 +580,16 @@ class KtlsSocket:
         self.tcp.shut(how)
         if how != uapi.SHUT_RD and not self._write_shut:
             self._write_shut = True
-            if self._ulp is not None and self._ulp.tx is not None:
-                self._app_dropped(self._ulp.tx.open_bytes)
+            if self._ulp is not None:
+                self._ulp.drop_open()
 
     def close(self) -> None:
         """close(2): drops an open record, sends closed ones, removes the keys."""
         self._alive()
         self.stack.before_look()
         self._closed = True
-        ulp = self._ulp
-        if ulp is not None:
-            if ulp.tx is not None:
-                dropped = ulp.tx.close()
-                if not self._write_shut:
-                    self._app_dropped(dropped)
-            if ulp.device is not None:
-                ulp.device.close()
-            for name in ulp.counted:
-                self.stack.tls_stat[name] -= 1
+        if self._ulp is not None:
+            self._ulp.close(told=self._write_shut)
         self.tcp.close()
         self.stack.before_look()
 
@@ -875,58 +599,8 @@ class KtlsSocket:
         self.close()
 
 
-def _pages(view: memoryview, at: int) -> list[memoryview]:
-    """Cut consecutive bytes of a file at its page boundaries."""
-    out = []
-    start = 0
-    while start < len(view):
-        stop = min(len(view), start + PAGE - (at + start) % PAGE)
-        out.append(view[start:stop])
-        start = stop
-    return out
-
-
-def _readable(value: bytes | None, size: int) -> bytes:
-    if value is None or len(value) < size:
-        raise KtlsOSError(errno.EFAULT, f"{size} bytes cannot be read")
-    return bytes(value[:size])
-
-
 def _int_value(value: bytes | None, optlen: int) -> int:
     if optlen < 4:
         raise KtlsOSError(errno.EINVAL, "the option takes an int")
-    number: int = _INT.unpack(_readable(value, 4))[0]
+    number: int = _INT.unpack(readable(value, 4))[0]
     return number
-
-
-def _check_crypto_info(
-    value: bytes, optlen: int, mine: Protection | None, other: Protection | None, rekey: bool
-) -> CryptoInfo:
-    """The checks of setsockopt in Linux's order.
-
-    Args:
-        value: the bytes that can be read.
-        optlen: what the caller said.
-        mine: keys that this direction has already.
-        other: keys of the other direction.
-        rekey: this kernel can replace keys.
-
-    Raises:
-        KtlsOSError: EBUSY, EFAULT or EINVAL.
-    """
-    if mine is not None and not (rekey and mine.tls13):
-        raise KtlsOSError(errno.EBUSY, "the keys of this direction are set already")
-    version, cipher = struct.unpack("=HH", _readable(value, 4))
-    if mine is not None:
-        if (version, cipher) != (mine.version, mine.cipher):
-            raise KtlsOSError(errno.EINVAL, "a rekey cannot change version or cipher")
-    elif version not in (uapi.TLS_1_2_VERSION, uapi.TLS_1_3_VERSION):
-        raise KtlsOSError(errno.EINVAL, f"version {version:#06x}")
-    desc = CIPHERS.get(cipher)
-    if desc is None or (version == uapi.TLS_1_3_VERSION and not desc.tls13):
-        raise KtlsOSError(errno.EINVAL, f"cipher_type {cipher} with version {version:#06x}")
-    if other is not None and (version, cipher) != (other.version, other.cipher):
-        raise KtlsOSError(errno.EINVAL, "the other direction has another version or cipher")
-    if optlen != desc.crypto_info:
-        raise KtlsOSError(errno.EINVAL, f"{desc.name} needs {desc.crypto_info} bytes")
-    return CryptoInfo.unpack(_readable(value, optlen))

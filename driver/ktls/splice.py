@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sendfile and splice into a socket (fs/splice.c).
+
+Both move pages through a pipe: Linux 6.5 and later hands up to 16 of them to the socket
+in one message (`splice_to_socket`), older kernels one by one (`pipe_to_sendpage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ktls import uapi
+from ktls.errors import KtlsOSError
+from ktls.pipe import PAGE, PIPE_BUFFERS, FileSource, Pipe
+from ktls.record import Buffer
+from ktls.stack import KtlsStack
+from ktls.tls_tx import TlsTx
+
+# records that sendfile reads at once
+_FILE_PIECES = 16
+
+
+class Sender(Protocol):
+    """The socket that pages go to."""
+
+    stack: KtlsStack
+    nonblocking: bool
+
+    @property
+    def tx(self) -> TlsTx | None:
+        """The transmit side of its ULP, if that has keys."""
+
+    def send_plain(self, data: Buffer, flags: int) -> int:
+        """TCP without keys."""
+
+
+def splice_file(sock: Sender, file: FileSource, start: int, count: int) -> int:
+    """`splice_direct_to_actor`: fill a pipe from the file, empty it into the socket."""
+    flags = uapi.MSG_DONTWAIT if sock.nonblocking else 0
+    tx = sock.tx
+    size = tx.limit if tx is not None else uapi.TLS_MAX_PAYLOAD_SIZE
+    by_message = sock.stack.kernel.pages_by_sendmsg
+    sent = 0
+    while sent < count:
+        at = start + sent
+        want = min(count - sent, _FILE_PIECES * size)
+        if not by_message:
+            want = min(want, PIPE_BUFFERS * PAGE - at % PAGE)
+        pieces = file.read_pieces(at, want, size)
+        if not pieces:
+            # the end of the file comes sooner than the count promised
+            if sent and by_message and tx is not None:
+                tx.splice_eof()
+            break
+        got = (len(pieces) - 1) * size + len(pieces[-1])
+        more = uapi.MSG_MORE if by_message and sent + got < count else 0
+        try:
+            n = _splice_pieces(sock, tx, pieces, at, flags | more)
+        except KtlsOSError:
+            if sent:
+                break
+            raise
+        sent += n
+        if n < got:
+            break
+    return sent
+
+
+def _splice_pieces(
+    sock: Sender, tx: TlsTx | None, pieces: Sequence[Buffer], at: int, flags: int
+) -> int:
+    """Send consecutive bytes of a file."""
+    if tx is None:
+        return sock.send_plain(b"".join(pieces), flags)
+    whole = tx.send_file(pieces)
+    done = sum(map(len, pieces[:whole]))
+    if whole == len(pieces):
+        return done
+    rest = memoryview(b"".join(pieces[whole:]))
+    pages = _pages(rest, at + done)
+    try:
+        return done + _splice_pages(sock, tx, pages, len(rest), len(pages), flags)
+    except KtlsOSError:
+        if done:
+            return done
+        raise
+
+
+def _splice_pages(
+    sock: Sender, tx: TlsTx, pages: Sequence[Buffer], count: int, occupancy: int, flags: int
+) -> int:
+    """Give the buffers at the front of a pipe to the ULP; returns accepted bytes.
+
+    Args:
+        pages: what to send.
+        count: what splice was asked to move; may be more than there is.
+        occupancy: buffers in the pipe.
+    """
+    if sock.stack.kernel.pages_by_sendmsg:
+        return tx.sendpages(pages, flags)
+    done = 0
+    for i, page in enumerate(pages):
+        last = done + len(page) >= count or occupancy - i <= 1
+        try:
+            n = tx.sendpage(page, last, flags)
+        except KtlsOSError:
+            if done:
+                break
+            raise
+        done += n
+        if n < len(page):
+            break
+    return done
+
+
+def splice_pipe(sock: Sender, pipe: Pipe, count: int, flags: int) -> int:
+    """`splice_to_socket`, or `splice_from_pipe` in front of it."""
+    moved = 0
+    while moved < count and pipe.occupancy:
+        pages: list[bytes] = []
+        left = count - moved
+        for page in pipe.pages[:PIPE_BUFFERS]:
+            pages.append(page[:left])
+            left -= len(pages[-1])
+            if not left:
+                break
+        msg_flags = uapi.MSG_DONTWAIT if sock.nonblocking else 0
+        if sock.stack.kernel.pages_by_sendmsg:
+            # the last buffer looked at counts as "more to come" when all were used
+            behind = pipe.occupancy - len(pages) + (1 if len(pages) == PIPE_BUFFERS else 0)
+            if flags & uapi.SPLICE_F_MORE or (left and behind):
+                msg_flags |= uapi.MSG_MORE
+        try:
+            tx = sock.tx
+            if tx is None:
+                n = sock.send_plain(b"".join(pages), msg_flags)
+            else:
+                n = _splice_pages(sock, tx, pages, count - moved, pipe.occupancy, msg_flags)
+        except KtlsOSError:
+            if moved:
+                break
+            raise
+        pipe.drop(n)
+        moved += n
+        if n < sum(map(len, pages)):
+            break
+    return moved
+
+
+def _pages(view: memoryview, at: int) -> list[memoryview]:
+    """Cut consecutive bytes of a file at its page boundaries."""
+    out = []
+    start = 0
+    while start < len(view):
+        stop = min(len(view), start + PAGE - (at + start) % PAGE)
+        out.append(view[start:stop])
+        start = stop
+    return out

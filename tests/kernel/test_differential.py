@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random scripts on the model and on a real Linux; `make kernel` runs thousands of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from ktls_cosim.conformance.run import play
+from ktls_cosim.conformance.scenario import Obs, load
+from ktls_cosim.kernel import differential
+from ktls_cosim.kernel.generate import make_script
+from ktls_cosim.kernel.uml import KernelMissing, KernelUnusable, kernel_release, run_on_kernel
+
+SCRIPTS = 120
+
+
+@cache
+def release() -> str:
+    """The real kernel's version; the test is skipped where there is none."""
+    try:
+        run_on_kernel([[{"op": "pair"}]])
+        return kernel_release()
+    except (KernelMissing, KernelUnusable) as e:
+        pytest.skip(str(e))
+
+
+def test_model_and_kernel_agree(seed: int) -> None:
+    kernel = differential.personality(release())
+    findings = [
+        f"script {f.number}: {f.differences[0]}"
+        for batch in differential.find_differences(SCRIPTS, seed, 1, kernel)
+        for f in batch
+    ]
+    assert not findings, f"repeat with: ktls-cosim kernel --seed {seed} --scripts {SCRIPTS}"
+
+
+def test_a_wrong_rule_is_found_and_made_small(seed: int, tmp_path: Path) -> None:
+    """A model that accepts MSG_EOR, which Linux 6.1 does not: found, shrunk, kept."""
+    right = differential.personality(release())
+    wrong = replace(right, send_flags=right.send_flags | 0x80)
+    findings = [f for b in differential.find_differences(SCRIPTS, seed, 1, wrong) for f in b]
+    assert findings
+    small = differential.shrink(findings[0], wrong, run_on_kernel)
+    assert len(small.script) <= 6
+    last = small.script[small.differences[0].step]
+    assert last["flags"] & 0x80
+    path = tmp_path / "found.jsonl"
+    path.write_text(differential.recording(small, release(), seed) + "\n", encoding="ascii")
+    (scenario,) = load([path])
+    assert play(scenario, right.name, None).passed
+
+
+# ---------------------------------------------------------------------- without a kernel
+
+
+def test_scripts_depend_on_seed_and_number_alone() -> None:
+    assert make_script(3, 7) == make_script(3, 7)
+    assert make_script(3, 7) != make_script(4, 7)
+    ops = {step["op"] for n in range(300) for step in make_script(1, n)}
+    assert ops >= {
+        "send", "sendto", "sendmsg", "sendmmsg", "write", "writev", "sendfile", "splice", "recv",
+        "recvmsg", "inject", "drip", "drain", "poll", "soerr", "inq", "setsockopt", "getsockopt",
+        "shutdown", "close", "reset", "listen", "disconnect", "stat",
+    }  # fmt: skip
+
+
+def test_shrinking_needs_only_the_answers() -> None:
+    """Against a pretended kernel that fails every send of more than 5 bytes."""
+
+    def pretend(scripts: list[list[dict[str, object]]]) -> list[list[Obs] | None]:
+        out: list[list[Obs] | None] = []
+        for script in scripts:
+            if not script or script[0]["op"] != "pair":
+                out.append(None)
+                continue
+            observed: list[Obs] = []
+            for step in script:
+                if step["op"] == "send":
+                    n = step["n"]
+                    assert isinstance(n, int)
+                    observed.append({"rc": n} if n <= 5 else {"rc": -1, "err": "EIO"})
+                else:
+                    observed.append({"rc": 0})
+            out.append(observed)
+        return out
+
+    kernel = differential.personality("6.12.1")
+    script = [{"op": "pair"}] + [
+        {"op": "send", "fd": "a", "n": n, "seed": 1, "flags": 0} for n in (1, 2, 9, 3, 4, 8, 5)
+    ]
+    (observed,) = pretend([script])
+    assert observed is not None
+    first = differential.Finding(
+        0, script, observed, differential.examine(kernel, script, observed)
+    )
+    small = differential.shrink(first, kernel, pretend)
+    assert [s.get("n") for s in small.script] == [None, 8] or [
+        s.get("n") for s in small.script
+    ] == [None, 9]
+    assert json.loads(differential.recording(small, "6.12.1", 0))["name"] == "live/0_0"
+
+
+def test_personalities() -> None:
+    assert differential.personality("6.1.176").name == "6.1.176"
+    assert differential.personality("6.1.999").name == "6.1"
+    assert differential.personality("7.4.1").name == "7.x"
+    with pytest.raises(differential.CosimError, match="no personality"):
+        differential.personality("5.15.1")
