@@ -3,12 +3,13 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo test unit soak lint bench contract format clean help
+.PHONY: demo test unit soak kernel lint bench contract format clean help
 
 help:
 	@echo "make demo      send data through the simulated NIC, every record verified"
 	@echo "make test      all tests (make unit: those without a simulator)"
 	@echo "make soak      many seeds of the random scenarios, minutes"
+	@echo "make kernel    random call scripts on the model and on a real Linux kernel, minutes"
 	@echo "make bench     measured cycles of core and device"
 	@echo "make lint      every linter; make format: apply the formatters"
 	@echo "make contract  regenerate what is derived from hw/ktls_nic.rdl"
@@ -27,6 +28,9 @@ bench: $(VENV)/ready-run
 
 soak: $(VENV)/ready-dev
 	$(PY) -m pytest -n 2 -m slow tests $(TEST_ARGS)
+
+kernel: $(VENV)/ready-dev
+	$(PY) -m ktls_cosim kernel $(KERNEL_ARGS)
 
 lint: $(VENV)/ready-dev
 	$(PY) -m pytest -q tests/meta/test_lint.py

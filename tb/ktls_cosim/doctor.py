@@ -46,6 +46,15 @@ def _libpython() -> str | None:
     return path
 
 
+def _kernel() -> str | None:
+    from ktls_cosim.kernel.uml import KernelMissing, kernel_release
+
+    try:
+        return kernel_release()
+    except KernelMissing:
+        return None
+
+
 def examine() -> list[Finding]:
     """Look at everything."""
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -66,6 +75,7 @@ def examine() -> list[Finding]:
             False,
             "apt-get install verilator",
         ),
+        Finding("User-Mode Linux", _kernel(), False, "apt-get install user-mode-linux"),
         Finding(
             "systemrdl-compiler", _package("systemrdl-compiler"), False, "pip install -e .[dev]"
         ),
