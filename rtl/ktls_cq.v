@@ -40,6 +40,7 @@ module ktls_cq #(
     input  wire                cpl_data,
     input  wire [  SLOT_W-1:0] cpl_slot,
     input  wire [        14:0] cpl_len,
+    input  wire [        14:0] cpl_out_len,
     input  wire [        23:0] cpl_start,
     input  wire [        23:0] now,
     // reports of the data units
@@ -74,10 +75,9 @@ module ktls_cq #(
 
   `include "ktls_nic.vh"
 
-  localparam CPL_W = 8 + 16 + 8 + 16 + 8 + 1 + 64 + 32 + 1 + SLOT_W + 15 + 24;
+  localparam CPL_W = 8 + 16 + 8 + 16 + 8 + 1 + 64 + 32 + 1 + SLOT_W + 15 + 15 + 24;
   localparam CQE_BITS = 8 * CQE_BYTES;
   localparam BEATS = CQE_BITS / DATA_W;
-  localparam RECORD_OVERHEAD = 32'd29;
 
   localparam ST_WAIT = 2'd0;
   localparam ST_REQUEST = 2'd1;
@@ -98,6 +98,7 @@ module ktls_cq #(
   wire data;
   wire [SLOT_W-1:0] slot;
   wire [14:0] len;
+  wire [14:0] out_len;
   wire [23:0] start;
   wire [SLOT_W:0] pending;
 
@@ -121,11 +122,14 @@ module ktls_cq #(
         cpl_data,
         cpl_slot,
         cpl_len,
+        cpl_out_len,
         cpl_start
       }),
       .m_valid(v),
       .m_ready(take),
-      .m_data({opcode, cookie, status, ctx, rtype, numbered, seq, index, data, slot, len, start}),
+      .m_data({
+        opcode, cookie, status, ctx, rtype, numbered, seq, index, data, slot, len, out_len, start
+      }),
       .count(pending)
   );
 
@@ -208,7 +212,7 @@ module ktls_cq #(
           entry[CQE_OPCODE_LSB+:CQE_OPCODE_W] <= opcode;
           entry[CQE_CTX_LSB+:CQE_CTX_W] <= ctx;
           entry[CQE_RTYPE_LSB+:CQE_RTYPE_W] <= rtype;
-          entry[CQE_LEN_LSB+:CQE_LEN_W] <= sealed ? {17'd0, len} + RECORD_OVERHEAD : 32'd0;
+          entry[CQE_LEN_LSB+:CQE_LEN_W] <= sealed ? {17'd0, out_len} : 32'd0;
           entry[CQE_CYCLES_LSB+:CQE_CYCLES_W] <= data ? cycles : 32'd0;
           entry[CQE_REC_SEQ_LSB+:CQE_REC_SEQ_W] <= seq;
           entry[CQE_SQ_INDEX_LSB+:CQE_SQ_INDEX_W] <= index;

@@ -241,7 +241,7 @@ module ktls_csr #(
         REG_ID: s_axil_rdata <= ID_VALUE_RESET;
         REG_VERSION: s_axil_rdata <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
         REG_CAPS: s_axil_rdata <= {contexts, 4'd0, 4'd1, 4'd0, lanes};
-        REG_SUITES: s_axil_rdata <= 32'd3;
+        REG_SUITES: s_axil_rdata <= 32'd15;
         REG_CTRL: s_axil_rdata <= ctrl_now;
         REG_STATUS: s_axil_rdata <= {29'd0, cq_failed, idle, ready};
         REG_IRQ_STATUS: s_axil_rdata <= causes;

@@ -7,7 +7,8 @@
 //   A SEAL that names an installed context takes one record number whatever
 //   becomes of it, so a driver knows the number of every record in advance and
 //   no number is ever used for two different records; a number that would wrap
-//   is refused.
+//   is refused. The explicit nonce of TLS 1.2 counts with the number; the IV of
+//   TLS 1.3 stays.
 // Latency/throughput: 3 cycles per SEAL.
 // Data format: salt, iv, rec_seq and key turn from byte order in memory (byte 0 in
 //   [7:0]) to printed order (byte 0 on the left).
@@ -45,7 +46,7 @@ module ktls_exec #(
     output wire [SLOT_W-1:0] seal_slot,
     output wire [ CTX_W-1:0] seal_ctx,
     output wire [       7:0] seal_rtype,
-    output wire [      15:0] seal_version,
+    output wire              seal_tls13,
     output wire [      14:0] seal_len,
     output wire [      31:0] seal_salt,
     output wire [      63:0] seal_iv,
@@ -69,6 +70,7 @@ module ktls_exec #(
     output wire              cpl_data,
     output wire [SLOT_W-1:0] cpl_slot,
     output wire [      14:0] cpl_len,
+    output wire [      14:0] cpl_out_len,
     output wire [      23:0] cpl_start,
     input  wire [      23:0] now,
     // a record has been completed
@@ -78,8 +80,10 @@ module ktls_exec #(
   `include "ktls_nic.vh"
 
   localparam MAX_PLAINTEXT = 32'd16384;
-  localparam OVERHEAD = 32'd29;  // header, explicit nonce, tag
+  localparam OVERHEAD_1_2 = 32'd29;  // header, explicit nonce, tag
+  localparam OVERHEAD_1_3 = 32'd22;  // header, inner type, tag
   localparam TLS_1_2 = 16'h0303;
+  localparam TLS_1_3 = 16'h0304;
   localparam CIPHER_AES_GCM_128 = 16'd51;
   localparam CIPHER_AES_GCM_256 = 16'd52;
 
@@ -114,11 +118,13 @@ module ktls_exec #(
 
   // contexts; the keys are in the core
   reg [CONTEXTS-1:0] installed;
+  reg [CONTEXTS-1:0] tls13_ctx;
   reg [31:0] salt_mem[0:CONTEXTS-1];
   reg [63:0] iv_mem[0:CONTEXTS-1];
   reg [63:0] seq_mem[0:CONTEXTS-1];
 
   reg live;
+  reg tls13;
   reg [31:0] salt;
   reg [63:0] iv;
   reg [63:0] seq;
@@ -135,7 +141,8 @@ module ktls_exec #(
 
   wire [15:0] ctx_next = d_data[SQE_SEAL_CTX_LSB+:SQE_SEAL_CTX_W];
 
-  wire suite_ok = version == TLS_1_2 && dir == 8'd0 &&
+  wire [31:0] overhead = tls13 ? OVERHEAD_1_3 : OVERHEAD_1_2;
+  wire suite_ok = (version == TLS_1_2 || version == TLS_1_3) && dir == 8'd0 &&
                   (cipher == CIPHER_AES_GCM_128 || cipher == CIPHER_AES_GCM_256);
   wire exhausted = &seq;
 
@@ -160,7 +167,7 @@ module ktls_exec #(
   assign seal_slot = slot;
   assign seal_ctx = c;
   assign seal_rtype = d[SQE_SEAL_RTYPE_LSB+:SQE_SEAL_RTYPE_W];
-  assign seal_version = TLS_1_2;
+  assign seal_tls13 = tls13;
   assign seal_len = len[14:0];
   assign seal_salt = salt;
   assign seal_iv = iv;
@@ -169,7 +176,7 @@ module ktls_exec #(
   assign seal_src_cnt = d[SQE_SEAL_SRC_CNT_LSB+:SQE_SEAL_SRC_CNT_W];
   assign seal_dst_sg = d[SQE_SEAL_DST_SG_LSB+:SQE_SEAL_DST_SG_W];
   assign seal_dst_cnt = d[SQE_SEAL_DST_CNT_LSB+:SQE_SEAL_DST_CNT_W];
-  assign seal_out_len = len[16:0] + OVERHEAD[16:0];
+  assign seal_out_len = len[16:0] + overhead[16:0];
 
   assign cpl_valid = (seal_valid && seal_ready) || state == ST_REPLY;
   assign cpl_opcode = opcode;
@@ -183,6 +190,7 @@ module ktls_exec #(
   assign cpl_data = state == ST_START;
   assign cpl_slot = slot;
   assign cpl_len = len[14:0];
+  assign cpl_out_len = seal_out_len[14:0];
   assign cpl_start = start;
 
   wire started = seal_valid && seal_ready;
@@ -199,6 +207,7 @@ module ktls_exec #(
           numbered <= 1'b0;
           status <= CPL_OK;
           live <= installed[ctx_next[CTX_W-1:0]];
+          tls13 <= tls13_ctx[ctx_next[CTX_W-1:0]];
           salt <= salt_mem[ctx_next[CTX_W-1:0]];
           iv <= iv_mem[ctx_next[CTX_W-1:0]];
           seq <= seq_mem[ctx_next[CTX_W-1:0]];
@@ -217,11 +226,11 @@ module ktls_exec #(
           end else if (exhausted) begin
             status <= CPL_SEQ_EXHAUSTED;
           end else begin
-            numbered   <= 1'b1;
-            iv_mem[c]  <= iv + 64'd1;
+            numbered <= 1'b1;
+            if (!tls13) iv_mem[c] <= iv + 64'd1;
             seq_mem[c] <= seq + 64'd1;
             if (len > MAX_PLAINTEXT) status <= CPL_BAD_LENGTH;
-            else if (dst_len < len + OVERHEAD) status <= CPL_DST_SHORT;
+            else if (dst_len < len + overhead) status <= CPL_DST_SHORT;
             else state <= ST_START;
           end
         end else if (opcode == OP_CTX_SET) begin
@@ -247,6 +256,7 @@ module ktls_exec #(
       ST_DRAIN: begin
         if (key_valid && key_ready) begin
           installed[c] <= !key_clear;
+          tls13_ctx[c] <= !key_clear && version == TLS_1_3;
           salt_mem[c] <= key_clear ? 32'd0 : swap4(d[SQE_CTX_SALT_LSB+:SQE_CTX_SALT_W]);
           iv_mem[c] <= key_clear ? 64'd0 : swap8(d[SQE_CTX_IV_LSB+:SQE_CTX_IV_W]);
           seq_mem[c] <= key_clear ? 64'd0 : swap8(d[SQE_CTX_REC_SEQ_LSB+:SQE_CTX_REC_SEQ_W]);

@@ -312,7 +312,7 @@ module ktls_nic #(
   wire [SLOT_W-1:0] seal_slot;
   wire [CTX_W-1:0] seal_ctx;
   wire [7:0] seal_rtype;
-  wire [15:0] seal_version;
+  wire seal_tls13;
   wire [14:0] seal_len;
   wire [31:0] seal_salt;
   wire [63:0] seal_iv;
@@ -335,6 +335,7 @@ module ktls_nic #(
   wire cpl_data;
   wire [SLOT_W-1:0] cpl_slot;
   wire [14:0] cpl_len;
+  wire [14:0] cpl_out_len;
   wire [23:0] cpl_start;
   wire retire;
 
@@ -362,7 +363,7 @@ module ktls_nic #(
       .seal_slot(seal_slot),
       .seal_ctx(seal_ctx),
       .seal_rtype(seal_rtype),
-      .seal_version(seal_version),
+      .seal_tls13(seal_tls13),
       .seal_len(seal_len),
       .seal_salt(seal_salt),
       .seal_iv(seal_iv),
@@ -385,6 +386,7 @@ module ktls_nic #(
       .cpl_data(cpl_data),
       .cpl_slot(cpl_slot),
       .cpl_len(cpl_len),
+      .cpl_out_len(cpl_out_len),
       .cpl_start(cpl_start),
       .now(now),
       .retire(retire)
@@ -397,7 +399,7 @@ module ktls_nic #(
 
   localparam LIST_W = 64 + 16;
   localparam LEN_W = 17;
-  localparam RECORD_W = SLOT_W + CTX_W + 8 + 16 + 15 + 32 + 64 + 64;
+  localparam RECORD_W = SLOT_W + CTX_W + 8 + 1 + 15 + 32 + 64 + 64;
 
   wire [4:0] job_room;
   assign seal_ready = &job_room;
@@ -421,7 +423,7 @@ module ktls_nic #(
   wire [SLOT_W-1:0] rec_slot;
   wire [CTX_W-1:0] rec_ctx;
   wire [7:0] rec_rtype;
-  wire [15:0] rec_version;
+  wire rec_tls13;
   wire [14:0] rec_len;
   wire [31:0] rec_salt;
   wire [63:0] rec_iv;
@@ -499,11 +501,11 @@ module ktls_nic #(
       .s_valid(seal_push),
       .s_ready(job_room[4]),
       .s_data({
-        seal_slot, seal_ctx, seal_rtype, seal_version, seal_len, seal_salt, seal_iv, seal_seq
+        seal_slot, seal_ctx, seal_rtype, seal_tls13, seal_len, seal_salt, seal_iv, seal_seq
       }),
       .m_valid(rec_valid),
       .m_ready(rec_ready),
-      .m_data({rec_slot, rec_ctx, rec_rtype, rec_version, rec_len, rec_salt, rec_iv, rec_seq}),
+      .m_data({rec_slot, rec_ctx, rec_rtype, rec_tls13, rec_len, rec_salt, rec_iv, rec_seq}),
       .count(unused_counts[4*(SLOT_W+1)+:SLOT_W+1])
   );
 
@@ -613,7 +615,7 @@ module ktls_nic #(
       .job_iv(rec_iv),
       .job_salt(rec_salt),
       .job_len(rec_len),
-      .job_version(rec_version),
+      .job_tls13(rec_tls13),
       .job_rtype(rec_rtype),
       .job_ctx(rec_ctx),
       .job_slot(rec_slot),
@@ -766,6 +768,7 @@ module ktls_nic #(
       .cpl_data(cpl_data),
       .cpl_slot(cpl_slot),
       .cpl_len(cpl_len),
+      .cpl_out_len(cpl_out_len),
       .cpl_start(cpl_start),
       .now(now),
       .src_done(src_done),

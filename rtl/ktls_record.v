@@ -8,11 +8,15 @@
 //   ciphertext and tag from there on: no keystream and no authentic record of
 //   wrong bytes leaves. `cycles` answers for slot `cycles_slot` how long that
 //   record held the engine.
-// Latency/throughput: no cycle of its own between records: n + 2 cycles for n blocks.
+//   In TLS 1.3 (job_tls13) the record type goes behind the text as its last byte,
+//   with a block of its own if the text fills its last one.
+// Latency/throughput: no cycle of its own between records: n + 2 cycles for n blocks
+//   given to the core.
 // Data format: the core's blocks have byte 0 in [127:120], bytes on buses in [7:0].
 // Source: RFC 5246 section 6.2.3.3, RFC 5288 section 3: nonce = salt || explicit,
 //   AAD = seq_num || type || version || length, record = header || explicit ||
-//   ciphertext || tag.
+//   ciphertext || tag. RFC 8446 sections 5.2 and 5.3: nonce = (salt || iv) xor
+//   number, AAD = header, header of type 23, text || type.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -31,7 +35,7 @@ module ktls_record #(
     input  wire [SLOT_W-1:0] job_slot,
     input  wire [ CTX_W-1:0] job_ctx,
     input  wire [       7:0] job_rtype,
-    input  wire [      15:0] job_version,
+    input  wire              job_tls13,
     input  wire [      14:0] job_len,
     input  wire [      31:0] job_salt,
     input  wire [      63:0] job_iv,
@@ -65,9 +69,10 @@ module ktls_record #(
     output wire [      31:0] cycles
 );
 
-  localparam AAD_LEN = 16'd13;
-  localparam OVERHEAD = 16'd24;  // explicit nonce and tag
-
+  localparam APPLICATION_DATA = 8'd23;
+  localparam WIRE_VERSION = 16'h0303;
+  localparam EXTRA_1_2 = 16'd24;  // explicit nonce and tag
+  localparam EXTRA_1_3 = 16'd17;  // inner type and tag
 
   // ----------------------------------------------- in front of the core
 
@@ -77,7 +82,8 @@ module ktls_record #(
   reg [SLOT_W-1:0] slot;
   reg [CTX_W-1:0] ctx;
   reg [7:0] rtype;
-  reg [15:0] version;
+  reg tls13;
+  reg tail;  // a block with nothing but the inner type follows the text
   reg [14:0] len;
   reg [31:0] salt;
   reg [63:0] iv;
@@ -89,16 +95,17 @@ module ktls_record #(
   reg [(1<<SLOT_W)-1:0] poison;
 
   wire o_ready;
-  wire in_last = in_text && (blocks_left == 0 || (blocks_left == 11'd1 && src_valid && s_ready));
+  wire in_last = in_text && (tail ? blocks_left == 0 && s_ready :
+                             blocks_left == 0 || (blocks_left == 11'd1 && src_valid && s_ready));
   wire in_free = !in_busy || in_last;
 
   assign job_ready = in_free && o_ready;
 
   assign cmd_valid = in_busy && !in_text && !cmd_sent;
   assign cmd_ctx = ctx;
-  assign cmd_nonce = {salt, iv};
-  assign cmd_aad_len = AAD_LEN;
-  assign cmd_len = {17'd0, len};
+  assign cmd_nonce = {salt, tls13 ? iv ^ seq : iv};
+  assign cmd_aad_len = tls13 ? 16'd5 : 16'd13;
+  assign cmd_len = {17'd0, len} + {31'd0, tls13};
 
   wire [127:0] src_swapped = {
     src_data[7:0],
@@ -121,9 +128,20 @@ module ktls_record #(
 
   wire aad_phase = in_busy && !in_text && cmd_sent;
   wire text_phase = in_busy && in_text && blocks_left != 0;
+  wire tail_phase = in_busy && in_text && blocks_left == 0 && tail;
 
-  assign s_valid = aad_phase || (text_phase && src_valid);
-  assign s_data = aad_phase ? {seq, rtype, version, 1'b0, len, 24'd0} : src_swapped;
+  // the inner type behind the text, in its last block or in one of its own
+  wire with_type = tls13 && blocks_left <= 11'd1;
+  wire [127:0] text_bytes = ~({128{1'b1}} >> {len[3:0], 3'b000});
+  wire [127:0] type_byte = {rtype, 120'd0} >> {len[3:0], 3'b000};
+  wire [127:0] last_text = (src_swapped & text_bytes) | type_byte;
+
+  wire [127:0] aad_1_2 = {seq, rtype, WIRE_VERSION, 1'b0, len, 24'd0};
+  wire [127:0] aad_1_3 = {APPLICATION_DATA, WIRE_VERSION, {1'b0, len} + EXTRA_1_3, 88'd0};
+
+  assign s_valid = aad_phase || (text_phase && src_valid) || tail_phase;
+  assign s_data = aad_phase ? (tls13 ? aad_1_3 : aad_1_2) :
+                  tail_phase ? type_byte : with_type && !tail ? last_text : src_swapped;
   assign src_ready = text_phase && s_ready;
 
   always @(posedge clk) begin
@@ -139,7 +157,7 @@ module ktls_record #(
     end
     if (in_busy && in_last) begin
       in_busy <= 1'b0;
-      cycle_mem[slot] <= blocks_left == 0 ? 32'd2 : count;
+      cycle_mem[slot] <= blocks_left == 0 && !tail ? 32'd2 : count;
     end
     if (job_valid && job_ready) begin
       in_busy <= 1'b1;
@@ -148,7 +166,8 @@ module ktls_record #(
       slot <= job_slot;
       ctx <= job_ctx;
       rtype <= job_rtype;
-      version <= job_version;
+      tls13 <= job_tls13;
+      tail <= job_tls13 && job_len[3:0] == 4'd0;
       len <= job_len;
       salt <= job_salt;
       iv <= job_iv;
@@ -167,13 +186,13 @@ module ktls_record #(
 
   // ------------------------------------------------- behind the core
 
-  localparam OUT_W = SLOT_W + 8 + 16 + 15 + 64;
+  localparam OUT_W = SLOT_W + 8 + 1 + 15 + 64;
 
   wire o_valid;
   wire o_done;
   wire [SLOT_W-1:0] o_slot;
   wire [7:0] o_rtype;
-  wire [15:0] o_version;
+  wire o_tls13;
   wire [14:0] o_len;
   wire [63:0] o_iv;
   wire [SLOT_W:0] unused_count;
@@ -186,10 +205,10 @@ module ktls_record #(
       .rst(rst),
       .s_valid(job_valid && job_ready),
       .s_ready(o_ready),
-      .s_data({job_slot, job_rtype, job_version, job_len, job_iv}),
+      .s_data({job_slot, job_rtype, job_tls13, job_len, job_iv}),
       .m_valid(o_valid),
       .m_ready(o_done),
-      .m_data({o_slot, o_rtype, o_version, o_len, o_iv}),
+      .m_data({o_slot, o_rtype, o_tls13, o_len, o_iv}),
       .count(unused_count)
   );
 
@@ -197,8 +216,11 @@ module ktls_record #(
   reg [14:0] o_left;
   reg [14:0] next_left;
 
-  wire [15:0] body = {1'b0, o_len} + OVERHEAD;
-  wire [127:0] header = {o_rtype, o_version, body, o_iv, 24'd0};
+  wire [15:0] body = {1'b0, o_len} + (o_tls13 ? EXTRA_1_3 : EXTRA_1_2);
+  wire [7:0] outer_type = o_tls13 ? APPLICATION_DATA : o_rtype;
+  wire [63:0] explicit_nonce = o_tls13 ? 64'd0 : o_iv;
+  wire [127:0] header = {outer_type, WIRE_VERSION, body, explicit_nonce, 24'd0};
+  wire [4:0] header_cnt = o_tls13 ? 5'd5 : 5'd13;
 
   wire [127:0] piece = !header_sent ? header : poison[o_slot] ? 128'd0 : m_data;
 
@@ -222,14 +244,14 @@ module ktls_record #(
     piece[119:112],
     piece[127:120]
   };
-  assign out_cnt = !header_sent ? 5'd13 : (m_tag || o_left >= 15'd16) ? 5'd16 : {1'b0, o_left[3:0]};
+  assign out_cnt = !header_sent ? header_cnt : (m_tag || o_left >= 15'd16) ? 5'd16 : {1'b0, o_left[3:0]};
   assign o_done = m_valid && m_ready && m_tag;
 
   always @(posedge clk) begin
     if (o_valid && out_ready) begin
       if (!header_sent) begin
         header_sent <= 1'b1;
-        o_left <= o_len;
+        o_left <= o_len + {14'd0, o_tls13};
       end else if (m_valid) begin
         next_left = o_left - 15'd16;
         o_left <= next_left;

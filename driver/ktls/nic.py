@@ -23,6 +23,12 @@ from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeSeal, Status
 PAGE = 4096
 RECORD_OVERHEAD = uapi.TLS_HEADER_SIZE + 8 + uapi.TLS_TAG_SIZE
 _READY_POLLS = 10_000
+_TX_SUITES = {
+    (uapi.TLS_1_2_VERSION, uapi.TLS_CIPHER_AES_GCM_128): layout.SUITES_TX_TLS12_GCM128,
+    (uapi.TLS_1_2_VERSION, uapi.TLS_CIPHER_AES_GCM_256): layout.SUITES_TX_TLS12_GCM256,
+    (uapi.TLS_1_3_VERSION, uapi.TLS_CIPHER_AES_GCM_128): layout.SUITES_TX_TLS13_GCM128,
+    (uapi.TLS_1_3_VERSION, uapi.TLS_CIPHER_AES_GCM_256): layout.SUITES_TX_TLS13_GCM256,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +200,10 @@ class KtlsNic:
         """
         if direction != uapi.TLS_TX:
             raise NotOffloadable("the device does not offload receive")
-        if info.version != uapi.TLS_1_2_VERSION:
-            raise NotOffloadable("the device offloads TLS 1.2 only")
-        supported = {
-            uapi.TLS_CIPHER_AES_GCM_128: layout.SUITES_TX_TLS12_GCM128,
-            uapi.TLS_CIPHER_AES_GCM_256: layout.SUITES_TX_TLS12_GCM256,
-        }.get(info.cipher)
+        supported = _TX_SUITES.get((info.version, info.cipher))
         if supported is None or not supported.get(self.suites):
-            raise NotOffloadable(f"the device does not support {info.desc.name}")
+            version = "1.3" if info.version == uapi.TLS_1_3_VERSION else "1.2"
+            raise NotOffloadable(f"the device does not support {info.desc.name} in TLS {version}")
         if not self._free_ctx:
             raise NotOffloadable(f"all {self.contexts} contexts of the device are in use")
         context = DeviceContext(self._free_ctx.popleft(), info)

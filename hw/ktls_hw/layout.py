@@ -135,6 +135,7 @@ class Reg(IntEnum):
 ID_VALUE = Field(0, 32)
 ID_VALUE_RESET = 0x4B544C53
 VERSION_MINOR = Field(0, 16)
+VERSION_MINOR_RESET = 0x1
 VERSION_MAJOR = Field(16, 16)
 VERSION_MAJOR_RESET = 0x1
 CAPS_LANES = Field(0, 4)
@@ -142,6 +143,8 @@ CAPS_RINGS = Field(8, 4)
 CAPS_CONTEXTS = Field(16, 16)
 SUITES_TX_TLS12_GCM128 = Field(0, 1)
 SUITES_TX_TLS12_GCM256 = Field(1, 1)
+SUITES_TX_TLS13_GCM128 = Field(2, 1)
+SUITES_TX_TLS13_GCM256 = Field(3, 1)
 CTRL_ENABLE = Field(0, 1)
 CTRL_RESET = Field(1, 1)
 STATUS_READY = Field(0, 1)
@@ -189,13 +192,13 @@ class SqeCtx:
     dir: int = 0
     """0: transmit (SEAL)."""
     version: int = 0
-    """TLS version, e.g. 0x0303."""
+    """TLS version: 0x0303 or 0x0304."""
     cipher: int = 0
     """Linux's TLS_CIPHER_* number: 51 or 52."""
     salt: bytes = b""
-    """First 4 bytes of the nonce."""
+    """First 4 bytes of the nonce (TLS 1.2) or of the static IV (TLS 1.3)."""
     iv: bytes = b""
-    """TLS 1.2: explicit nonce of the next record."""
+    """TLS 1.2: explicit nonce of the next record. TLS 1.3: the last 8 bytes of the static IV."""
     rec_seq: bytes = b""
     """Number of the next record, big endian."""
     key: bytes = b""
@@ -249,7 +252,7 @@ class SqeSeal:
     ctx: int = 0
     """Context number."""
     rtype: int = 0
-    """TLS record type."""
+    """Record type; in TLS 1.3 the inner type."""
     len: int = 0
     """Plaintext bytes, at most 16384."""
     dst_len: int = 0

@@ -23,7 +23,8 @@ from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeSeal, Status
 
 _MASK32 = 0xFFFFFFFF
 _MAX_PLAINTEXT = 16384
-_OVERHEAD = 5 + 8 + 16
+# header, explicit nonce and tag; header, inner type and tag
+_OVERHEAD = {0x0303: 5 + 8 + 16, 0x0304: 5 + 1 + 16}
 _LAST_NUMBER = (1 << 64) - 1
 _NS_PER_CYCLE = 4
 
@@ -198,7 +199,9 @@ class NicModel:
             case Reg.ID:
                 return layout.ID_VALUE_RESET
             case Reg.VERSION:
-                return layout.VERSION_MAJOR.put(layout.VERSION_MAJOR_RESET)
+                return layout.VERSION_MAJOR.put(
+                    layout.VERSION_MAJOR_RESET
+                ) | layout.VERSION_MINOR.put(layout.VERSION_MINOR_RESET)
             case Reg.CAPS:
                 return (
                     layout.CAPS_LANES.put(self.lanes)
@@ -206,7 +209,12 @@ class NicModel:
                     | layout.CAPS_CONTEXTS.put(self.contexts)
                 )
             case Reg.SUITES:
-                return layout.SUITES_TX_TLS12_GCM128.put(1) | layout.SUITES_TX_TLS12_GCM256.put(1)
+                return (
+                    layout.SUITES_TX_TLS12_GCM128.put(1)
+                    | layout.SUITES_TX_TLS12_GCM256.put(1)
+                    | layout.SUITES_TX_TLS13_GCM128.put(1)
+                    | layout.SUITES_TX_TLS13_GCM256.put(1)
+                )
             case Reg.STATUS:
                 return (
                     layout.STATUS_READY.put(1)
@@ -309,7 +317,7 @@ class NicModel:
         if d.opcode == Opcode.CTX_DEL:
             return Status.OK if self._ctx.pop(d.ctx, None) else Status.BAD_CTX
         key_size = {51: 16, 52: 32}.get(d.cipher)
-        if d.version != 0x0303 or d.dir != 0 or key_size is None:
+        if d.version not in _OVERHEAD or d.dir != 0 or key_size is None:
             return Status.BAD_SUITE
         self._ctx[d.ctx] = _Context(
             d.version,
@@ -344,10 +352,11 @@ class NicModel:
             return cqe(Status.SEQ_EXHAUSTED, None)
         # whatever becomes of it, this descriptor has taken its number
         ctx.seq += 1
-        ctx.iv = (ctx.iv + 1) & _LAST_NUMBER
+        if ctx.version == 0x0303:
+            ctx.iv = (ctx.iv + 1) & _LAST_NUMBER
         if d.len > _MAX_PLAINTEXT:
             return cqe(Status.BAD_LENGTH, number)
-        if d.dst_len < d.len + _OVERHEAD:
+        if d.dst_len < d.len + _OVERHEAD[ctx.version]:
             return cqe(Status.DST_SHORT, number)
 
         src, src_bus, src_short = self._gather(d)
@@ -358,7 +367,8 @@ class NicModel:
             # the RTL writes zeros from the first bad block on; nobody may use any of it
             record = bytes(len(record))
         dst_bus, dst_short = self._scatter(d, record)
-        cycles = -(-d.len // self._beat) + 2
+        inner = d.len + (1 if ctx.version == 0x0304 else 0)
+        cycles = -(-inner // self._beat) + 2
         self._cycles += cycles
         if src_bus:
             return cqe(Status.SRC_BUS_ERROR, number, 0, cycles)
@@ -403,7 +413,13 @@ class NicModel:
 
     @staticmethod
     def _frame(ctx: _Context, iv: int, number: int, rtype: int, data: bytes) -> bytes:
-        """RFC 5246 section 6.2.3.3 and RFC 5288 section 3."""
+        """RFC 5246 section 6.2.3.3 and RFC 5288 section 3; RFC 8446 section 5.2."""
+        if ctx.version == 0x0304:
+            inner = data + bytes([rtype])
+            head = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
+            static = int.from_bytes(ctx.salt + iv.to_bytes(8, "big"), "big")
+            nonce = (static ^ number).to_bytes(12, "big")
+            return head + AESGCM(ctx.key).encrypt(nonce, inner, head)
         explicit = iv.to_bytes(8, "big")
         head = bytes([rtype]) + ctx.version.to_bytes(2, "big")
         aad = number.to_bytes(8, "big") + head + len(data).to_bytes(2, "big")

@@ -15,7 +15,9 @@ from ktls_hw import layout
 from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeSeal
 
 _PAGE = 4096
+# header, explicit nonce and tag of TLS 1.2; header, inner type and tag of TLS 1.3
 OVERHEAD = 29
+OVERHEAD_1_3 = 22
 """Bytes that TLS 1.2 AES-GCM adds to a record: header 5, explicit nonce 8, tag 16."""
 
 
@@ -198,13 +200,14 @@ class Rig:
         salt: bytes = b"SALT",
         iv: bytes = bytes(8),
         seq: int = 0,
+        version: int = 0x0303,
     ) -> Cqe:
-        """Install a TLS 1.2 AES-GCM context; the key's length chooses the cipher."""
+        """Install an AES-GCM context; the key's length chooses the cipher."""
         done = await self.run(
             SqeCtx(
                 opcode=Opcode.CTX_SET,
                 ctx=ctx,
-                version=0x0303,
+                version=version,
                 cipher=52 if len(key) == 32 else 51,
                 salt=salt,
                 iv=iv,

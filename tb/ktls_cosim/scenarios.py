@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, uapi
-from ktls_cosim.rig import OVERHEAD, Piece, Rig
+from ktls_cosim.rig import OVERHEAD, OVERHEAD_1_3, Piece, Rig
 from ktls_cosim.scoreboard import CheckedPort, Port, Scoreboard
 from ktls_hw import layout
 from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeSeal, Status
@@ -82,10 +82,15 @@ def example_crypto_info(key_size: int = 16) -> CryptoInfo:
     )
 
 
-def crypto_info(rng: random.Random, key_size: int = 16, seq: int = 0) -> CryptoInfo:
-    """Random test keys for TLS 1.2 AES-GCM."""
+def crypto_info(
+    rng: random.Random,
+    key_size: int = 16,
+    seq: int = 0,
+    version: int = uapi.TLS_1_2_VERSION,
+) -> CryptoInfo:
+    """Random test keys for AES-GCM."""
     return CryptoInfo(
-        uapi.TLS_1_2_VERSION,
+        version,
         _CIPHERS[key_size],
         iv=rng.randbytes(8),
         key=rng.randbytes(key_size),
@@ -143,6 +148,26 @@ async def aes256_hello_world(env: Env) -> None:
 
 
 @scenario
+async def tls13_hello_world(env: Env) -> None:
+    """TLS 1.3, both key sizes, against bytes that a real kernel put on the wire."""
+    stack = await env.stack()
+    for key_size, expected in (
+        (16, "1703030016d4f1b86258e1b714ed9df6cdbede586e6ce9a6e103d8"
+             "1703030013e74ac1f92625181b9d3159ef7bf2d4d3e5e1f2"),
+        (32, "170303001633340f95715d79c3bdd4b1928a2c9c99fcdc0b419574"
+             "170303001305e09ec1260cdf61fc7f8dd1734ebc302165f2"),
+    ):  # fmt: skip
+        wire = bytearray()
+        info = replace(example_crypto_info(key_size), version=uapi.TLS_1_3_VERSION)
+        sock = await connect(stack, info, wire.extend)
+        assert sock.send(b"hello") == 5
+        cmsg = [(uapi.SOL_TLS, uapi.TLS_SET_RECORD_TYPE, bytes([uapi.RECORD_TYPE_ALERT]))]
+        assert sock.sendmsg([b"\x01\x00"], cmsg) == 2
+        await close_all(stack, sock)
+        assert wire.hex() == expected
+
+
+@scenario
 async def msg_more_chain(env: Env) -> None:
     """Bytes sent with MSG_MORE share a record; it closes when full or with the last call."""
     stack = await env.stack()
@@ -192,10 +217,13 @@ async def sendfile_of_a_file(env: Env) -> None:
 
 @scenario
 async def many_connections(env: Env) -> None:
-    """Records of 16 connections, both key sizes, interleaved; numbers stay per connection."""
+    """Records of 16 connections, both versions and key sizes, interleaved; each has its numbers."""
     stack = await env.stack()
     socks = [
-        await connect(stack, crypto_info(env.rng, env.rng.choice((16, 32)), seq))
+        await connect(
+            stack,
+            crypto_info(env.rng, env.rng.choice((16, 32)), seq, env.rng.choice((0x0303, 0x0304))),
+        )
         for seq in range(0, 16_000, 1000)
     ]
     for _ in range(60):
@@ -273,6 +301,27 @@ async def any_alignment(env: Env) -> None:
 
 
 @scenario
+async def tls13_every_tail(env: Env) -> None:
+    """TLS 1.3: the type behind the text at every place of a block, any alignment."""
+    rig = await env.rig()
+    await rig.set_context(3, env.bytes(16), version=0x0304, iv=env.bytes(8), seq=2**40 + 7)
+    await rig.set_context(4, env.bytes(32), version=0x0304, salt=env.bytes(4))
+    for n in [*range(34), 1460, MAX - 1, MAX]:
+        rig.release()
+        data = env.bytes(n)
+        src = random_pieces(env, rig, n)
+        dst = random_pieces(env, rig, n + OVERHEAD_1_3)
+        rtype = env.rng.randrange(1, 256)
+        good, _ = rig.seal_descriptor(3 + n % 2, data, rtype=rtype, src=src, dst=dst)
+        good = replace(good, dst_len=n + OVERHEAD_1_3)
+        short = replace(good, dst_len=n + OVERHEAD_1_3 - 1)
+        done = await rig.run(short, good)
+        assert [c.status for c in done] == [Status.DST_SHORT, Status.OK]
+        assert done[1].len == n + OVERHEAD_1_3
+        assert done[1].rec_seq == done[0].rec_seq + 1
+
+
+@scenario
 async def lists_longer_than_a_burst(env: Env) -> None:
     """40 entries per list, so that list fetches need several bursts."""
     rig = await env.rig()
@@ -308,7 +357,8 @@ async def bad_descriptors(env: Env) -> None:
         (SqeCtx(opcode=Opcode.CTX_DEL, ctx=4), Status.BAD_CTX, False),
         (SqeCtx(opcode=Opcode.CTX_DEL, ctx=contexts), Status.BAD_CTX, False),
         (replace(set_ok, ctx=contexts), Status.BAD_CTX, False),
-        (replace(set_ok, version=0x0304), Status.BAD_SUITE, False),
+        (replace(set_ok, version=0x0302), Status.BAD_SUITE, False),
+        (replace(set_ok, version=0x0305), Status.BAD_SUITE, False),
         (replace(set_ok, cipher=54), Status.BAD_SUITE, False),
         (replace(set_ok, dir=1), Status.BAD_SUITE, False),
     ]
@@ -320,7 +370,7 @@ async def bad_descriptors(env: Env) -> None:
         number += numbered
         assert (after.status, after.rec_seq) == (Status.OK, number), f"case {i}"
         number += 1
-    assert await rig.port.read32(Reg.CNT_ERR_REFUSED) == 13
+    assert await rig.port.read32(Reg.CNT_ERR_REFUSED) == 14
     assert await rig.port.read32(Reg.CNT_ERR_SHORT) == 2
     assert await rig.port.read32(Reg.CNT_RECORDS) == len(cases)
 
@@ -449,6 +499,9 @@ async def record_number_ends(env: Env) -> None:
     await rig.set_context(0, env.bytes(32), seq=7)
     (cqe,) = await rig.run(seals[0])
     assert (cqe.status, cqe.rec_seq) == (Status.OK, 7)
+    await rig.set_context(0, env.bytes(16), seq=2**64 - 2, version=0x0304)
+    done = await rig.run(*seals[:2])
+    assert [c.status for c in done] == [Status.OK, Status.SEQ_EXHAUSTED]
 
 
 @scenario
@@ -458,7 +511,7 @@ async def rekey_with_records_queued(env: Env) -> None:
     await rig.set_context(0, env.bytes(16))
     seals = [rig.seal_descriptor(0, env.bytes(n))[0] for n in (700, 1, 64, 2000, 16, 33)]
     rekey = SqeCtx(
-        opcode=Opcode.CTX_SET, ctx=0, version=0x0303, cipher=52, key=env.bytes(32), salt=b"salt"
+        opcode=Opcode.CTX_SET, ctx=0, version=0x0304, cipher=52, key=env.bytes(32), salt=b"salt"
     )
     delete = SqeCtx(opcode=Opcode.CTX_DEL, ctx=0)
     done = await rig.run(*seals[:3], rekey, *seals[3:], delete, seals[0])
@@ -541,7 +594,8 @@ async def random_jobs(env: Env) -> None:
     rig = await env.rig(sq_log2=4, cq_log2=5)
     keys = {c: env.bytes(env.rng.choice((16, 32))) for c in env.rng.sample(range(64), 6)}
     for c, key in keys.items():
-        await rig.set_context(c, key, salt=env.bytes(4), iv=env.bytes(8), seq=c)
+        version = env.rng.choice((0x0303, 0x0304))
+        await rig.set_context(c, key, salt=env.bytes(4), iv=env.bytes(8), seq=c, version=version)
     for _ in range(3):
         rig.release()
         batch: list[SqeSeal | SqeCtx] = []

@@ -127,7 +127,7 @@ def _cause(
     for other in (index - 2, index - 1, index + 1, index + 2):
         if other >= 0:
             there = seal_record(keys, other, rtype, plaintext)
-            if got[13:-16] == there.ciphertext and plaintext:
+            if got[len(want.header) + len(want.explicit) : -16] == there.ciphertext and plaintext:
                 return f"nonce of record {other} used for record {index}"
     body = got[len(want.wire) - len(want.ciphertext) - 16 : -16]
     if name == "tag":
@@ -504,7 +504,9 @@ class CheckedPort:
             name, lines, cause = diagnose(keys, index, d.rtype, plaintext, got)
             self._sb.report(Mismatch("golden", where, lines, name, cause))
             return
-        if open_record(keys, index, got) != (d.rtype, plaintext):
+        # in TLS 1.3 a type of 0 looks like padding: no receiver can open such a record
+        padding = keys.version == 0x0304 and d.rtype == 0
+        if not padding and open_record(keys, index, got) != (d.rtype, plaintext):
             self._sb.report(Mismatch("open", where, ("the record does not open to its text",)))
             return
         self._sb.device_records += 1

@@ -25,7 +25,8 @@ WRITABLE = {
 }
 RESET = {
     Reg.ID: layout.ID_VALUE_RESET,
-    Reg.VERSION: layout.VERSION_MAJOR.put(layout.VERSION_MAJOR_RESET),
+    Reg.VERSION: layout.VERSION_MAJOR.put(layout.VERSION_MAJOR_RESET)
+    | layout.VERSION_MINOR.put(layout.VERSION_MINOR_RESET),
     Reg.CAPS: layout.CAPS_LANES.put(1) | layout.CAPS_RINGS.put(1) | layout.CAPS_CONTEXTS.put(64),
     Reg.SUITES: 3,
     Reg.STATUS: 3,

@@ -10,7 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, random_pause, start
 
-JOB = ["slot", "ctx", "rtype", "version", "len", "salt", "iv", "seq"]
+JOB = ["slot", "ctx", "rtype", "tls13", "len", "salt", "iv", "seq"]
 
 
 class Bench:
@@ -41,31 +41,41 @@ class Bench:
         return out
 
 
-async def seal(bench: Bench, slot: int, data: bytes, err_block: int | None = None) -> bytes:
-    blocks = [data[i : i + 16].ljust(16, b"\0") for i in range(0, len(data), 16)]
+async def seal(
+    bench: Bench, slot: int, data: bytes, err_block: int | None = None, tls13: bool = False
+) -> bytes:
+    # what lies behind the text in its last block must not matter
+    blocks = [data[i : i + 16].ljust(16, b"\xa5") for i in range(0, len(data), 16)]
     bench.jobs.send(
-        slot=slot, ctx=slot + 3, rtype=0x16, version=0x0303, len=len(data),
+        slot=slot, ctx=slot + 3, rtype=0x16, tls13=int(tls13), len=len(data),
         salt=0xA1A2A3A4, iv=0x1122334455667788, seq=0x0102030405060708,
     )  # fmt: skip
     for i, b in enumerate(blocks):
         bench.src.send(data=int.from_bytes(b, "little"), err=int(i == err_block))
+    inner = data + b"\x16" if tls13 else data
+    count = -(-len(inner) // 16)
     seen = len(bench.core_in.beats)
     commands = len(bench.cmd.beats)
-    await bench.core_in.wait_for(seen + 1 + len(blocks), bench.dut.clk)
+    await bench.core_in.wait_for(seen + 1 + count, bench.dut.clk)
     beats = bench.core_in.beats[seen:]
     aad = beats[0].values["data"].to_bytes(16, "big")
-    want = bytes.fromhex("0102030405060708 16 0303") + len(data).to_bytes(2, "big")
-    assert aad[:13] == want
-    got = [b.values["data"].to_bytes(16, "big") for b in beats[1:]]
-    assert got == blocks
+    if tls13:
+        want = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
+    else:
+        want = bytes.fromhex("0102030405060708 16 0303") + len(data).to_bytes(2, "big")
+    assert aad[: len(want)] == want
+    got = b"".join(b.values["data"].to_bytes(16, "big") for b in beats[1:])
+    assert got[: len(inner)] == inner
     cmd = (await bench.cmd.wait_for(commands + 1, bench.dut.clk))[-1].values
+    nonce = 0xA1A2A3A4 << 64 | 0x1122334455667788 ^ (0x0102030405060708 if tls13 else 0)
     assert cmd == {
-        "ctx": slot + 3, "nonce": 0xA1A2A3A41122334455667788, "aad_len": 13, "len": len(data),
+        "ctx": slot + 3, "nonce": nonce, "aad_len": len(want), "len": len(inner),
     }  # fmt: skip
-    for b in got:
-        bench.core_out.send(data=int.from_bytes(bytes(x ^ 0xFF for x in b), "big"), tag=0)
+    for i in range(0, 16 * count, 16):
+        block = bytes(x ^ 0xFF for x in got[i : i + 16])
+        bench.core_out.send(data=int.from_bytes(block, "big"), tag=0)
     bench.core_out.send(data=int.from_bytes(bytes(range(16)), "big"), tag=1)
-    pieces = len(blocks) + 2
+    pieces = count + 2
     await bench.out.wait_for(pieces, bench.dut.clk)
     return bench.record_bytes(pieces)
 
@@ -80,6 +90,19 @@ async def frames_records_of_every_tail(dut):
         assert record[5:13].hex() == "1122334455667788"
         assert record[13:-16] == bytes(x ^ 0xFF for x in data)
         assert record[-16:] == bytes(range(16))
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def tls13_puts_the_type_behind_the_text(dut):
+    bench = await Bench.create(dut, 0.3)
+    for n in (*range(18), 31, 32, 33, 100):
+        data = bytes(range(n))
+        record = await seal(bench, n % 8, data, tls13=True)
+        assert record[:5] == b"\x17\x03\x03" + (n + 17).to_bytes(2, "big")
+        assert record[5:-16] == bytes(x ^ 0xFF for x in data + b"\x16")
+        assert record[-16:] == bytes(range(16))
+        plain = await seal(bench, (n + 1) % 8, data)
+        assert plain[:5] == b"\x16\x03\x03" + (n + 24).to_bytes(2, "big")
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -98,8 +121,9 @@ async def a_source_error_turns_the_rest_into_zeros(dut):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def cycles_of_a_record_that_never_waits(dut):
     bench = await Bench.create(dut)
-    await seal(bench, 4, bytes(160))
-    dut.cycles_slot.value = 4
-    await RisingEdge(dut.clk)
-    await RisingEdge(dut.clk)
-    assert int(dut.cycles.value) == 12
+    for slot, tls13, cycles in ((4, False, 12), (5, True, 13)):
+        await seal(bench, slot, bytes(160), tls13=tls13)
+        dut.cycles_slot.value = slot
+        await RisingEdge(dut.clk)
+        await RisingEdge(dut.clk)
+        assert int(dut.cycles.value) == cycles

@@ -44,17 +44,17 @@ class Mutant:
 
 
 DEVICE = [
-    Mutant("wrong_nonce", "ktls_record.v", "assign cmd_nonce = {salt, iv};",
-           "assign cmd_nonce = {salt, iv ^ 64'd1};", "golden/ciphertext"),
-    Mutant("wrong_aad_length", "ktls_record.v", "version, 1'b0, len, 24'd0}",
-           "version, 1'b0, len + 15'd1, 24'd0}", "golden/tag"),
+    Mutant("wrong_nonce", "ktls_record.v", "{salt, tls13 ? iv ^ seq : iv};",
+           "{salt, tls13 ? iv ^ seq : iv ^ 64'd1};", "golden/ciphertext"),
+    Mutant("wrong_aad_length", "ktls_record.v", "WIRE_VERSION, 1'b0, len, 24'd0}",
+           "WIRE_VERSION, 1'b0, len + 15'd1, 24'd0}", "golden/tag"),
     Mutant("counter_start", "ktls_gcm.v", "ctr <= 32'd2;", "ctr <= 32'd3;", "golden/ciphertext"),
     Mutant("swapped_tag_bytes", "ktls_record.v", "poison[o_slot] ? 128'd0 : m_data;",
            "m_tag ? {m_data[7:0], m_data[127:8]} : m_data;", "golden/tag"),
     Mutant("flipped_ciphertext_bit", "ktls_record.v", "poison[o_slot] ? 128'd0 : m_data;",
            "m_data ^ {127'd0, o_left == 15'd36};", "golden/ciphertext"),
-    Mutant("header_length", "ktls_record.v", "{1'b0, o_len} + OVERHEAD;",
-           "{1'b0, o_len} + OVERHEAD + 16'd1;", "golden/header"),
+    Mutant("header_length", "ktls_record.v", "{1'b0, o_len} + (o_tls13 ? EXTRA_1_3 : EXTRA_1_2);",
+           "{1'b0, o_len} + (o_tls13 ? EXTRA_1_3 : EXTRA_1_2) + 16'd1;", "golden/header"),
     Mutant("swapped_record_numbers", "ktls_exec.v", "assign seal_iv = iv;",
            "assign seal_iv = iv ^ 64'd1;", "golden/nonce"),
     Mutant("lost_completion", "ktls_cq.v", "state <= ST_REQUEST;",
@@ -64,8 +64,16 @@ DEVICE = [
     Mutant("ghash_polynomial", "ktls_ghash.v", "8'he1", "8'he0", "golden/tag"),
     Mutant("key_schedule_256", "ktls_keyexp.v", "(job_k256 && phase == 3'd4) ? sub : newest",
            "newest", "golden/ciphertext"),
-    Mutant("record_number_in_aad", "ktls_record.v", "? {seq, rtype,", "? {iv, rtype,",
+    Mutant("record_number_in_aad", "ktls_record.v", "{seq, rtype, WIRE", "{iv, rtype, WIRE",
            "golden/tag"),
+    Mutant("tls13_nonce_without_number", "ktls_record.v", "tls13 ? iv ^ seq : iv};", "iv};",
+           "golden/ciphertext"),
+    Mutant("tls13_additional_data", "ktls_record.v", "{1'b0, len} + EXTRA_1_3, 88'd0}",
+           "{1'b0, len} + EXTRA_1_2, 88'd0}", "golden/tag"),
+    Mutant("tls13_type_too_early", "ktls_record.v", "{rtype, 120'd0} >> {len[3:0], 3'b000}",
+           "{rtype, 120'd0}", "golden/ciphertext"),
+    Mutant("tls13_iv_counts", "ktls_exec.v", "if (!tls13) iv_mem[c]", "iv_mem[c]",
+           "golden/ciphertext"),
     Mutant("strobes_ignore_the_end", "ktls_scatter.v", "~(ones << n[BEAT_LOG2:0]) << off",
            "ones << off", "scenario"),
 ]  # fmt: skip
@@ -74,9 +82,8 @@ DEVICE = [
 @pytest.mark.parametrize("mutant", DEVICE[:-1], ids=lambda m: m.name)
 def test_device_mutant_is_caught(simulator: None, mutant: Mutant) -> None:
     """Ten records with AES-256 through the product's driver."""
-    info = CryptoInfo(
-        uapi.TLS_1_2_VERSION, 52, bytes(range(8)), bytes(range(32)), b"salt", bytes(8)
-    )
+    version = uapi.TLS_1_3_VERSION if mutant.name.startswith("tls13") else uapi.TLS_1_2_VERSION
+    info = CryptoInfo(version, 52, bytes(range(8)), bytes(range(32)), b"salt", bytes(8))
     scoreboard = Scoreboard()
     build = Build.device(mutant.sources())
     found = "nothing"

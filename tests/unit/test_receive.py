@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Receive, key updates and record limits of Linux 7.x ; the facts are in docs/ktls.md."""
+"""Receive, key updates and record limits of Linux 7.x; the facts are in docs/ktls.md."""
 
 from __future__ import annotations
 

@@ -99,13 +99,13 @@ def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, An
             )
         except subprocess.TimeoutExpired as e:
             raise KernelFailed(f"the kernel did not finish within {limit:.0f} s: {e}") from None
+        tail = done.stdout.decode(errors="replace")[-800:]
         if not results.exists():
-            tail = done.stdout.decode(errors="replace")[-800:]
             raise KernelUnusable(f"User-Mode Linux does not come up here:\n{tail}")
         out = [json.loads(line) for line in results.read_text(encoding="ascii").splitlines()]
     if len(out) != len(scripts):
         last = out[-1] if out and isinstance(out[-1], dict) else {}
         raise KernelFailed(
-            f"the kernel played {len(out)} of {len(scripts)} scripts\n{last.get('broken', '')}"
+            f"the kernel played {len(out)} of {len(scripts)} scripts\n{last.get('broken', tail)}"
         )
     return [None if isinstance(result, dict) else result for result in out]
