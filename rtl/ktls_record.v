@@ -244,8 +244,9 @@ module ktls_record #(
     piece[119:112],
     piece[127:120]
   };
-  assign out_cnt = !header_sent ? header_cnt : (m_tag || o_left >= 15'd16) ? 5'd16 : {1'b0, o_left[3:0]};
-  assign o_done = m_valid && m_ready && m_tag;
+  wire whole = m_tag || o_left >= 15'd16;
+  assign out_cnt = !header_sent ? header_cnt : whole ? 5'd16 : {1'b0, o_left[3:0]};
+  assign o_done  = m_valid && m_ready && m_tag;
 
   always @(posedge clk) begin
     if (o_valid && out_ready) begin

@@ -28,7 +28,7 @@ RESET = {
     Reg.VERSION: layout.VERSION_MAJOR.put(layout.VERSION_MAJOR_RESET)
     | layout.VERSION_MINOR.put(layout.VERSION_MINOR_RESET),
     Reg.CAPS: layout.CAPS_LANES.put(1) | layout.CAPS_RINGS.put(1) | layout.CAPS_CONTEXTS.put(64),
-    Reg.SUITES: 3,
+    Reg.SUITES: 15,
     Reg.STATUS: 3,
     Reg.RING0_IRQ_MOD: layout.RING0_IRQ_MOD_COUNT_RESET,
 }
