@@ -29,6 +29,12 @@ _TX_SUITES = {
     (uapi.TLS_1_3_VERSION, uapi.TLS_CIPHER_AES_GCM_128): layout.SUITES_TX_TLS13_GCM128,
     (uapi.TLS_1_3_VERSION, uapi.TLS_CIPHER_AES_GCM_256): layout.SUITES_TX_TLS13_GCM256,
 }
+_RX_SUITES = {
+    (uapi.TLS_1_2_VERSION, uapi.TLS_CIPHER_AES_GCM_128): layout.SUITES_RX_TLS12_GCM128,
+    (uapi.TLS_1_2_VERSION, uapi.TLS_CIPHER_AES_GCM_256): layout.SUITES_RX_TLS12_GCM256,
+    (uapi.TLS_1_3_VERSION, uapi.TLS_CIPHER_AES_GCM_128): layout.SUITES_RX_TLS13_GCM128,
+    (uapi.TLS_1_3_VERSION, uapi.TLS_CIPHER_AES_GCM_256): layout.SUITES_RX_TLS13_GCM256,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +43,16 @@ class Completion:
 
     Attributes:
         status: `Status.OK` or why not.
-        sealed: the record as it goes on the wire; empty unless OK.
-        rec_seq: record number that a SEAL took, None if it took none.
+        data: SEAL: the record as it goes on the wire; OPEN: its text; empty unless OK.
+        rtype: OPEN: type of the record, in TLS 1.3 the inner one.
+        rec_seq: record number that the descriptor took, None if it took none.
         cycles: clock cycles for which the record held the engine.
         latency: clock cycles from decoding the descriptor to its completion.
     """
 
     status: Status
-    sealed: bytes
+    data: bytes
+    rtype: int
     rec_seq: int | None
     cycles: int
     latency: int
@@ -70,11 +78,12 @@ class _Posted:
 class DmaBuffers:
     """Equal buffers in DMA memory, one per record under way.
 
-    Each holds the plaintext, the sealed record and both scatter-gather lists.
+    Each holds what goes in, what comes out and both scatter-gather lists; the larger side
+    is a sealed record of 16384 bytes of text.
     """
 
     SRC = 0
-    DST = uapi.TLS_MAX_PAYLOAD_SIZE
+    DST = PAGE * 5
     SRC_LIST = DST + PAGE * 5
     DST_LIST = SRC_LIST + 256
     SIZE = DST_LIST + 256
@@ -191,16 +200,17 @@ class KtlsNic:
         """Install a connection's keys (`struct tlsdev_ops.tls_dev_add`).
 
         Args:
-            direction: `uapi.TLS_TX`; this device does not receive.
+            direction: `uapi.TLS_TX` or `uapi.TLS_RX`.
             info: keys and counters.
 
         Raises:
             NotOffloadable: the suite is not supported or no context is free.
             DeviceError: the device broke its contract.
         """
-        if direction != uapi.TLS_TX:
+        suites = _TX_SUITES if direction == uapi.TLS_TX else _RX_SUITES
+        if direction == uapi.TLS_RX and not any(f.get(self.suites) for f in suites.values()):
             raise NotOffloadable("the device does not offload receive")
-        supported = _TX_SUITES.get((info.version, info.cipher))
+        supported = suites.get((info.version, info.cipher))
         if supported is None or not supported.get(self.suites):
             version = "1.3" if info.version == uapi.TLS_1_3_VERSION else "1.2"
             raise NotOffloadable(f"the device does not support {info.desc.name} in TLS {version}")
@@ -211,7 +221,7 @@ class KtlsNic:
             SqeCtx(
                 opcode=Opcode.CTX_SET,
                 ctx=context.ctx,
-                dir=0,
+                dir=0 if direction == uapi.TLS_TX else 1,
                 version=info.version,
                 cipher=info.cipher,
                 salt=info.salt,
@@ -251,7 +261,7 @@ class KtlsNic:
     async def xmit(
         self, context: DeviceContext, rtype: int, data: bytes, done: Callable[[Completion], None]
     ) -> None:
-        """Post one record; waits only while rings or buffers are full.
+        """Post one record to be sealed; waits only while rings or buffers are full.
 
         Args:
             context: from `tls_dev_add`.
@@ -259,31 +269,64 @@ class KtlsNic:
             data: plaintext, at most 16384 bytes.
             done: called from `poll` with the completion; records complete in order.
         """
+        seal = SqeSeal(opcode=Opcode.SEAL, ctx=context.ctx, rtype=rtype, len=len(data))
+        await self._post_record(seal, data, len(data) + RECORD_OVERHEAD, done)
+
+    async def open(
+        self,
+        context: DeviceContext,
+        rtype: int,
+        explicit: bytes,
+        sealed: bytes,
+        done: Callable[[Completion], None],
+    ) -> None:
+        """Post one record to be opened; waits only while rings or buffers are full.
+
+        Args:
+            context: from `tls_dev_add`.
+            rtype: record type on the wire.
+            explicit: TLS 1.2: the 8 bytes of the explicit nonce.
+            sealed: ciphertext and tag, at most 16384 (TLS 1.3: 16385) and 16 bytes.
+            done: called from `poll` with the completion; records complete in order.
+        """
+        length = len(sealed) - uapi.TLS_TAG_SIZE
+        descriptor = SqeSeal(
+            opcode=Opcode.OPEN,
+            ctx=context.ctx,
+            rtype=rtype,
+            len=length,
+            explicit_nonce=explicit,
+        )
+        await self._post_record(descriptor, sealed, length, done)
+
+    async def _post_record(
+        self,
+        descriptor: SqeSeal,
+        data: bytes,
+        out_len: int,
+        done: Callable[[Completion], None],
+    ) -> None:
         while self.buffers.available == 0:
             await self._wait()
         buffer = self.buffers.take()
         base = self.buffers.address(buffer)
         mem = self.port.mem
         src = page_entries(base + DmaBuffers.SRC, len(data))
-        out_len = len(data) + RECORD_OVERHEAD
         dst = page_entries(base + DmaBuffers.DST, out_len)
         if data:
             mem.write(base + DmaBuffers.SRC, data)
         # both lists lie side by side: one write
         lists = b"".join(e.pack() for e in src).ljust(DmaBuffers.DST_LIST - DmaBuffers.SRC_LIST)
         mem.write(base + DmaBuffers.SRC_LIST, lists + b"".join(e.pack() for e in dst))
-        descriptor = SqeSeal(
-            opcode=Opcode.SEAL,
-            ctx=context.ctx,
-            rtype=rtype,
-            len=len(data),
+        addressed = replace(
+            descriptor,
             dst_len=out_len,
             src_sg=base + DmaBuffers.SRC_LIST,
             src_cnt=len(src),
             dst_sg=base + DmaBuffers.DST_LIST,
             dst_cnt=len(dst),
         )
-        await self._post(descriptor, buffer, done)
+        await self._post(addressed, buffer, done)
 
     async def _post(
         self,
@@ -315,16 +358,17 @@ class KtlsNic:
                     await self.registers(),
                     self.rings(),
                 )
-            sealed = b""
+            data = b""
             if posted.buffer is not None and cqe.len:
                 addr = self.buffers.address(posted.buffer) + DmaBuffers.DST
-                sealed = self.port.mem.read(addr, cqe.len)
+                data = self.port.mem.read(addr, cqe.len)
             done.append(
                 (
                     posted,
                     Completion(
                         Status(cqe.status),
-                        sealed,
+                        data,
+                        cqe.rtype,
                         cqe.rec_seq if cqe.numbered else None,
                         cqe.cycles,
                         cqe.latency,
@@ -390,6 +434,7 @@ class KtlsNic:
             "tx_tls_encrypted_packets": await read(Reg.CNT_RECORDS),
             "tx_tls_encrypted_bytes": low | await read(Reg.CNT_BYTES_HI) << 32,
             "tx_tls_ctx": self.contexts - len(self._free_ctx),
+            "rx_tls_err": await read(Reg.CNT_ERR_AUTH),
             "tx_tls_err_refused": await read(Reg.CNT_ERR_REFUSED),
             "tx_tls_err_short": await read(Reg.CNT_ERR_SHORT),
             "tx_tls_err_bus": await read(Reg.CNT_ERR_BUS),

@@ -116,6 +116,11 @@ class KtlsSocket:
         return self._ulp.why_not_offloaded if self._ulp is not None else None
 
     @property
+    def why_rx_not_offloaded(self) -> str | None:
+        """The reason, once TLS_RX is set and the device does not open."""
+        return self._ulp.why_rx_not_offloaded if self._ulp is not None else None
+
+    @property
     def closed(self) -> bool:
         return self._closed
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -21,7 +22,10 @@ class Events(Protocol):
     """Who wants to know what becomes of the offload."""
 
     def tx_offloaded(self, refused: str | None) -> None:
-        """The device has taken the keys, or why not."""
+        """The device has taken the keys of the transmit side, or why not."""
+
+    def rx_offloaded(self, refused: str | None) -> None:
+        """The same of the receive side."""
 
     def record_done(self, rtype: int, length: int, completion: Completion) -> None:
         """The device has completed a record."""
@@ -78,7 +82,7 @@ class DeviceSealer:
                 raise DeviceError(f"record {seq} was sealed under number {completion.rec_seq}")
             self._events.record_done(rtype, len(text), completion)
             if completion.status == Status.OK:
-                sealed.fill(completion.sealed)
+                sealed.fill(completion.data)
             else:
                 in_software()
 
@@ -93,6 +97,129 @@ class DeviceSealer:
 
     def close(self) -> None:
         """Remove the keys from the device, behind all records."""
+
+        async def delete() -> None:
+            if self._context is not None:
+                await self._nic.tls_dev_del(self._context)
+                self._context = None
+
+        self._submit(delete)
+
+
+class Stream(Protocol):
+    """Bytes that have come and wait to be parsed."""
+
+    def bytes_at(self, offset: int, count: int) -> bytes:
+        """At most `count` bytes from `offset` on."""
+
+
+class _Ahead:
+    """A record that the device opens before anybody asks for it."""
+
+    __slots__ = ("inner", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.inner: bytes | None = None
+
+
+class DeviceOpener:
+    """Opens records with a device as they come; what it cannot, the CPU opens later.
+
+    The device counts records itself, so it sees every record of the stream in order. Once
+    one of them fails, its numbers are of no use any more and it gets no further records.
+
+    Args:
+        nic: the device's driver.
+        info: the keys.
+        submit: queues work for the device.
+        events: told about results.
+    """
+
+    def __init__(
+        self, nic: KtlsNic, info: CryptoInfo, submit: Callable[[Work], None], events: Events
+    ) -> None:
+        self._nic = nic
+        self._info = info
+        self._submit = submit
+        self._events = events
+        self._context: DeviceContext | None = None
+        self._protection = Protection(info)
+        self._ahead: deque[_Ahead] = deque()
+        self._at = 0
+        self._number = self._protection.seq
+        self._stopped = False
+        submit(self._add)
+
+    async def _add(self) -> None:
+        try:
+            self._context = await self._nic.tls_dev_add(uapi.TLS_RX, self._info)
+        except NotOffloadable as e:
+            self._stopped = True
+            self._events.rx_offloaded(e.reason)
+        else:
+            self._events.rx_offloaded(None)
+
+    def look(self, stream: Stream) -> None:
+        """Give the device every complete record that it has not seen yet."""
+        p = self._protection
+        while not self._stopped:
+            header = stream.bytes_at(self._at, uapi.TLS_HEADER_SIZE)
+            if len(header) < uapi.TLS_HEADER_SIZE:
+                return
+            size = uapi.TLS_HEADER_SIZE + int.from_bytes(header[3:5], "big")
+            text = size - p.prepend - uapi.TLS_TAG_SIZE
+            if header[1:3] != b"\x03\x03" or not 0 <= text <= uapi.TLS_MAX_PAYLOAD_SIZE + p.tail:
+                # the parser will find that, too
+                self._stopped = True
+                return
+            record = stream.bytes_at(self._at, size)
+            if len(record) < size or self._number == MAX_NUMBER:
+                return
+            self._open(record)
+            self._at += size
+
+    def _open(self, record: bytes) -> None:
+        entry = _Ahead(len(record))
+        self._ahead.append(entry)
+        number = self._number
+        self._number += 1
+        body = record[self._protection.prepend :]
+        explicit = record[uapi.TLS_HEADER_SIZE : self._protection.prepend]
+
+        def done(completion: Completion) -> None:
+            if completion.rec_seq not in (None, number):
+                raise DeviceError(f"record {number} was opened under number {completion.rec_seq}")
+            if completion.status != Status.OK:
+                self._stopped = True
+            elif self._protection.tls13:
+                end = bytes((completion.rtype,))
+                padding = len(body) - uapi.TLS_TAG_SIZE - 1 - len(completion.data)
+                entry.inner = completion.data + end + bytes(padding)
+            else:
+                entry.inner = completion.data
+
+        async def post() -> None:
+            if self._context is not None:
+                await self._nic.open(self._context, record[0], explicit, body, done)
+
+        self._submit(post)
+
+    @property
+    def head(self) -> bytes | None:
+        """What the record at the head of the stream holds, if the device has opened it."""
+        return self._ahead[0].inner if self._ahead else None
+
+    def consumed(self) -> None:
+        """The record at the head of the stream was taken."""
+        if self._ahead:
+            self._at -= self._ahead.popleft().size
+        else:
+            self._stopped = True
+
+    def close(self) -> None:
+        """Remove the keys from the device, behind all records."""
+        self._stopped = True
 
         async def delete() -> None:
             if self._context is not None:

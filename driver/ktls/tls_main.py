@@ -18,7 +18,7 @@ from ktls.nic import Completion
 from ktls.record import Buffer, Protection
 from ktls.stack import KtlsStack
 from ktls.tcp import TcpSock
-from ktls.tls_device import DeviceSealer
+from ktls.tls_device import DeviceOpener, DeviceSealer
 from ktls.tls_rx import TlsRx
 from ktls.tls_tx import MemoryFaults, Sealer, SoftwareSealer, TlsTx
 
@@ -33,6 +33,7 @@ class TlsContext:
     Attributes:
         tx, rx: the directions that have keys.
         why_not_offloaded: the reason, once TLS_TX is set and the device does not seal.
+        why_rx_not_offloaded: the reason, once TLS_RX is set and the device does not open.
         closed: the socket is closed.
 
     Args:
@@ -55,6 +56,7 @@ class TlsContext:
         self.tx: TlsTx | None = None
         self.rx: TlsRx | None = None
         self.why_not_offloaded: str | None = None
+        self.why_rx_not_offloaded: str | None = None
         self.closed = False
         self._stack = stack
         self._tcp = tcp
@@ -67,6 +69,7 @@ class TlsContext:
         self._version = 0
         self._device: DeviceSealer | None = None
         self._counted: list[str] = []
+        self._rx_counted = False
 
     def set_option(self, option: int, value: bytes | None, optlen: int) -> None:
         """setsockopt(SOL_TLS).
@@ -140,10 +143,9 @@ class TlsContext:
         if is_tx:
             self._install_tx(info, protection)
         elif self.rx is not None:
-            self.rx.rekey(protection)
+            self.rx.rekey(protection, self._opener(info))
         else:
-            self.rx = TlsRx(self._tcp, self._stack.kernel, protection, stat, self._wait_data, None)
-            self._count("TlsRxSw", "TlsCurrRxSw")
+            self._install_rx(info, protection)
         self._version = info.version
 
     def _install_tx(self, info: CryptoInfo, protection: Protection) -> None:
@@ -173,6 +175,21 @@ class TlsContext:
         self._tcp.on_space = self.tx.write_space
         self._stack.before_look()
 
+    def _install_rx(self, info: CryptoInfo, protection: Protection) -> None:
+        opener = self._opener(info)
+        stack = self._stack
+        self.rx = TlsRx(
+            self._tcp, stack.kernel, protection, stack.tls_stat, self._wait_data, None, opener
+        )
+        if opener is None:
+            self.rx_offloaded("there is no offload device")
+        stack.before_look()
+
+    def _opener(self, info: CryptoInfo) -> DeviceOpener | None:
+        if self._stack.nic is None:
+            return None
+        return DeviceOpener(self._stack.nic, info, self._stack.submit, self)
+
     def _count(self, total: str, current: str) -> None:
         self._stack.tls_stat[total] += 1
         self._stack.tls_stat[current] += 1
@@ -186,6 +203,18 @@ class TlsContext:
             self._stack.tls_stat["TlsTx" + where] += 1
             return
         self._count("TlsTx" + where, "TlsCurrTx" + where)
+
+    def rx_offloaded(self, refused: str | None) -> None:
+        """The same of the receive side; a rekey is not counted again."""
+        self.why_rx_not_offloaded = refused
+        where = "Device" if refused is None else "Sw"
+        if self._rx_counted:
+            return
+        self._rx_counted = True
+        if self.closed:
+            self._stack.tls_stat["TlsRx" + where] += 1
+            return
+        self._count("TlsRx" + where, "TlsCurrRx" + where)
 
     def record_done(self, rtype: int, length: int, completion: Completion) -> None:
         """The device has completed a record."""
@@ -252,6 +281,8 @@ class TlsContext:
                 self._app_dropped(dropped)
         if self._device is not None:
             self._device.close()
+        if self.rx is not None and self.rx.opener is not None:
+            self.rx.opener.close()
         for name in self._counted:
             self._stack.tls_stat[name] -= 1
 

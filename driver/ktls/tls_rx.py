@@ -19,6 +19,7 @@ from ktls.errors import KtlsOSError
 from ktls.kernels import Kernel
 from ktls.record import BadRecord, Buffer, Protection
 from ktls.tcp import RCV_SHUTDOWN, TcpSock
+from ktls.tls_device import DeviceOpener
 
 
 class StreamParser:
@@ -79,6 +80,13 @@ class StreamParser:
             return errno.EINVAL
         self.full_len = uapi.TLS_HEADER_SIZE + length
         return 0
+
+    def bytes_at(self, offset: int, count: int) -> bytes:
+        """At most `count` bytes from `offset` behind the head of the stream on."""
+        taken = len(self._taken)
+        out = bytes(self._taken[offset : offset + count])
+        at = max(0, offset - taken)
+        return out + bytes(self._tcp.rcvq[at : at + count - len(out)])
 
     @property
     def record(self) -> memoryview:
@@ -166,6 +174,7 @@ class TlsRx:
         stat: counters of /proc/net/tls_stat.
         wait: `wait(flags)` sleeps until there may be something; an errno, 0 to go on.
         got: observer of delivered bytes, `got(rtype, data)`.
+        opener: a device that opens records ahead, or None.
     """
 
     def __init__(
@@ -176,7 +185,9 @@ class TlsRx:
         stat: Counter[str],
         wait: Callable[[int], int],
         got: Callable[[int, bytes], None] | None = None,
+        opener: DeviceOpener | None = None,
     ) -> None:
+        self.opener = opener
         self.protection = protection
         self.no_pad = False
         self.key_update_pending = False
@@ -187,13 +198,28 @@ class TlsRx:
         self._got = got
         self._parser = StreamParser(tcp, protection)
         self._list: deque[Opened] = deque()
-        tcp.on_data = self._parser.check
-        self._parser.check()
+        tcp.on_data = self._arrived
+        self._arrived()
 
-    def rekey(self, protection: Protection) -> None:
+    def rekey(self, protection: Protection, opener: DeviceOpener | None = None) -> None:
         """TLS_RX was set again (`tls_finish_key_update`)."""
         self.protection = protection
         self.key_update_pending = False
+        if self.opener is not None:
+            self.opener.close()
+        self.opener = opener
+        self._arrived()
+
+    def _arrived(self) -> None:
+        self._parser.check()
+        if self.opener is not None:
+            self.opener.look(self._parser)
+
+    def _consume(self) -> None:
+        """The record at the head was opened."""
+        if self.opener is not None:
+            self.opener.consumed()
+        self._parser.done()
 
     # ----------------------------------------------------------------------- poll
 
@@ -276,7 +302,7 @@ class TlsRx:
             if not self._record_wait(flags, bool(call.count)):
                 return
             opened = self._open_one(call, room, peek)
-            self._parser.done()
+            self._consume()
             try:
                 if not self._content_type(call, opened.control):
                     self._list.append(opened)
@@ -357,7 +383,8 @@ class TlsRx:
         try:
             if direct and call is not None:
                 call.check_address(text_len)
-            inner = p.open(record)
+            ahead = self.opener.head if self.opener is not None else None
+            inner = p.open(record) if ahead is None else ahead
             if not p.tls13:
                 opened = Opened(record[0], memoryview(inner))
             else:
@@ -419,7 +446,7 @@ class TlsRx:
                 opened = self._open_one(None, 0, False)
             except _Deliver as e:
                 raise KtlsOSError(e.number, "nothing was received") from None
-            self._parser.done()
+            self._consume()
         if opened.control != uapi.RECORD_TYPE_DATA:
             self._list.appendleft(opened)
             raise KtlsOSError(errno.EINVAL, "splice does not take control records")

@@ -34,6 +34,14 @@
 #define KTLS_SUITES_TX_TLS13_GCM128_MASK 0x1u
 #define KTLS_SUITES_TX_TLS13_GCM256_SHIFT 3
 #define KTLS_SUITES_TX_TLS13_GCM256_MASK 0x1u
+#define KTLS_SUITES_RX_TLS12_GCM128_SHIFT 4
+#define KTLS_SUITES_RX_TLS12_GCM128_MASK 0x1u
+#define KTLS_SUITES_RX_TLS12_GCM256_SHIFT 5
+#define KTLS_SUITES_RX_TLS12_GCM256_MASK 0x1u
+#define KTLS_SUITES_RX_TLS13_GCM128_SHIFT 6
+#define KTLS_SUITES_RX_TLS13_GCM128_MASK 0x1u
+#define KTLS_SUITES_RX_TLS13_GCM256_SHIFT 7
+#define KTLS_SUITES_RX_TLS13_GCM256_MASK 0x1u
 #define KTLS_REG_CTRL 0x010u
 #define KTLS_CTRL_ENABLE_SHIFT 0
 #define KTLS_CTRL_ENABLE_MASK 0x1u
@@ -63,6 +71,7 @@
 #define KTLS_REG_CNT_ERR_REFUSED 0x050u
 #define KTLS_REG_CNT_ERR_SHORT 0x054u
 #define KTLS_REG_CNT_ERR_BUS 0x058u
+#define KTLS_REG_CNT_ERR_AUTH 0x05Cu
 #define KTLS_REG_CYCLES_LO 0x060u
 #define KTLS_REG_CYCLES_HI 0x064u
 #define KTLS_REG_RING0_SQ_BASE_LO 0x100u
@@ -89,13 +98,14 @@ enum ktls_opcode {
 	KTLS_OP_CTX_SET = 1, /* Install key, salt, iv and record number of a context; a live context is rekeyed. */
 	KTLS_OP_CTX_DEL = 2, /* Delete a context and overwrite its key material with zeros. */
 	KTLS_OP_SEAL = 3, /* Frame, encrypt and authenticate one record. */
+	KTLS_OP_OPEN = 4, /* Authenticate and decrypt one record. */
 };
 
 enum ktls_status {
 	KTLS_CPL_OK = 0, /* Done. */
 	KTLS_CPL_BAD_OPCODE = 1, /* The operation is unknown to this device. */
 	KTLS_CPL_BAD_CTX = 2, /* The context number is out of range or not installed. */
-	KTLS_CPL_BAD_LENGTH = 3, /* More plaintext than a record may hold (16384 bytes). */
+	KTLS_CPL_BAD_LENGTH = 3, /* More text than a record may hold: 16384 bytes; OPEN in TLS 1.3: 16385 with the inner type. */
 	KTLS_CPL_BAD_SUITE = 4, /* Version, cipher or direction is not supported. */
 	KTLS_CPL_SEQ_EXHAUSTED = 5, /* The record number would wrap; the context needs a new key. */
 	KTLS_CPL_SRC_SHORT = 6, /* The source list holds fewer bytes than the descriptor says. */
@@ -103,6 +113,7 @@ enum ktls_status {
 	KTLS_CPL_SRC_BUS_ERROR = 8, /* SLVERR or DECERR while reading the source or its list. */
 	KTLS_CPL_DST_BUS_ERROR = 9, /* SLVERR or DECERR while writing the destination or reading its list. */
 	KTLS_CPL_SQ_BUS_ERROR = 10, /* SLVERR or DECERR while reading the descriptor itself. */
+	KTLS_CPL_AUTH_FAILED = 11, /* OPEN: the tag is wrong, or a TLS 1.3 record has no type (nothing but zeros). Zeros were written instead of the text. */
 };
 
 /* Submission descriptor: CTX_SET, CTX_DEL. 64 bytes. CTX_DEL uses only opcode, cookie and ctx. The driver overwrites the slot after completion, because it holds the key. Words are little endian. */
@@ -129,7 +140,7 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
 #define KTLS_SQE_CTX_CIPHER_SHIFT 16
 #define KTLS_SQE_CTX_CIPHER_MASK 0xFFFFu
 
-/* Submission descriptor: SEAL. 64 bytes. Words are little endian. */
+/* Submission descriptor: SEAL, OPEN. 64 bytes. OPEN takes no header: its source is ciphertext and tag, and the device makes the additional data of what stands here. In TLS 1.3 that is of constants, as in Linux: the outer type is not looked at. Its destination gets len bytes; in TLS 1.3 type and padding are among them, and the completion says how many are text. Words are little endian. */
 struct ktls_sqe_seal {
 	uint32_t word0;
 	uint32_t word1;
@@ -138,7 +149,9 @@ struct ktls_sqe_seal {
 	uint64_t src_sg;
 	uint64_t dst_sg;
 	uint32_t word8;
-	uint8_t pad0[24];
+	uint8_t pad0[4];
+	uint8_t explicit_nonce[8];
+	uint8_t pad1[12];
 	uint32_t word15;
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_seal) == 64, "sqe_seal is 64 bytes");

@@ -44,6 +44,8 @@ class Opcode(IntEnum):
     """Delete a context and overwrite its key material with zeros."""
     SEAL = 3
     """Frame, encrypt and authenticate one record."""
+    OPEN = 4
+    """Authenticate and decrypt one record."""
 
 
 class Status(IntEnum):
@@ -54,7 +56,7 @@ class Status(IntEnum):
     BAD_CTX = 2
     """The context number is out of range or not installed."""
     BAD_LENGTH = 3
-    """More plaintext than a record may hold (16384 bytes)."""
+    """More text than a record may hold: 16384 bytes; OPEN in TLS 1.3: 16385 with the inner type."""
     BAD_SUITE = 4
     """Version, cipher or direction is not supported."""
     SEQ_EXHAUSTED = 5
@@ -69,6 +71,8 @@ class Status(IntEnum):
     """SLVERR or DECERR while writing the destination or reading its list."""
     SQ_BUS_ERROR = 10
     """SLVERR or DECERR while reading the descriptor itself."""
+    AUTH_FAILED = 11
+    """OPEN: the tag is wrong, or a TLS 1.3 record has no type (nothing but zeros). Zeros were written instead of the text."""
 
 
 class Reg(IntEnum):
@@ -81,7 +85,7 @@ class Reg(IntEnum):
     CAPS = 0x008
     """Capabilities."""
     SUITES = 0x00C
-    """Suites that SEAL supports."""
+    """Suites that SEAL (tx) and OPEN (rx) support."""
     CTRL = 0x010
     """Control."""
     STATUS = 0x014
@@ -93,7 +97,7 @@ class Reg(IntEnum):
     CNT_DESCRIPTORS = 0x040
     """Descriptors completed."""
     CNT_RECORDS = 0x044
-    """Records sealed with status OK."""
+    """Records sealed or opened with status OK."""
     CNT_BYTES_LO = 0x048
     """Plaintext bytes of those records, low half."""
     CNT_BYTES_HI = 0x04C
@@ -104,6 +108,8 @@ class Reg(IntEnum):
     """Descriptors ended by SRC_SHORT or DST_SHORT."""
     CNT_ERR_BUS = 0x058
     """Descriptors ended by a bus error."""
+    CNT_ERR_AUTH = 0x05C
+    """Records refused with AUTH_FAILED."""
     CYCLES_LO = 0x060
     """Cycles since reset, low half."""
     CYCLES_HI = 0x064
@@ -145,6 +151,10 @@ SUITES_TX_TLS12_GCM128 = Field(0, 1)
 SUITES_TX_TLS12_GCM256 = Field(1, 1)
 SUITES_TX_TLS13_GCM128 = Field(2, 1)
 SUITES_TX_TLS13_GCM256 = Field(3, 1)
+SUITES_RX_TLS12_GCM128 = Field(4, 1)
+SUITES_RX_TLS12_GCM256 = Field(5, 1)
+SUITES_RX_TLS13_GCM128 = Field(6, 1)
+SUITES_RX_TLS13_GCM256 = Field(7, 1)
 CTRL_ENABLE = Field(0, 1)
 CTRL_RESET = Field(1, 1)
 STATUS_READY = Field(0, 1)
@@ -161,6 +171,7 @@ CNT_BYTES_HI_VALUE = Field(0, 32)
 CNT_ERR_REFUSED_VALUE = Field(0, 32)
 CNT_ERR_SHORT_VALUE = Field(0, 32)
 CNT_ERR_BUS_VALUE = Field(0, 32)
+CNT_ERR_AUTH_VALUE = Field(0, 32)
 CYCLES_LO_VALUE = Field(0, 32)
 CYCLES_HI_VALUE = Field(0, 32)
 RING0_SQ_BASE_LO_VALUE = Field(0, 32)
@@ -190,7 +201,7 @@ class SqeCtx:
     ctx: int = 0
     """Context number."""
     dir: int = 0
-    """0: transmit (SEAL)."""
+    """0: transmit (SEAL), 1: receive (OPEN)."""
     version: int = 0
     """TLS version: 0x0303 or 0x0304."""
     cipher: int = 0
@@ -242,7 +253,7 @@ class SqeCtx:
 
 @dataclass(frozen=True, slots=True)
 class SqeSeal:
-    """Submission descriptor: SEAL: 64 bytes, little endian."""
+    """Submission descriptor: SEAL, OPEN: 64 bytes, little endian."""
 
     SIZE: ClassVar[int] = 64
     opcode: int = 0
@@ -252,9 +263,9 @@ class SqeSeal:
     ctx: int = 0
     """Context number."""
     rtype: int = 0
-    """Record type; in TLS 1.3 the inner type."""
+    """Record type. SEAL in TLS 1.3: the inner type; OPEN in TLS 1.3: ignored."""
     len: int = 0
-    """Plaintext bytes, at most 16384."""
+    """SEAL: plaintext bytes, at most 16384. OPEN: bytes of ciphertext without tag; the source holds 16 more."""
     dst_len: int = 0
     """Bytes that the destination holds."""
     src_sg: int = 0
@@ -265,6 +276,8 @@ class SqeSeal:
     """Entries of the source list."""
     dst_cnt: int = 0
     """Entries of the destination list."""
+    explicit_nonce: bytes = b""
+    """OPEN in TLS 1.2: explicit nonce of the record."""
 
     def pack(self) -> bytes:
         value = 0
@@ -278,6 +291,7 @@ class SqeSeal:
         value |= _put(self.dst_sg, 192, 64, "dst_sg")
         value |= _put(self.src_cnt, 256, 16, "src_cnt")
         value |= _put(self.dst_cnt, 272, 16, "dst_cnt")
+        value |= _put_bytes(self.explicit_nonce, 320, 64, "explicit_nonce")
         return value.to_bytes(self.SIZE, "little")
 
     @classmethod
@@ -296,6 +310,7 @@ class SqeSeal:
             dst_sg=(value >> 192) & 0xFFFFFFFFFFFFFFFF,
             src_cnt=(value >> 256) & 0xFFFF,
             dst_cnt=(value >> 272) & 0xFFFF,
+            explicit_nonce=((value >> 320) & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little"),
         )
 
 
@@ -340,19 +355,19 @@ class Cqe:
     ctx: int = 0
     """From the descriptor."""
     rtype: int = 0
-    """From the descriptor."""
+    """SEAL: from the descriptor. OPEN: type of the record, in TLS 1.3 the inner one; 0 unless OK."""
     len: int = 0
-    """SEAL: bytes of the sealed record in the destination, 0 unless OK."""
+    """SEAL: bytes of the sealed record; OPEN: bytes of text. 0 unless OK."""
     cycles: int = 0
-    """SEAL: cycles for which the record held the engine."""
+    """Cycles for which the record held the engine."""
     rec_seq: int = 0
-    """SEAL: record number that this descriptor took."""
+    """Record number that this descriptor took."""
     sq_index: int = 0
     """Free-running index of the descriptor."""
     latency: int = 0
     """Cycles from decoding to completion."""
     numbered: int = 0
-    """SEAL: a record number was taken (also when it failed)."""
+    """A record number was taken (also when it failed)."""
     phase: int = 0
     """Toggles each time round the ring; 1 in the first round."""
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -25,6 +26,20 @@ _MASK32 = 0xFFFFFFFF
 _MAX_PLAINTEXT = 16384
 # header, explicit nonce and tag; header, inner type and tag
 _OVERHEAD = {0x0303: 5 + 8 + 16, 0x0304: 5 + 1 + 16}
+_TAG = 16
+_SEAL_DIR, _OPEN_DIR = 0, 1
+_TX_SUITES = (
+    layout.SUITES_TX_TLS12_GCM128.put(1)
+    | layout.SUITES_TX_TLS12_GCM256.put(1)
+    | layout.SUITES_TX_TLS13_GCM128.put(1)
+    | layout.SUITES_TX_TLS13_GCM256.put(1)
+)
+_RX_SUITES = (
+    layout.SUITES_RX_TLS12_GCM128.put(1)
+    | layout.SUITES_RX_TLS12_GCM256.put(1)
+    | layout.SUITES_RX_TLS13_GCM128.put(1)
+    | layout.SUITES_RX_TLS13_GCM256.put(1)
+)
 _LAST_NUMBER = (1 << 64) - 1
 _NS_PER_CYCLE = 4
 
@@ -115,6 +130,7 @@ class Fault(Enum):
 
 @dataclass(slots=True)
 class _Context:
+    direction: int
     version: int
     key: bytes
     salt: bytes
@@ -132,12 +148,18 @@ class NicModel:
         memory: host memory, 4 MiB by default.
         contexts: number of contexts.
         lanes: blocks per cycle, for the beat size and the figures.
+        receive: the device can OPEN; False stands for one that only seals.
     """
 
     def __init__(
-        self, memory: ModelMemory | None = None, contexts: int = 64, lanes: int = 1
+        self,
+        memory: ModelMemory | None = None,
+        contexts: int = 64,
+        lanes: int = 1,
+        receive: bool = True,
     ) -> None:
         self.mem = memory or ModelMemory()
+        self.receive = receive
         self.contexts = contexts
         self.lanes = lanes
         self._beat = 16 * lanes
@@ -168,6 +190,7 @@ class NicModel:
                 Reg.CNT_ERR_REFUSED,
                 Reg.CNT_ERR_SHORT,
                 Reg.CNT_ERR_BUS,
+                Reg.CNT_ERR_AUTH,
             ),
             0,
         )
@@ -209,12 +232,7 @@ class NicModel:
                     | layout.CAPS_CONTEXTS.put(self.contexts)
                 )
             case Reg.SUITES:
-                return (
-                    layout.SUITES_TX_TLS12_GCM128.put(1)
-                    | layout.SUITES_TX_TLS12_GCM256.put(1)
-                    | layout.SUITES_TX_TLS13_GCM128.put(1)
-                    | layout.SUITES_TX_TLS13_GCM256.put(1)
-                )
+                return _TX_SUITES | (_RX_SUITES if self.receive else 0)
             case Reg.STATUS:
                 return (
                     layout.STATUS_READY.put(1)
@@ -298,8 +316,8 @@ class NicModel:
         if not good:
             return Cqe(status=Status.SQ_BUS_ERROR, sq_index=index)
         seal = SqeSeal.unpack(raw)
-        if seal.opcode == Opcode.SEAL:
-            return self._seal(seal, index)
+        if seal.opcode == Opcode.SEAL or (seal.opcode == Opcode.OPEN and self.receive):
+            return self._record(seal, index)
         status = Status.BAD_OPCODE
         if seal.opcode in (Opcode.CTX_SET, Opcode.CTX_DEL):
             status = self._set_context(SqeCtx.unpack(raw))
@@ -317,9 +335,11 @@ class NicModel:
         if d.opcode == Opcode.CTX_DEL:
             return Status.OK if self._ctx.pop(d.ctx, None) else Status.BAD_CTX
         key_size = {51: 16, 52: 32}.get(d.cipher)
-        if d.version not in _OVERHEAD or d.dir != 0 or key_size is None:
+        directions = (_SEAL_DIR, _OPEN_DIR) if self.receive else (_SEAL_DIR,)
+        if d.version not in _OVERHEAD or d.dir not in directions or key_size is None:
             return Status.BAD_SUITE
         self._ctx[d.ctx] = _Context(
+            d.dir,
             d.version,
             d.key[:key_size],
             d.salt,
@@ -328,15 +348,17 @@ class NicModel:
         )
         return Status.OK
 
-    def _seal(self, d: SqeSeal, index: int) -> Cqe:
-        def cqe(status: Status, number: int | None, length: int = 0, cycles: int = 0) -> Cqe:
+    def _record(self, d: SqeSeal, index: int) -> Cqe:
+        def cqe(status: Status, number: int | None, cycles: int = 0) -> Cqe:
+            good = status == Status.OK
+            sealing = d.opcode == Opcode.SEAL
             return Cqe(
                 cookie=d.cookie,
                 opcode=d.opcode,
                 status=status,
                 ctx=d.ctx,
-                rtype=d.rtype,
-                len=length,
+                rtype=d.rtype if sealing else rtype if good else 0,
+                len=length if good else 0,
                 cycles=cycles,
                 rec_seq=number or 0,
                 numbered=int(number is not None),
@@ -344,8 +366,9 @@ class NicModel:
                 latency=cycles,
             )
 
+        length = rtype = 0
         ctx = self._ctx.get(d.ctx)
-        if ctx is None:
+        if ctx is None or (ctx.direction == _OPEN_DIR) != (d.opcode == Opcode.OPEN):
             return cqe(Status.BAD_CTX, None)
         number, iv = ctx.seq, ctx.iv
         if number == _LAST_NUMBER:
@@ -354,33 +377,66 @@ class NicModel:
         ctx.seq += 1
         if ctx.version == 0x0303:
             ctx.iv = (ctx.iv + 1) & _LAST_NUMBER
-        if d.len > _MAX_PLAINTEXT:
+        tls13 = ctx.version == 0x0304
+        opening = d.opcode == Opcode.OPEN
+        if d.len > _MAX_PLAINTEXT + (1 if tls13 and opening else 0):
             return cqe(Status.BAD_LENGTH, number)
-        if d.dst_len < d.len + _OVERHEAD[ctx.version]:
+        if d.dst_len < d.len + (0 if opening else _OVERHEAD[ctx.version]):
             return cqe(Status.DST_SHORT, number)
 
-        src, src_bus, src_short = self._gather(d)
-        record = self._frame(ctx, iv, number, d.rtype, src)
-        record = self._apply_fault(d, ctx, iv, number, src, record)
-        self._records += 1
+        src, src_bus, src_short = self._gather(d, d.len + (_TAG if opening else 0))
+        authentic = True
+        if opening:
+            out, rtype, length = self._unseal(ctx, d, number, src)
+            authentic = out is not None
+            record = out or bytes(d.len)
+        else:
+            record = self._frame(ctx, iv, number, d.rtype, src)
+            record = self._apply_fault(d, ctx, iv, number, src, record)
+            length = len(record)
+            self._records += 1
         if src_bus or src_short:
             # the RTL writes zeros from the first bad block on; nobody may use any of it
             record = bytes(len(record))
         dst_bus, dst_short = self._scatter(d, record)
-        inner = d.len + (1 if ctx.version == 0x0304 else 0)
+        inner = d.len + (1 if tls13 and not opening else 0)
         cycles = -(-inner // self._beat) + 2
         self._cycles += cycles
-        if src_bus:
-            return cqe(Status.SRC_BUS_ERROR, number, 0, cycles)
-        if src_short:
-            return cqe(Status.SRC_SHORT, number, 0, cycles)
-        if dst_bus:
-            return cqe(Status.DST_BUS_ERROR, number, 0, cycles)
-        if dst_short:
-            return cqe(Status.DST_SHORT, number, 0, cycles)
+        for wrong, status in (
+            (src_bus, Status.SRC_BUS_ERROR),
+            (src_short, Status.SRC_SHORT),
+            (dst_bus, Status.DST_BUS_ERROR),
+            (dst_short, Status.DST_SHORT),
+            (not authentic, Status.AUTH_FAILED),
+        ):
+            if wrong:
+                return cqe(status, number, cycles)
         self._counters[Reg.CNT_RECORDS] += 1
-        self._bytes += d.len
-        return cqe(Status.OK, number, len(record), cycles)
+        self._bytes += length if opening else d.len
+        return cqe(Status.OK, number, cycles)
+
+    @staticmethod
+    def _unseal(
+        ctx: _Context, d: SqeSeal, number: int, sealed: bytes
+    ) -> tuple[bytes | None, int, int]:
+        """What a record holds, its type and the bytes of its text; None if it is not authentic."""
+        if ctx.version == 0x0304:
+            static = int.from_bytes(ctx.salt + ctx.iv.to_bytes(8, "big"), "big")
+            nonce = (static ^ number).to_bytes(12, "big")
+            aad = b"\x17\x03\x03" + len(sealed).to_bytes(2, "big")
+        else:
+            nonce = ctx.salt + d.explicit_nonce
+            aad = number.to_bytes(8, "big") + bytes([d.rtype, 3, 3]) + d.len.to_bytes(2, "big")
+        try:
+            out = AESGCM(ctx.key).decrypt(nonce, sealed, aad)
+        except InvalidTag:
+            return None, 0, 0
+        if ctx.version == 0x0303:
+            return out, d.rtype, len(out)
+        text = out.rstrip(b"\0")
+        if not text:
+            return None, 0, 0
+        return out, text[-1], len(text) - 1
 
     def _list(self, addr: int, count: int) -> tuple[list[Sge], bool]:
         out = []
@@ -391,15 +447,15 @@ class NicModel:
             out.append(Sge.unpack(raw) if good else Sge())
         return out, bad
 
-    def _gather(self, d: SqeSeal) -> tuple[bytes, bool, bool]:
+    def _gather(self, d: SqeSeal, length: int) -> tuple[bytes, bool, bool]:
         entries, bad = self._list(d.src_sg, d.src_cnt)
         data = b""
         for e in entries:
-            n = min(e.len, d.len - len(data))
+            n = min(e.len, length - len(data))
             piece, good = self.mem.device_read(e.addr, n, self._beat) if n else (b"", True)
             bad |= not good
             data += piece
-        return data.ljust(d.len, b"\0"), bad, len(data) < d.len
+        return data.ljust(length, b"\0"), bad, len(data) < length
 
     def _scatter(self, d: SqeSeal, record: bytes) -> tuple[bool, bool]:
         entries, bad = self._list(d.dst_sg, d.dst_cnt)
@@ -433,6 +489,8 @@ class NicModel:
             self._counters[Reg.CNT_ERR_SHORT] += 1
         elif status in (Status.SRC_BUS_ERROR, Status.DST_BUS_ERROR, Status.SQ_BUS_ERROR):
             self._counters[Reg.CNT_ERR_BUS] += 1
+        elif status == Status.AUTH_FAILED:
+            self._counters[Reg.CNT_ERR_AUTH] += 1
         elif status != Status.OK:
             self._counters[Reg.CNT_ERR_REFUSED] += 1
         times = 1

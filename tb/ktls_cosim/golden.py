@@ -17,6 +17,7 @@ Example, the first record of the vectors recorded from Linux 7.2.7 (key 00..0f, 
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -159,16 +160,33 @@ def open_record(keys: TrafficKeys, index: int, record: bytes) -> tuple[int, byte
     sealed = record[5 + explicit_len :]
     if len(sealed) < 16:
         return None
+    if keys.version == _TLS13 and record[0] != 23:
+        return None
+    return open_body(keys, index, record[0], explicit, sealed)
+
+
+def open_body(
+    keys: TrafficKeys, index: int, rtype: int, explicit: bytes, sealed: bytes
+) -> tuple[int, bytes] | None:
+    """Open what stands behind a record's header and explicit nonce.
+
+    The additional data of TLS 1.3 is made with the outer type 23, whatever was received.
+
+    Returns:
+        Record type and plaintext, or None if it does not authenticate.
+    """
     if keys.version == _TLS13:
-        aad = record[:5]
+        aad = b"\x17\x03\x03" + len(sealed).to_bytes(2, "big")
+        explicit = b""
     else:
         number = (keys.first_number + index) & (2**64 - 1)
-        aad = number.to_bytes(8, "big") + record[:3] + (len(sealed) - 16).to_bytes(2, "big")
+        text_len = len(sealed) - 16
+        aad = struct.pack(">QBHH", number, rtype, 0x0303, text_len)
     try:
         plain = keys.aead().decrypt(keys.nonce(index, explicit), sealed, aad)
     except InvalidTag:
         return None
     if keys.version != _TLS13:
-        return record[0], plain
+        return rtype, plain
     plain = plain.rstrip(b"\0")
     return (plain[-1], plain[:-1]) if plain else None

@@ -360,7 +360,7 @@ async def bad_descriptors(env: Env) -> None:
         (replace(set_ok, version=0x0302), Status.BAD_SUITE, False),
         (replace(set_ok, version=0x0305), Status.BAD_SUITE, False),
         (replace(set_ok, cipher=54), Status.BAD_SUITE, False),
-        (replace(set_ok, dir=1), Status.BAD_SUITE, False),
+        (replace(set_ok, dir=2), Status.BAD_SUITE, False),
     ]
     number = 0
     for i, (descriptor, status, numbered) in enumerate(cases):

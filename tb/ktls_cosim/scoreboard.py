@@ -18,7 +18,7 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from ktls_cosim.golden import GoldenRecord, TrafficKeys, open_record, seal_record
+from ktls_cosim.golden import GoldenRecord, TrafficKeys, open_body, open_record, seal_record
 from ktls_hw.layout import (
     CTRL_RESET,
     RING0_SQ_SIZE_LOG2,
@@ -32,6 +32,7 @@ from ktls_hw.layout import (
 )
 
 _MASK32 = 0xFFFFFFFF
+_TAG = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,12 +327,13 @@ class _Pending:
     index: int
     opcode: int
     raw: bytes = field(repr=False)
-    plaintext: bytes = field(repr=False)
+    source: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
 class _Keys:
     keys: TrafficKeys
+    opcode: int
     used: int = 0
 
 
@@ -400,10 +402,11 @@ class CheckedPort:
         while index != new:
             raw = self._entry(Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeSeal.SIZE)
             seal = SqeSeal.unpack(raw)
-            plaintext = b""
-            if seal.opcode == Opcode.SEAL:
-                plaintext = self._bytes_of(seal.src_sg, seal.src_cnt, seal.len)
-            self._pending.append(_Pending(index, seal.opcode, raw, plaintext))
+            source = b""
+            if seal.opcode in (Opcode.SEAL, Opcode.OPEN):
+                size = seal.len + (_TAG if seal.opcode == Opcode.OPEN else 0)
+                source = self._bytes_of(seal.src_sg, seal.src_cnt, size)
+            self._pending.append(_Pending(index, seal.opcode, raw, source))
             index = (index + 1) & _MASK32
 
     def _bytes_of(self, sg: int, count: int, length: int) -> bytes:
@@ -455,7 +458,9 @@ class CheckedPort:
             )
             return
         if pending.opcode == Opcode.SEAL:
-            self._sealed(SqeSeal.unpack(pending.raw), pending.plaintext, cqe)
+            self._sealed(SqeSeal.unpack(pending.raw), pending.source, cqe)
+        elif pending.opcode == Opcode.OPEN:
+            self._opened(SqeSeal.unpack(pending.raw), pending.source, cqe)
         elif cqe.status == Status.OK:
             self._context(SqeCtx.unpack(pending.raw))
 
@@ -471,16 +476,18 @@ class CheckedPort:
             + d.salt
             + d.rec_seq
         )
-        self._contexts[d.ctx] = _Keys(TrafficKeys.from_crypto_info(blob))
+        opcode = Opcode.OPEN if d.dir else Opcode.SEAL
+        self._contexts[d.ctx] = _Keys(TrafficKeys.from_crypto_info(blob), opcode)
 
-    def _sealed(self, d: SqeSeal, plaintext: bytes, cqe: Cqe) -> None:
+    def _numbered(self, d: SqeSeal, cqe: Cqe) -> tuple[TrafficKeys, int, str] | None:
+        """Keys, index and name of the record that a descriptor was; None if it was none."""
         where = f"context {d.ctx}, descriptor {cqe.sq_index}"
         context = self._contexts.get(d.ctx)
-        if context is None:
+        if context is None or context.opcode != d.opcode:
             if cqe.status == Status.OK:
-                self._sb.report(Mismatch("completion", where, ("OK without a context",)))
+                self._sb.report(Mismatch("completion", where, ("OK without such a context",)))
             self._sb.device_refused += 1
-            return
+            return None
         keys, index = context.keys, context.used
         number = keys.first_number + index
         where += f", record {number}"
@@ -490,6 +497,59 @@ class CheckedPort:
                 self._sb.report(
                     Mismatch("number", where, (f"the device says record {cqe.rec_seq}",))
                 )
+        return keys, index, where
+
+    def _opened(self, d: SqeSeal, sealed: bytes, cqe: Cqe) -> None:
+        record = self._numbered(d, cqe)
+        if record is None:
+            return
+        keys, index, where = record
+        got = self._bytes_of(d.dst_sg, d.dst_cnt, d.len)
+        inner = open_body(keys, index, d.rtype, d.explicit_nonce, sealed)
+        if cqe.status not in (Status.OK, Status.AUTH_FAILED):
+            self._sb.device_refused += 1
+            return
+        right = Status.AUTH_FAILED if inner is None else Status.OK
+        if cqe.status != right:
+            self._sb.report(
+                Mismatch(
+                    "open",
+                    where,
+                    (f"status {Status(cqe.status).name}, the record is {right.name}",),
+                    cause="tag comparison, additional data, nonce or padding",
+                )
+            )
+            return
+        if inner is None:
+            self._sb.device_refused += 1
+            if any(got):
+                self._sb.report(
+                    Mismatch("open", where, ("bytes of a record that is not authentic",))
+                )
+            return
+        rtype, text = inner
+        if (cqe.rtype, cqe.len, got[: cqe.len]) != (rtype, len(text), text):
+            self._sb.report(
+                Mismatch(
+                    "open",
+                    where,
+                    (
+                        f"type {cqe.rtype}, {cqe.len} bytes; expected type {rtype}, {len(text)}",
+                        f"expected {text[:16].hex(' ')}",
+                        f"got      {got[:16].hex(' ')}",
+                    ),
+                    cause="text, its length, or the type behind it",
+                )
+            )
+            return
+        self._sb.device_records += 1
+        self._sb.device_bytes += len(text)
+
+    def _sealed(self, d: SqeSeal, plaintext: bytes, cqe: Cqe) -> None:
+        record = self._numbered(d, cqe)
+        if record is None:
+            return
+        keys, index, where = record
         if cqe.status != Status.OK:
             self._sb.device_refused += 1
             return

@@ -28,7 +28,8 @@ async def _run(dut, name: str) -> None:
     host.stall_seed.value = cocotb.RANDOM_SEED & 0xFFFFFFFF
     port = SimPort(dut)
     await port.ready()
-    model = NicModel(MEMORY, contexts=int(dut.CONTEXTS.value))
+    # the RTL only seals so far
+    model = NicModel(MEMORY, contexts=int(dut.CONTEXTS.value), receive=False)
     MEMORY.heal()
 
     def fail_bus(lo: int, hi: int, read: bool, write: bool) -> None:
