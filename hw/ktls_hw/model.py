@@ -128,6 +128,16 @@ class Fault(Enum):
     SWAPPED_RECORDS = "two records are written to each other's place"
 
 
+class OpenFault(Enum):
+    """The same for OPEN."""
+
+    BAD_TAG_ACCEPTED = "a record with a wrong tag is opened and called good"
+    TEXT_RELEASED = "the text of a record with a wrong tag is written to memory"
+    NUMBER_MISSED = "the additional data or nonce has the number of the record before"
+    WRONG_TYPE = "the record type is one too large"
+    PADDING_KEPT = "one byte too many is called text"
+
+
 @dataclass(slots=True)
 class _Context:
     direction: int
@@ -165,7 +175,8 @@ class NicModel:
         self._beat = 16 * lanes
         self._fault: tuple[Fault, int] | None = None
         self._held: tuple[SqeSeal, bytes] | None = None
-        self.faults_done: list[Fault] = []
+        self._open_fault: OpenFault | None = None
+        self.faults_done: list[Fault | OpenFault] = []
         self._reset()
 
     def _reset(self) -> None:
@@ -202,9 +213,12 @@ class NicModel:
         self._cq_error = False
         self._records = 0
 
-    def inject(self, fault: Fault, record: int = 0) -> None:
-        """Break the SEAL with number `record` (counted from the last reset)."""
-        self._fault = (fault, record)
+    def inject(self, fault: Fault | OpenFault, record: int = 0) -> None:
+        """Break the SEAL with number `record` (counted from the last reset), or the next OPEN."""
+        if isinstance(fault, OpenFault):
+            self._open_fault = fault
+        else:
+            self._fault = (fault, record)
 
     # --------------------------------------------------------------- HostPort
 
@@ -390,6 +404,21 @@ class NicModel:
             out, rtype, length = self._unseal(ctx, d, number, src)
             authentic = out is not None
             record = out or bytes(d.len)
+            if self._open_fault is not None:
+                fault, self._open_fault = self._open_fault, None
+                self.faults_done.append(fault)
+                if fault == OpenFault.NUMBER_MISSED:
+                    out, rtype, length = self._unseal(ctx, d, number - 1, src)
+                    authentic = out is not None
+                    record = out or bytes(d.len)
+                elif fault in (OpenFault.BAD_TAG_ACCEPTED, OpenFault.TEXT_RELEASED):
+                    record = self._keystream(ctx, d, number, src)
+                    authentic = fault == OpenFault.BAD_TAG_ACCEPTED
+                    rtype, length = d.rtype, d.len
+                elif fault == OpenFault.WRONG_TYPE:
+                    rtype += 1
+                else:
+                    length += 1
         else:
             record = self._frame(ctx, iv, number, d.rtype, src)
             record = self._apply_fault(d, ctx, iv, number, src, record)
@@ -437,6 +466,17 @@ class NicModel:
         if not text:
             return None, 0, 0
         return out, text[-1], len(text) - 1
+
+    @staticmethod
+    def _keystream(ctx: _Context, d: SqeSeal, number: int, sealed: bytes) -> bytes:
+        """What an engine gets that does not look at the tag."""
+        if ctx.version == 0x0304:
+            static = int.from_bytes(ctx.salt + ctx.iv.to_bytes(8, "big"), "big")
+            nonce = (static ^ number).to_bytes(12, "big")
+        else:
+            nonce = ctx.salt + d.explicit_nonce
+        mode = modes.CTR(nonce + (2).to_bytes(4, "big"))
+        return Cipher(algorithms.AES(ctx.key), mode).decryptor().update(sealed[: d.len])
 
     def _list(self, addr: int, count: int) -> tuple[list[Sge], bool]:
         out = []

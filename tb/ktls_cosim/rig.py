@@ -136,6 +136,42 @@ class Rig:
             dst,
         )
 
+    def open_descriptor(
+        self,
+        ctx: int,
+        record: bytes,
+        *,
+        tls13: bool = False,
+        cookie: int = 0,
+        src: list[Piece] | None = None,
+        dst: list[Piece] | None = None,
+    ) -> tuple[SqeSeal, list[Piece]]:
+        """A good OPEN for a whole record, with its body in memory; also returns the destination."""
+        start = 5 if tls13 else 13
+        body = record[start:]
+        length = len(body) - 16
+        if src is None:
+            src = [Piece(self.alloc(len(body)), len(body))]
+        if dst is None:
+            dst = [Piece(self.alloc(length), length)]
+        self.put_pieces(body, src)
+        return (
+            SqeSeal(
+                opcode=Opcode.OPEN,
+                cookie=cookie,
+                ctx=ctx,
+                rtype=record[0],
+                len=length,
+                dst_len=sum(p.length for p in dst),
+                src_sg=self.put_list(src),
+                dst_sg=self.put_list(dst),
+                src_cnt=len(src),
+                dst_cnt=len(dst),
+                explicit_nonce=record[5:start],
+            ),
+            dst,
+        )
+
     async def post(self, *descriptors: SqeSeal | SqeCtx | bytes, bell: bool = True) -> None:
         """Write descriptors into the ring and ring the bell; reaps while it is full."""
         for d in descriptors:
@@ -201,12 +237,14 @@ class Rig:
         iv: bytes = bytes(8),
         seq: int = 0,
         version: int = 0x0303,
+        receive: bool = False,
     ) -> Cqe:
         """Install an AES-GCM context; the key's length chooses the cipher."""
         done = await self.run(
             SqeCtx(
                 opcode=Opcode.CTX_SET,
                 ctx=ctx,
+                dir=int(receive),
                 version=version,
                 cipher=52 if len(key) == 32 else 51,
                 salt=salt,

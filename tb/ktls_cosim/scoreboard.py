@@ -504,11 +504,11 @@ class CheckedPort:
         if record is None:
             return
         keys, index, where = record
-        got = self._bytes_of(d.dst_sg, d.dst_cnt, d.len)
-        inner = open_body(keys, index, d.rtype, d.explicit_nonce, sealed)
         if cqe.status not in (Status.OK, Status.AUTH_FAILED):
             self._sb.device_refused += 1
             return
+        got = self._bytes_of(d.dst_sg, d.dst_cnt, d.len)
+        inner = open_body(keys, index, d.rtype, d.explicit_nonce, sealed)
         right = Status.AUTH_FAILED if inner is None else Status.OK
         if cqe.status != right:
             self._sb.report(

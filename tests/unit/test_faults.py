@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, connect_wire, run_sync, uapi
 from ktls.record import Protection
+from ktls_cosim.golden import TrafficKeys, seal_record
 from ktls_cosim.rig import Rig
 from ktls_cosim.scoreboard import CheckedPort, MismatchError, NothingChecked, Scoreboard
 from ktls_hw.layout import SqeSeal
-from ktls_hw.model import Fault, NicModel
+from ktls_hw.model import Fault, NicModel, OpenFault
 
 INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(range(8)), b"K" * 16, b"salt", bytes(8))
 
@@ -89,6 +92,37 @@ def test_fault_is_caught_by_the_product(fault: Fault) -> None:
 
     with pytest.raises(expected):
         run()
+
+
+@pytest.mark.parametrize("version", [0x0303, 0x0304])
+@pytest.mark.parametrize("fault", OpenFault)
+def test_fault_of_an_open_is_caught(fault: OpenFault, version: int) -> None:
+    """The record is bad where the fault is about bad records, else good."""
+    model = NicModel()
+    scoreboard = Scoreboard()
+    info = replace(INFO, version=version)
+    keys = TrafficKeys.from_crypto_info(info.pack())
+
+    async def go() -> None:
+        rig = Rig(CheckedPort(model, scoreboard))
+        await rig.reset()
+        await rig.set_context(
+            0, info.key, salt=info.salt, iv=info.iv, version=version, receive=True
+        )
+        for index in range(3):
+            record = bytearray(seal_record(keys, index, 23, b"text" * 20).wire)
+            if index == 1:
+                if fault in (OpenFault.BAD_TAG_ACCEPTED, OpenFault.TEXT_RELEASED):
+                    record[-1] ^= 1
+                model.inject(fault)
+            await rig.run(rig.open_descriptor(0, bytes(record), tls13=version == 0x0304)[0])
+
+    run_sync(go())
+    assert model.faults_done == [fault]
+    with pytest.raises(MismatchError) as e:
+        scoreboard.finish()
+    (mismatch,) = e.value.mismatches
+    assert (mismatch.check, "record 1" in mismatch.where) == ("open", True)
 
 
 def test_wire_side_alone_catches_what_the_device_side_cannot_see() -> None:
