@@ -14,6 +14,7 @@ rtl/ktls_keyexp.v
 rtl/ktls_nic.v
 rtl/ktls_plan.v
 rtl/ktls_record.v
+rtl/ktls_release.v
 rtl/ktls_scatter.v
 rtl/ktls_sgl.v
 rtl/ktls_sq.v

@@ -54,6 +54,10 @@ module ktls_cq #(
     input  wire                mark_err,
     output wire [  SLOT_W-1:0] cycles_slot,
     input  wire [        31:0] cycles,
+    input  wire                res_valid,
+    input  wire                res_ok,
+    input  wire [         7:0] res_rtype,
+    input  wire [        14:0] res_len,
     // writes
     output wire                req_valid,
     input  wire                req_ready,
@@ -172,22 +176,26 @@ module ktls_cq #(
   wire space = written - cons != ring;
   wire [31:0] written_shift = written >> size_log2;
 
+  wire opened = opcode == OP_OPEN;
   wire [7:0] final_status = !data ? status :
                             r_data[1] ? CPL_SRC_BUS_ERROR :
                             r_data[0] ? CPL_SRC_SHORT :
                             (r_data[3] || r_data[5]) ? CPL_DST_BUS_ERROR :
-                            r_data[2] ? CPL_DST_SHORT : CPL_OK;
-  wire sealed = data && final_status == CPL_OK;
+                            r_data[2] ? CPL_DST_SHORT :
+                            (opened && !res_ok) ? CPL_AUTH_FAILED : CPL_OK;
+  wire good = data && final_status == CPL_OK;
 
-  assign take = state == ST_WAIT && v && space && !failed && (!data || &r_valid);
+  assign take = state == ST_WAIT && v && space && !failed && (!data || &r_valid) &&
+      // a record without text is written before its tag has been compared
+      (!data || !opened || res_valid);
   assign use_reports = take && data;
   assign cycles_slot = slot;
 
   assign retire = take && data;
   assign done = take;
   assign done_status = final_status;
-  assign done_record = sealed;
-  assign done_len = len;
+  assign done_record = good;
+  assign done_len = opened ? res_len : len;
 
   assign req_valid = state == ST_REQUEST;
   assign req_addr = base + {27'd0, place, 5'd0};
@@ -211,8 +219,8 @@ module ktls_cq #(
           entry[CQE_STATUS_LSB+:CQE_STATUS_W] <= final_status;
           entry[CQE_OPCODE_LSB+:CQE_OPCODE_W] <= opcode;
           entry[CQE_CTX_LSB+:CQE_CTX_W] <= ctx;
-          entry[CQE_RTYPE_LSB+:CQE_RTYPE_W] <= rtype;
-          entry[CQE_LEN_LSB+:CQE_LEN_W] <= sealed ? {17'd0, out_len} : 32'd0;
+          entry[CQE_RTYPE_LSB+:CQE_RTYPE_W] <= !opened ? rtype : good ? res_rtype : 8'd0;
+          entry[CQE_LEN_LSB+:CQE_LEN_W] <= !good ? 32'd0 : {17'd0, opened ? res_len : out_len};
           entry[CQE_CYCLES_LSB+:CQE_CYCLES_W] <= data ? cycles : 32'd0;
           entry[CQE_REC_SEQ_LSB+:CQE_REC_SEQ_W] <= seq;
           entry[CQE_SQ_INDEX_LSB+:CQE_SQ_INDEX_W] <= index;

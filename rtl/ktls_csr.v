@@ -170,6 +170,7 @@ module ktls_csr #(
   reg [31:0] cnt_refused;
   reg [31:0] cnt_short;
   reg [31:0] cnt_bus;
+  reg [31:0] cnt_auth;
 
   assign now = cycles[23:0];
 
@@ -185,6 +186,7 @@ module ktls_csr #(
         CPL_OK: ;
         CPL_SRC_SHORT, CPL_DST_SHORT: cnt_short <= cnt_short + 32'd1;
         CPL_SRC_BUS_ERROR, CPL_DST_BUS_ERROR, CPL_SQ_BUS_ERROR: cnt_bus <= cnt_bus + 32'd1;
+        CPL_AUTH_FAILED: cnt_auth <= cnt_auth + 32'd1;
         default: cnt_refused <= cnt_refused + 32'd1;
       endcase
     end
@@ -196,6 +198,7 @@ module ktls_csr #(
       cnt_refused <= 32'd0;
       cnt_short <= 32'd0;
       cnt_bus <= 32'd0;
+      cnt_auth <= 32'd0;
     end
   end
 
@@ -241,7 +244,7 @@ module ktls_csr #(
         REG_ID: s_axil_rdata <= ID_VALUE_RESET;
         REG_VERSION: s_axil_rdata <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
         REG_CAPS: s_axil_rdata <= {contexts, 4'd0, 4'd1, 4'd0, lanes};
-        REG_SUITES: s_axil_rdata <= 32'd15;
+        REG_SUITES: s_axil_rdata <= 32'd255;
         REG_CTRL: s_axil_rdata <= ctrl_now;
         REG_STATUS: s_axil_rdata <= {29'd0, cq_failed, idle, ready};
         REG_IRQ_STATUS: s_axil_rdata <= causes;
@@ -260,6 +263,7 @@ module ktls_csr #(
         REG_CNT_ERR_REFUSED: s_axil_rdata <= cnt_refused;
         REG_CNT_ERR_SHORT: s_axil_rdata <= cnt_short;
         REG_CNT_ERR_BUS: s_axil_rdata <= cnt_bus;
+        REG_CNT_ERR_AUTH: s_axil_rdata <= cnt_auth;
         REG_RING0_SQ_BASE_LO: s_axil_rdata <= sq_base_lo;
         REG_RING0_SQ_BASE_HI: s_axil_rdata <= sq_base_hi;
         REG_RING0_SQ_SIZE: s_axil_rdata <= sq_size;

@@ -9,7 +9,8 @@
 //   no number is ever used for two different records; a number that would wrap
 //   is refused. The explicit nonce of TLS 1.2 counts with the number; the IV of
 //   TLS 1.3 stays.
-// Latency/throughput: 3 cycles per SEAL.
+//   What is said of SEAL holds for OPEN; a context does one of them.
+// Latency/throughput: 3 cycles per SEAL or OPEN.
 // Data format: salt, iv, rec_seq and key turn from byte order in memory (byte 0 in
 //   [7:0]) to printed order (byte 0 on the left).
 `resetall
@@ -46,8 +47,10 @@ module ktls_exec #(
     output wire [SLOT_W-1:0] seal_slot,
     output wire [ CTX_W-1:0] seal_ctx,
     output wire [       7:0] seal_rtype,
+    output wire              seal_open,
     output wire              seal_tls13,
     output wire [      14:0] seal_len,
+    output wire [      16:0] seal_src_len,
     output wire [      31:0] seal_salt,
     output wire [      63:0] seal_iv,
     output wire [      63:0] seal_seq,
@@ -80,6 +83,7 @@ module ktls_exec #(
   `include "ktls_nic.vh"
 
   localparam MAX_PLAINTEXT = 32'd16384;
+  localparam TAG = 32'd16;
   localparam OVERHEAD_1_2 = 32'd29;  // header, explicit nonce, tag
   localparam OVERHEAD_1_3 = 32'd22;  // header, inner type, tag
   localparam TLS_1_2 = 16'h0303;
@@ -119,12 +123,14 @@ module ktls_exec #(
   // contexts; the keys are in the core
   reg [CONTEXTS-1:0] installed;
   reg [CONTEXTS-1:0] tls13_ctx;
+  reg [CONTEXTS-1:0] open_ctx;
   reg [31:0] salt_mem[0:CONTEXTS-1];
   reg [63:0] iv_mem[0:CONTEXTS-1];
   reg [63:0] seq_mem[0:CONTEXTS-1];
 
   reg live;
   reg tls13;
+  reg receive;
   reg [31:0] salt;
   reg [63:0] iv;
   reg [63:0] seq;
@@ -141,8 +147,10 @@ module ktls_exec #(
 
   wire [15:0] ctx_next = d_data[SQE_SEAL_CTX_LSB+:SQE_SEAL_CTX_W];
 
-  wire [31:0] overhead = tls13 ? OVERHEAD_1_3 : OVERHEAD_1_2;
-  wire suite_ok = (version == TLS_1_2 || version == TLS_1_3) && dir == 8'd0 &&
+  wire opening = opcode == OP_OPEN;
+  wire [31:0] most = MAX_PLAINTEXT + {31'd0, opening && tls13};
+  wire [31:0] overhead = opening ? 32'd0 : tls13 ? OVERHEAD_1_3 : OVERHEAD_1_2;
+  wire suite_ok = (version == TLS_1_2 || version == TLS_1_3) && dir <= 8'd1 &&
                   (cipher == CIPHER_AES_GCM_128 || cipher == CIPHER_AES_GCM_256);
   wire exhausted = &seq;
 
@@ -167,10 +175,13 @@ module ktls_exec #(
   assign seal_slot = slot;
   assign seal_ctx = c;
   assign seal_rtype = d[SQE_SEAL_RTYPE_LSB+:SQE_SEAL_RTYPE_W];
+  assign seal_open = opening;
   assign seal_tls13 = tls13;
   assign seal_len = len[14:0];
+  assign seal_src_len = len[16:0] + (opening ? TAG[16:0] : 17'd0);
   assign seal_salt = salt;
-  assign seal_iv = iv;
+  wire [63:0] explicit_nonce = swap8(d[SQE_SEAL_EXPLICIT_NONCE_LSB+:SQE_SEAL_EXPLICIT_NONCE_W]);
+  assign seal_iv = opening && !tls13 ? explicit_nonce : iv;
   assign seal_seq = seq;
   assign seal_src_sg = d[SQE_SEAL_SRC_SG_LSB+:SQE_SEAL_SRC_SG_W];
   assign seal_src_cnt = d[SQE_SEAL_SRC_CNT_LSB+:SQE_SEAL_SRC_CNT_W];
@@ -208,6 +219,7 @@ module ktls_exec #(
           status <= CPL_OK;
           live <= installed[ctx_next[CTX_W-1:0]];
           tls13 <= tls13_ctx[ctx_next[CTX_W-1:0]];
+          receive <= open_ctx[ctx_next[CTX_W-1:0]];
           salt <= salt_mem[ctx_next[CTX_W-1:0]];
           iv <= iv_mem[ctx_next[CTX_W-1:0]];
           seq <= seq_mem[ctx_next[CTX_W-1:0]];
@@ -220,8 +232,8 @@ module ktls_exec #(
         if (err) begin
           status <= CPL_SQ_BUS_ERROR;
           d <= 512'd0;
-        end else if (opcode == OP_SEAL) begin
-          if (!ctx_in_range || !live) begin
+        end else if (opcode == OP_SEAL || opening) begin
+          if (!ctx_in_range || !live || receive != opening) begin
             status <= CPL_BAD_CTX;
           end else if (exhausted) begin
             status <= CPL_SEQ_EXHAUSTED;
@@ -229,7 +241,7 @@ module ktls_exec #(
             numbered <= 1'b1;
             if (!tls13) iv_mem[c] <= iv + 64'd1;
             seq_mem[c] <= seq + 64'd1;
-            if (len > MAX_PLAINTEXT) status <= CPL_BAD_LENGTH;
+            if (len > most) status <= CPL_BAD_LENGTH;
             else if (dst_len < len + overhead) status <= CPL_DST_SHORT;
             else state <= ST_START;
           end
@@ -256,6 +268,7 @@ module ktls_exec #(
       ST_DRAIN: begin
         if (key_valid && key_ready) begin
           installed[c] <= !key_clear;
+          open_ctx[c] <= !key_clear && dir[0];
           tls13_ctx[c] <= !key_clear && version == TLS_1_3;
           salt_mem[c] <= key_clear ? 32'd0 : swap4(d[SQE_CTX_SALT_LSB+:SQE_CTX_SALT_W]);
           iv_mem[c] <= key_clear ? 64'd0 : swap8(d[SQE_CTX_IV_LSB+:SQE_CTX_IV_W]);

@@ -312,8 +312,10 @@ module ktls_nic #(
   wire [SLOT_W-1:0] seal_slot;
   wire [CTX_W-1:0] seal_ctx;
   wire [7:0] seal_rtype;
+  wire seal_open;
   wire seal_tls13;
   wire [14:0] seal_len;
+  wire [16:0] seal_src_len;
   wire [31:0] seal_salt;
   wire [63:0] seal_iv;
   wire [63:0] seal_seq;
@@ -363,8 +365,10 @@ module ktls_nic #(
       .seal_slot(seal_slot),
       .seal_ctx(seal_ctx),
       .seal_rtype(seal_rtype),
+      .seal_open(seal_open),
       .seal_tls13(seal_tls13),
       .seal_len(seal_len),
+      .seal_src_len(seal_src_len),
       .seal_salt(seal_salt),
       .seal_iv(seal_iv),
       .seal_seq(seal_seq),
@@ -399,7 +403,7 @@ module ktls_nic #(
 
   localparam LIST_W = 64 + 16;
   localparam LEN_W = 17;
-  localparam RECORD_W = SLOT_W + CTX_W + 8 + 1 + 15 + 32 + 64 + 64;
+  localparam RECORD_W = SLOT_W + CTX_W + 8 + 1 + 1 + 15 + 32 + 64 + 64;
 
   wire [4:0] job_room;
   assign seal_ready = &job_room;
@@ -423,6 +427,7 @@ module ktls_nic #(
   wire [SLOT_W-1:0] rec_slot;
   wire [CTX_W-1:0] rec_ctx;
   wire [7:0] rec_rtype;
+  wire rec_open;
   wire rec_tls13;
   wire [14:0] rec_len;
   wire [31:0] rec_salt;
@@ -470,7 +475,7 @@ module ktls_nic #(
       .rst(core_rst),
       .s_valid(seal_push),
       .s_ready(job_room[2]),
-      .s_data({2'd0, seal_len}),
+      .s_data(seal_src_len),
       .m_valid(gather_valid),
       .m_ready(gather_ready),
       .m_data(gather_len),
@@ -501,11 +506,21 @@ module ktls_nic #(
       .s_valid(seal_push),
       .s_ready(job_room[4]),
       .s_data({
-        seal_slot, seal_ctx, seal_rtype, seal_tls13, seal_len, seal_salt, seal_iv, seal_seq
+        seal_slot,
+        seal_ctx,
+        seal_rtype,
+        seal_open,
+        seal_tls13,
+        seal_len,
+        seal_salt,
+        seal_iv,
+        seal_seq
       }),
       .m_valid(rec_valid),
       .m_ready(rec_ready),
-      .m_data({rec_slot, rec_ctx, rec_rtype, rec_tls13, rec_len, rec_salt, rec_iv, rec_seq}),
+      .m_data({
+        rec_slot, rec_ctx, rec_rtype, rec_open, rec_tls13, rec_len, rec_salt, rec_iv, rec_seq
+      }),
       .count(unused_counts[4*(SLOT_W+1)+:SLOT_W+1])
   );
 
@@ -586,6 +601,7 @@ module ktls_nic #(
   wire cmd_valid;
   wire cmd_ready;
   wire [CTX_W-1:0] cmd_ctx;
+  wire cmd_decrypt;
   wire [95:0] cmd_nonce;
   wire [15:0] cmd_aad_len;
   wire [31:0] cmd_len;
@@ -602,6 +618,10 @@ module ktls_nic #(
   wire [4:0] out_cnt;
   wire [SLOT_W-1:0] cycles_slot;
   wire [31:0] cycles;
+  wire res_valid;
+  wire res_ok;
+  wire [7:0] res_rtype;
+  wire [14:0] res_len;
 
   ktls_record #(
       .CTX_W (CTX_W),
@@ -615,6 +635,7 @@ module ktls_nic #(
       .job_iv(rec_iv),
       .job_salt(rec_salt),
       .job_len(rec_len),
+      .job_open(rec_open),
       .job_tls13(rec_tls13),
       .job_rtype(rec_rtype),
       .job_ctx(rec_ctx),
@@ -626,6 +647,7 @@ module ktls_nic #(
       .cmd_valid(cmd_valid),
       .cmd_ready(cmd_ready),
       .cmd_ctx(cmd_ctx),
+      .cmd_decrypt(cmd_decrypt),
       .cmd_nonce(cmd_nonce),
       .cmd_aad_len(cmd_aad_len),
       .cmd_len(cmd_len),
@@ -641,7 +663,12 @@ module ktls_nic #(
       .out_data(out_data),
       .out_cnt(out_cnt),
       .cycles_slot(cycles_slot),
-      .cycles(cycles)
+      .cycles(cycles),
+      .res_take(retire),
+      .res_valid(res_valid),
+      .res_ok(res_ok),
+      .res_rtype(res_rtype),
+      .res_len(res_len)
   );
 
   ktls_gcm #(
@@ -659,7 +686,7 @@ module ktls_nic #(
       .cmd_valid(cmd_valid),
       .cmd_ready(cmd_ready),
       .cmd_ctx(cmd_ctx),
-      .cmd_decrypt(1'b0),
+      .cmd_decrypt(cmd_decrypt),
       .cmd_nonce(cmd_nonce),
       .cmd_aad_len(cmd_aad_len),
       .cmd_len(cmd_len),
@@ -781,6 +808,10 @@ module ktls_nic #(
       .mark_err(mark_err),
       .cycles_slot(cycles_slot),
       .cycles(cycles),
+      .res_valid(res_valid),
+      .res_ok(res_ok),
+      .res_rtype(res_rtype),
+      .res_len(res_len),
       .req_valid(wr_req_valid[WR_CQ]),
       .req_ready(wr_req_ready[WR_CQ]),
       .req_addr(wr_req_addr[64*WR_CQ+:64]),

@@ -8,6 +8,8 @@
 //   ciphertext and tag from there on: no keystream and no authentic record of
 //   wrong bytes leaves. `cycles` answers for slot `cycles_slot` how long that
 //   record held the engine.
+//   An opened record (job_open) has ciphertext and tag as its source and its text as
+//   its result, which ktls_release holds until the tag has been compared.
 //   In TLS 1.3 (job_tls13) the record type goes behind the text as its last byte,
 //   with a block of its own if the text fills its last one.
 // Latency/throughput: no cycle of its own between records: n + 2 cycles for n blocks
@@ -35,6 +37,7 @@ module ktls_record #(
     input  wire [SLOT_W-1:0] job_slot,
     input  wire [ CTX_W-1:0] job_ctx,
     input  wire [       7:0] job_rtype,
+    input  wire              job_open,
     input  wire              job_tls13,
     input  wire [      14:0] job_len,
     input  wire [      31:0] job_salt,
@@ -49,6 +52,7 @@ module ktls_record #(
     output wire              cmd_valid,
     input  wire              cmd_ready,
     output wire [ CTX_W-1:0] cmd_ctx,
+    output wire              cmd_decrypt,
     output wire [      95:0] cmd_nonce,
     output wire [      15:0] cmd_aad_len,
     output wire [      31:0] cmd_len,
@@ -64,15 +68,21 @@ module ktls_record #(
     input  wire              out_ready,
     output wire [     127:0] out_data,
     output wire [       4:0] out_cnt,
-    // figures
+    // figures and, for opened records, what they were
     input  wire [SLOT_W-1:0] cycles_slot,
-    output wire [      31:0] cycles
+    output wire [      31:0] cycles,
+    input  wire              res_take,
+    output wire              res_valid,
+    output wire              res_ok,
+    output wire [       7:0] res_rtype,
+    output wire [      14:0] res_len
 );
 
   localparam APPLICATION_DATA = 8'd23;
   localparam WIRE_VERSION = 16'h0303;
   localparam EXTRA_1_2 = 16'd24;  // explicit nonce and tag
   localparam EXTRA_1_3 = 16'd17;  // inner type and tag
+  localparam TAG = 16'd16;
 
   // ----------------------------------------------- in front of the core
 
@@ -82,6 +92,7 @@ module ktls_record #(
   reg [SLOT_W-1:0] slot;
   reg [CTX_W-1:0] ctx;
   reg [7:0] rtype;
+  reg opening;
   reg tls13;
   reg tail;  // a block with nothing but the inner type follows the text
   reg [14:0] len;
@@ -95,7 +106,10 @@ module ktls_record #(
   reg [(1<<SLOT_W)-1:0] poison;
 
   wire o_ready;
-  wire in_last = in_text && (tail ? blocks_left == 0 && s_ready :
+  // the source of an opened record holds its tag behind the ciphertext
+  wire tag_phase = in_busy && in_text && opening && blocks_left == 0;
+  wire in_last = in_text && (opening ? blocks_left == 0 && src_valid :
+                             tail ? blocks_left == 0 && s_ready :
                              blocks_left == 0 || (blocks_left == 11'd1 && src_valid && s_ready));
   wire in_free = !in_busy || in_last;
 
@@ -105,7 +119,8 @@ module ktls_record #(
   assign cmd_ctx = ctx;
   assign cmd_nonce = {salt, tls13 ? iv ^ seq : iv};
   assign cmd_aad_len = tls13 ? 16'd5 : 16'd13;
-  assign cmd_len = {17'd0, len} + {31'd0, tls13};
+  assign cmd_decrypt = opening;
+  assign cmd_len = {17'd0, len} + {31'd0, tls13 && !opening};
 
   wire [127:0] src_swapped = {
     src_data[7:0],
@@ -131,18 +146,26 @@ module ktls_record #(
   wire tail_phase = in_busy && in_text && blocks_left == 0 && tail;
 
   // the inner type behind the text, in its last block or in one of its own
-  wire with_type = tls13 && blocks_left <= 11'd1;
+  wire with_type = tls13 && !opening && blocks_left <= 11'd1;
   wire [127:0] text_bytes = ~({128{1'b1}} >> {len[3:0], 3'b000});
   wire [127:0] type_byte = {rtype, 120'd0} >> {len[3:0], 3'b000};
   wire [127:0] last_text = (src_swapped & text_bytes) | type_byte;
 
+  wire [15:0] aad_len_1_3 = {1'b0, len} + (opening ? TAG : EXTRA_1_3);
   wire [127:0] aad_1_2 = {seq, rtype, WIRE_VERSION, 1'b0, len, 24'd0};
-  wire [127:0] aad_1_3 = {APPLICATION_DATA, WIRE_VERSION, {1'b0, len} + EXTRA_1_3, 88'd0};
+  wire [127:0] aad_1_3 = {APPLICATION_DATA, WIRE_VERSION, aad_len_1_3, 88'd0};
 
   assign s_valid = aad_phase || (text_phase && src_valid) || tail_phase;
   assign s_data = aad_phase ? (tls13 ? aad_1_3 : aad_1_2) :
                   tail_phase ? type_byte : with_type && !tail ? last_text : src_swapped;
-  assign src_ready = text_phase && s_ready;
+  assign src_ready = tag_phase || (text_phase && s_ready);
+
+  reg [127:0] previous;  // the block in front of this one
+  wire [6:0] tag_shift = {len[3:0], 3'b000};
+  wire [127:0] tag_front = previous << tag_shift;
+  wire [127:0] tag_back = src_swapped >> (8'd128 - {1'b0, tag_shift});
+  wire [127:0] received_tag = len[3:0] == 4'd0 ? src_swapped : tag_front | tag_back;
+  wire received = tag_phase && src_valid;
 
   always @(posedge clk) begin
     count <= count + 32'd1;
@@ -152,12 +175,13 @@ module ktls_record #(
       count   <= 32'd3;  // this block, the next cycle and the length block
     end
     if (src_ready && src_valid) begin
-      blocks_left <= blocks_left - 11'd1;
+      if (!tag_phase) blocks_left <= blocks_left - 11'd1;
+      previous <= src_swapped;
       if (src_err) poison[slot] <= 1'b1;
     end
     if (in_busy && in_last) begin
       in_busy <= 1'b0;
-      cycle_mem[slot] <= blocks_left == 0 && !tail ? 32'd2 : count;
+      cycle_mem[slot] <= blocks_left == 0 && !tail && !opening ? 32'd2 : count;
     end
     if (job_valid && job_ready) begin
       in_busy <= 1'b1;
@@ -166,8 +190,9 @@ module ktls_record #(
       slot <= job_slot;
       ctx <= job_ctx;
       rtype <= job_rtype;
+      opening <= job_open;
       tls13 <= job_tls13;
-      tail <= job_tls13 && job_len[3:0] == 4'd0;
+      tail <= job_tls13 && !job_open && job_len[3:0] == 4'd0;
       len <= job_len;
       salt <= job_salt;
       iv <= job_iv;
@@ -186,12 +211,13 @@ module ktls_record #(
 
   // ------------------------------------------------- behind the core
 
-  localparam OUT_W = SLOT_W + 8 + 1 + 15 + 64;
+  localparam OUT_W = SLOT_W + 8 + 1 + 1 + 15 + 64;
 
   wire o_valid;
   wire o_done;
   wire [SLOT_W-1:0] o_slot;
   wire [7:0] o_rtype;
+  wire o_open;
   wire o_tls13;
   wire [14:0] o_len;
   wire [63:0] o_iv;
@@ -205,10 +231,10 @@ module ktls_record #(
       .rst(rst),
       .s_valid(job_valid && job_ready),
       .s_ready(o_ready),
-      .s_data({job_slot, job_rtype, job_tls13, job_len, job_iv}),
+      .s_data({job_slot, job_rtype, job_open, job_tls13, job_len, job_iv}),
       .m_valid(o_valid),
       .m_ready(o_done),
-      .m_data({o_slot, o_rtype, o_tls13, o_len, o_iv}),
+      .m_data({o_slot, o_rtype, o_open, o_tls13, o_len, o_iv}),
       .count(unused_count)
   );
 
@@ -224,9 +250,7 @@ module ktls_record #(
 
   wire [127:0] piece = !header_sent ? header : poison[o_slot] ? 128'd0 : m_data;
 
-  assign m_ready = header_sent && out_ready;
-  assign out_valid = o_valid && (!header_sent || m_valid);
-  assign out_data = {
+  wire [127:0] sealed_piece = {
     piece[7:0],
     piece[15:8],
     piece[23:16],
@@ -245,11 +269,57 @@ module ktls_record #(
     piece[127:120]
   };
   wire whole = m_tag || o_left >= 15'd16;
-  assign out_cnt = !header_sent ? header_cnt : whole ? 5'd16 : {1'b0, o_left[3:0]};
-  assign o_done  = m_valid && m_ready && m_tag;
+  wire [4:0] sealed_cnt = !header_sent ? header_cnt : whole ? 5'd16 : {1'b0, o_left[3:0]};
+
+  wire rel_idle;
+  wire rel_ready;
+  wire rel_valid;
+  wire [127:0] rel_data;
+  wire [4:0] rel_cnt;
+
+  // a sealed record leaves when all text in front of it has been released
+  wire sealing = o_valid && !o_open && rel_idle;
+
+  assign m_ready = o_valid && (o_open ? rel_ready : header_sent && sealing && out_ready);
+  assign out_valid = rel_valid || (sealing && (!header_sent || m_valid));
+  assign out_data = rel_valid ? rel_data : sealed_piece;
+  assign out_cnt = rel_valid ? rel_cnt : sealed_cnt;
+  assign o_done = m_valid && m_ready && m_tag;
+
+  ktls_release #(
+      .SLOT_W(SLOT_W)
+  ) release_text (
+      .clk(clk),
+      .rst(rst),
+      .idle(rel_idle),
+      .new_valid(job_valid && job_ready),
+      .new_slot(job_slot),
+      .tag_valid(received),
+      .tag_slot(slot),
+      .tag_data(received_tag),
+      .a_valid(m_valid && o_valid && o_open),
+      .a_ready(rel_ready),
+      .a_data(m_data),
+      .a_tag(m_tag),
+      .a_slot(o_slot),
+      .a_len(o_len),
+      .a_tls13(o_tls13),
+      .a_rtype(o_rtype),
+      .a_poison(poison[o_slot]),
+      .out_valid(rel_valid),
+      .out_ready(out_ready),
+      .out_data(rel_data),
+      .out_cnt(rel_cnt),
+      .res_slot(cycles_slot),
+      .res_take(res_take),
+      .res_valid(res_valid),
+      .res_ok(res_ok),
+      .res_rtype(res_rtype),
+      .res_len(res_len)
+  );
 
   always @(posedge clk) begin
-    if (o_valid && out_ready) begin
+    if (sealing && out_ready) begin
       if (!header_sent) begin
         header_sent <= 1'b1;
         o_left <= o_len + {14'd0, o_tls13};

@@ -61,17 +61,10 @@ class Env:
 
 Scenario = Callable[[Env], Awaitable[None]]
 SCENARIOS: dict[str, Scenario] = {}
-# for devices that can OPEN; the RTL cannot yet
-RECEIVE_SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(f: Scenario) -> Scenario:
     SCENARIOS[f.__name__] = f
-    return f
-
-
-def receive_scenario(f: Scenario) -> Scenario:
-    RECEIVE_SCENARIOS[f.__name__] = f
     return f
 
 
@@ -674,7 +667,7 @@ async def _receivers(env: Env, rig: Rig) -> list[_Receiver]:
     return out
 
 
-@receive_scenario
+@scenario
 async def open_every_tail(env: Env) -> None:
     """Records of every length around a block, any alignment, both versions and key sizes."""
     rig = await env.rig()
@@ -693,7 +686,7 @@ async def open_every_tail(env: Env) -> None:
             assert got[:n] == text
 
 
-@receive_scenario
+@scenario
 async def open_refuses_what_is_not_authentic(env: Env) -> None:
     """One wrong bit anywhere: AUTH_FAILED, zeros in memory, the next record is right."""
     rig = await env.rig()
@@ -719,7 +712,7 @@ async def open_refuses_what_is_not_authentic(env: Env) -> None:
     assert await rig.port.read32(Reg.CNT_ERR_AUTH) == 2 * (18 + 1) + 2 * (21 + 1)
 
 
-@receive_scenario
+@scenario
 async def open_tls13_padding(env: Env) -> None:
     """Padding is stripped whatever its length; nothing but zeros is an error."""
     rig = await env.rig()
@@ -741,7 +734,7 @@ async def open_tls13_padding(env: Env) -> None:
         assert cqe.status == Status.OK
 
 
-@receive_scenario
+@scenario
 async def open_mistakes(env: Env) -> None:
     """Wrong direction, lengths, lists, bus errors and the last number, each with its status."""
     rig = await env.rig()
@@ -784,7 +777,7 @@ async def open_mistakes(env: Env) -> None:
     assert (cqe.status, cqe.numbered) == (Status.SEQ_EXHAUSTED, 0)
 
 
-@receive_scenario
+@scenario
 async def seal_and_open_mixed(env: Env) -> None:
     """What the device seals it opens, with both directions of several connections queued."""
     rig = await env.rig(sq_log2=5, cq_log2=5)

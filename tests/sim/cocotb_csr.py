@@ -28,7 +28,7 @@ RESET = {
     Reg.VERSION: layout.VERSION_MAJOR.put(layout.VERSION_MAJOR_RESET)
     | layout.VERSION_MINOR.put(layout.VERSION_MINOR_RESET),
     Reg.CAPS: layout.CAPS_LANES.put(1) | layout.CAPS_RINGS.put(1) | layout.CAPS_CONTEXTS.put(64),
-    Reg.SUITES: 15,
+    Reg.SUITES: 255,
     Reg.STATUS: 3,
     Reg.RING0_IRQ_MOD: layout.RING0_IRQ_MOD_COUNT_RESET,
 }
@@ -104,7 +104,7 @@ async def counters_follow_completions(dut):
     events = [
         (Status.OK, 1, 16384), (Status.OK, 1, 1), (Status.OK, 0, 0), (Status.BAD_CTX, 0, 0),
         (Status.SEQ_EXHAUSTED, 0, 0), (Status.SRC_SHORT, 0, 9), (Status.DST_BUS_ERROR, 0, 9),
-        (Status.SQ_BUS_ERROR, 0, 0),
+        (Status.SQ_BUS_ERROR, 0, 0), (Status.AUTH_FAILED, 0, 0),
     ]  # fmt: skip
     for status, record, length in events:
         dut.done.value = 1
@@ -115,8 +115,9 @@ async def counters_follow_completions(dut):
     dut.done.value = 0
     got = {r: await csr.read(r) for r in Reg if r.name.startswith("CNT_")}
     assert got == {
-        Reg.CNT_DESCRIPTORS: 8, Reg.CNT_RECORDS: 2, Reg.CNT_BYTES_LO: 16385,
+        Reg.CNT_DESCRIPTORS: 9, Reg.CNT_RECORDS: 2, Reg.CNT_BYTES_LO: 16385,
         Reg.CNT_BYTES_HI: 0, Reg.CNT_ERR_REFUSED: 2, Reg.CNT_ERR_SHORT: 1, Reg.CNT_ERR_BUS: 2,
+        Reg.CNT_ERR_AUTH: 1,
     }  # fmt: skip
 
 

@@ -28,8 +28,7 @@ async def _run(dut, name: str) -> None:
     host.stall_seed.value = cocotb.RANDOM_SEED & 0xFFFFFFFF
     port = SimPort(dut)
     await port.ready()
-    # the RTL only seals so far
-    model = NicModel(MEMORY, contexts=int(dut.CONTEXTS.value), receive=False)
+    model = NicModel(MEMORY, contexts=int(dut.CONTEXTS.value))
     MEMORY.heal()
 
     def fail_bus(lo: int, hi: int, read: bool, write: bool) -> None:

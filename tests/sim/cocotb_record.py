@@ -10,7 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, random_pause, start
 
-JOB = ["slot", "ctx", "rtype", "tls13", "len", "salt", "iv", "seq"]
+JOB = ["slot", "ctx", "rtype", "open", "tls13", "len", "salt", "iv", "seq"]
 
 
 class Bench:
@@ -21,7 +21,9 @@ class Bench:
         self.dut = dut
         self.jobs = StreamSource(dut, "job", JOB, cycles)
         self.src = StreamSource(dut, "src", ["data", "err"], cycles, pause)
-        self.cmd = StreamSink(dut, "cmd", ["ctx", "nonce", "aad_len", "len"], cycles, pause)
+        self.cmd = StreamSink(
+            dut, "cmd", ["ctx", "decrypt", "nonce", "aad_len", "len"], cycles, pause
+        )
         self.core_in = StreamSink(dut, "s", ["data"], cycles, pause)
         self.core_out = StreamSource(dut, "m", ["data", "tag"], cycles, pause)
         self.out = StreamSink(dut, "out", ["data", "cnt"], cycles, pause)
@@ -29,7 +31,7 @@ class Bench:
     @classmethod
     async def create(cls, dut, share: float = 0.0) -> Bench:
         rng = random.Random(cocotb.RANDOM_SEED)
-        cycles = await start(dut, cycles_slot=0, src_valid=0, m_valid=0, job_valid=0)
+        cycles = await start(dut, cycles_slot=0, res_take=0, src_valid=0, m_valid=0, job_valid=0)
         return cls(dut, cycles, rng, share)
 
     def record_bytes(self, pieces: int) -> bytes:
@@ -47,7 +49,7 @@ async def seal(
     # what lies behind the text in its last block must not matter
     blocks = [data[i : i + 16].ljust(16, b"\xa5") for i in range(0, len(data), 16)]
     bench.jobs.send(
-        slot=slot, ctx=slot + 3, rtype=0x16, tls13=int(tls13), len=len(data),
+        slot=slot, ctx=slot + 3, rtype=0x16, open=0, tls13=int(tls13), len=len(data),
         salt=0xA1A2A3A4, iv=0x1122334455667788, seq=0x0102030405060708,
     )  # fmt: skip
     for i, b in enumerate(blocks):
@@ -69,7 +71,7 @@ async def seal(
     cmd = (await bench.cmd.wait_for(commands + 1, bench.dut.clk))[-1].values
     nonce = 0xA1A2A3A4 << 64 | 0x1122334455667788 ^ (0x0102030405060708 if tls13 else 0)
     assert cmd == {
-        "ctx": slot + 3, "nonce": nonce, "aad_len": len(want), "len": len(inner),
+        "ctx": slot + 3, "decrypt": 0, "nonce": nonce, "aad_len": len(want), "len": len(inner),
     }  # fmt: skip
     for i in range(0, 16 * count, 16):
         block = bytes(x ^ 0xFF for x in got[i : i + 16])
@@ -127,3 +129,49 @@ async def cycles_of_a_record_that_never_waits(dut):
         await RisingEdge(dut.clk)
         await RisingEdge(dut.clk)
         assert int(dut.cycles.value) == cycles
+
+
+async def unseal(bench: Bench, slot: int, text: bytes, tag: bytes, *, tls13: bool) -> bytes:
+    """Ciphertext and tag in, text out; the core of the test turns every bit around."""
+    body = bytes(x ^ 0xFF for x in text) + tag
+    bench.jobs.send(
+        slot=slot, ctx=slot, rtype=0x16, open=1, tls13=int(tls13), len=len(text),
+        salt=0xA1A2A3A4, iv=0x1122334455667788, seq=0x0102030405060708,
+    )  # fmt: skip
+    for i in range(0, len(body), 16):
+        block = body[i : i + 16].ljust(16, b"\xa5")
+        bench.src.send(data=int.from_bytes(block, "little"), err=0)
+    seen, commands = len(bench.core_in.beats), len(bench.cmd.beats)
+    count = -(-len(text) // 16)
+    await bench.core_in.wait_for(seen + 1 + count, bench.dut.clk)
+    beats = bench.core_in.beats[seen:]
+    aad = beats[0].values["data"].to_bytes(16, "big")
+    if tls13:
+        assert aad[:5] == b"\x17\x03\x03" + (len(text) + 16).to_bytes(2, "big")
+    else:
+        want = bytes.fromhex("0102030405060708 16 0303") + len(text).to_bytes(2, "big")
+        assert aad[:13] == want
+    got = b"".join(b.values["data"].to_bytes(16, "big") for b in beats[1:])[: len(text)]
+    assert got == body[: len(text)]
+    cmd = (await bench.cmd.wait_for(commands + 1, bench.dut.clk))[-1].values
+    assert (cmd["decrypt"], cmd["len"]) == (1, len(text))
+    for i in range(0, len(text), 16):
+        block = text[i : i + 16].ljust(16, b"\0")
+        bench.core_out.send(data=int.from_bytes(block, "big"), tag=0)
+    bench.core_out.send(data=int.from_bytes(bytes(range(16)), "big"), tag=1)
+    await bench.out.wait_for(count, bench.dut.clk)
+    return bench.record_bytes(count)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def opens_records_of_every_tail(dut):
+    """The tag is found wherever the text ends; sealed records between opened ones stay whole."""
+    bench = await Bench.create(dut, 0.3)
+    good, bad = bytes(range(16)), bytes(15) + b"\x0f"
+    for n in (1, 2, 15, 16, 17, 31, 32, 33, 100):
+        text = bytes(range(1, n + 1))
+        for tls13 in (False, True):
+            assert await unseal(bench, n % 8, text, good, tls13=tls13) == text
+            assert await unseal(bench, (n + 1) % 8, text, bad, tls13=tls13) == bytes(n)
+        record = await seal(bench, (n + 2) % 8, text)
+        assert record[13:-16] == bytes(x ^ 0xFF for x in text)

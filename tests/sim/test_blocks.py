@@ -19,6 +19,7 @@ BLOCKS = [
     ("ktls_ghash", "cocotb_ghash"),
     ("ktls_gcm", "cocotb_gcm"),
     ("ktls_record", "cocotb_record"),
+    ("ktls_release", "cocotb_release"),
     ("ktls_gather", "cocotb_gather"),
     ("ktls_scatter", "cocotb_scatter"),
     ("ktls_dma_rd", "cocotb_dma_rd"),

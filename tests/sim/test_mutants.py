@@ -55,8 +55,8 @@ DEVICE = [
            "m_data ^ {127'd0, o_left == 15'd36};", "golden/ciphertext"),
     Mutant("header_length", "ktls_record.v", "{1'b0, o_len} + (o_tls13 ? EXTRA_1_3 : EXTRA_1_2);",
            "{1'b0, o_len} + (o_tls13 ? EXTRA_1_3 : EXTRA_1_2) + 16'd1;", "golden/header"),
-    Mutant("swapped_record_numbers", "ktls_exec.v", "assign seal_iv = iv;",
-           "assign seal_iv = iv ^ 64'd1;", "golden/nonce"),
+    Mutant("swapped_record_numbers", "ktls_exec.v", "explicit_nonce : iv;",
+           "explicit_nonce : iv ^ 64'd1;", "golden/nonce"),
     Mutant("lost_completion", "ktls_cq.v", "state <= ST_REQUEST;",
            "state <= index == 32'd3 ? ST_WAIT : ST_REQUEST;", "driver"),
     Mutant("doubled_completion", "ktls_cq.v", ".m_ready(take),",
@@ -68,8 +68,8 @@ DEVICE = [
            "golden/tag"),
     Mutant("tls13_nonce_without_number", "ktls_record.v", "tls13 ? iv ^ seq : iv};", "iv};",
            "golden/ciphertext"),
-    Mutant("tls13_additional_data", "ktls_record.v", "{1'b0, len} + EXTRA_1_3, 88'd0}",
-           "{1'b0, len} + EXTRA_1_2, 88'd0}", "golden/tag"),
+    Mutant("tls13_additional_data", "ktls_record.v", "(opening ? TAG : EXTRA_1_3)",
+           "(opening ? TAG : EXTRA_1_2)", "golden/tag"),
     Mutant("tls13_type_too_early", "ktls_record.v", "{rtype, 120'd0} >> {len[3:0], 3'b000}",
            "{rtype, 120'd0}", "golden/ciphertext"),
     Mutant("tls13_iv_counts", "ktls_exec.v", "if (!tls13) iv_mem[c]", "iv_mem[c]",
@@ -103,6 +103,58 @@ def test_device_mutant_is_caught(simulator: None, mutant: Mutant) -> None:
         except DeviceError:
             found = "driver"
     assert found == mutant.caught
+
+
+OPENING = [
+    (Mutant("tag_not_compared", "ktls_release.v", "a_data == tag_mem[a_slot] && ", "", "open"),
+     "open_refuses_what_is_not_authentic"),
+    (Mutant("tag_compared_in_part", "ktls_release.v", "a_data == tag_mem[a_slot]",
+            "a_data[127:8] == tag_mem[a_slot][127:8]", "open"),
+     "open_refuses_what_is_not_authentic"),
+    (Mutant("text_released_anyway", "ktls_release.v", "job_good ? ring[rp[RING_W-1:0]] : 128'd0",
+            "ring[rp[RING_W-1:0]]", "open"),
+     "open_refuses_what_is_not_authentic"),
+    (Mutant("zeros_instead_of_text", "ktls_release.v", "job_good ? ring[rp[RING_W-1:0]] : 128'd0",
+            "128'd0", "open"),
+     "open_every_tail"),
+    (Mutant("padding_kept", "ktls_release.v", "a_tls13 ? last_at : a_len", "a_len", "open"),
+     "open_tls13_padding"),
+    (Mutant("record_without_a_type", "ktls_release.v", "(!a_tls13 || has_type)", "1'b1", "open"),
+     "open_tls13_padding"),
+    (Mutant("half_of_the_tag", "ktls_record.v", "tag_front | tag_back", "tag_front", "open"),
+     "open_every_tail"),
+    (Mutant("open_additional_data", "ktls_record.v", "(opening ? TAG : EXTRA_1_3)", "EXTRA_1_3",
+            "open"),
+     "open_every_tail"),
+    (Mutant("hash_over_the_text", "ktls_record.v", "assign cmd_decrypt = opening;",
+            "assign cmd_decrypt = 1'b0;", "open"),
+     "open_every_tail"),
+    (Mutant("explicit_nonce_ignored", "ktls_exec.v", "opening && !tls13 ? explicit_nonce : iv",
+            "iv", "open"),
+     "open_refuses_what_is_not_authentic"),
+    (Mutant("direction_not_checked", "ktls_exec.v", " || receive != opening", "", "scenario"),
+     "open_mistakes"),
+    (Mutant("completed_too_early", "ktls_cq.v", "(!data || !opened || res_valid)", "1'b1",
+            "scenario"),
+     "open_every_tail"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mutant", "name"), OPENING, ids=lambda x: getattr(x, "name", ""))
+def test_opening_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) -> None:
+    """By the scoreboard, or by what the scenario wants to see."""
+    from ktls_cosim.scenarios import SCENARIOS, Env
+
+    scoreboard = Scoreboard()
+    with RemoteSim(Build.device(mutant.sources()), name=f"mutant-{mutant.name}") as port:
+        env = Env(port, scoreboard, rng, lambda *_: None)
+        failed = False
+        try:
+            run_sync(SCENARIOS[name](env))
+        except (AssertionError, SimulatorError):
+            failed = True
+    checks = {m.check for m in scoreboard.mismatches}
+    assert mutant.caught in checks or (mutant.caught == "scenario" and failed), checks
 
 
 AXI = [

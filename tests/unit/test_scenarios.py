@@ -9,11 +9,9 @@ import pytest
 
 from ktls import run_sync
 from ktls_cosim.lockstep import LockstepError, LockstepPort
-from ktls_cosim.scenarios import RECEIVE_SCENARIOS, SCENARIOS, Env
+from ktls_cosim.scenarios import SCENARIOS, Env
 from ktls_cosim.scoreboard import Port, Scoreboard
 from ktls_hw.model import Fault, NicModel
-
-ALL = {**SCENARIOS, **RECEIVE_SCENARIOS}
 
 
 def run(name: str, seed: int, port: Port, *models: NicModel, lockstep: bool = False) -> Scoreboard:
@@ -24,20 +22,20 @@ def run(name: str, seed: int, port: Port, *models: NicModel, lockstep: bool = Fa
                 m.mem.fail(lo, hi, read=read, write=write)
 
     scoreboard = Scoreboard(f"pytest tests/unit/test_scenarios.py -k {name} --rtl-seed={seed}")
-    run_sync(ALL[name](Env(port, scoreboard, random.Random(seed), fail_bus, lockstep)))
+    run_sync(SCENARIOS[name](Env(port, scoreboard, random.Random(seed), fail_bus, lockstep)))
     scoreboard.finish()
     return scoreboard
 
 
 @pytest.mark.parametrize("offset", range(5))
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario_on_the_model(name: str, offset: int, seed: int) -> None:
     model = NicModel()
     scoreboard = run(name, seed + offset, model, model)
     assert scoreboard.device_records > 0
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_two_models_in_lockstep(name: str, seed: int) -> None:
     a, b = NicModel(), NicModel()
     run(name, seed, LockstepPort(a, b), a, b, lockstep=True)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cocotb tests of the release of opened text (`ktls_release`)."""
+
+from __future__ import annotations
+
+import random
+
+import cocotb
+from cocotb.triggers import RisingEdge
+
+from ktls_cosim.sim.bus import StreamSink, StreamSource, never, random_pause, start
+
+FACTS = ["data", "tag", "slot", "len", "tls13", "rtype", "poison"]
+TAG = bytes(range(0xE0, 0xF0))
+
+
+class Bench:
+    def __init__(self, dut, cycles, pause):
+        self.dut = dut
+        self.cycles = cycles
+        self.a = StreamSource(dut, "a", FACTS, cycles, pause)
+        self.out = StreamSink(dut, "out", ["data", "cnt"], cycles, pause)
+
+    @classmethod
+    async def create(cls, dut, share: float = 0.0) -> Bench:
+        idle = dict.fromkeys(
+            ("new_valid", "new_slot", "tag_valid", "tag_slot", "tag_data", "res_slot", "res_take"),
+            0,
+        )
+        cycles = await start(dut, a_valid=0, out_ready=1, **idle)
+        pause = random_pause(random.Random(cocotb.RANDOM_SEED), share) if share else never
+        return cls(dut, cycles, pause)
+
+    async def pulse(self, name: str, slot: int, **values: int) -> None:
+        getattr(self.dut, name + "_valid").value = 1
+        getattr(self.dut, name + "_slot").value = slot
+        for key, value in values.items():
+            getattr(self.dut, f"{name}_{key}").value = value
+        await RisingEdge(self.dut.clk)
+        getattr(self.dut, name + "_valid").value = 0
+
+    def send(self, slot: int, inner: bytes, *, tls13: bool, poison: bool = False) -> None:
+        facts = {
+            "slot": slot, "len": len(inner), "tls13": int(tls13), "rtype": 22, "poison": int(poison)
+        }  # fmt: skip
+        for i in range(0, len(inner), 16):
+            block = inner[i : i + 16].ljust(16, b"\0")
+            self.a.send(data=int.from_bytes(block, "big"), tag=0, **facts)
+        self.a.send(data=int.from_bytes(TAG, "big"), tag=1, **facts)
+
+    async def result(self, slot: int) -> tuple[int, int, int]:
+        self.dut.res_slot.value = slot
+        for _ in range(3000):
+            await RisingEdge(self.dut.clk)
+            if int(self.dut.res_valid.value):
+                break
+        else:
+            raise AssertionError("no result")
+        found = int(self.dut.res_ok.value), int(self.dut.res_rtype.value)
+        length = int(self.dut.res_len.value)
+        self.dut.res_take.value = 1
+        await RisingEdge(self.dut.clk)
+        self.dut.res_take.value = 0
+        await RisingEdge(self.dut.clk)
+        assert not int(self.dut.res_valid.value)
+        return (*found, length)
+
+    async def text(self, length: int) -> bytes:
+        pieces = -(-length // 16)
+        await self.out.wait_for(pieces, self.dut.clk)
+        out = b""
+        for beat in self.out.beats[:pieces]:
+            out += beat.values["data"].to_bytes(16, "little")[: beat.values["cnt"]]
+        del self.out.beats[:pieces]
+        return out
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def text_of_every_length(dut):
+    bench = await Bench.create(dut, 0.3)
+    for n in (*range(35), 255, 256):
+        slot = n % 8
+        text = bytes(1 + i % 255 for i in range(n))
+        await bench.pulse("new", slot)
+        bench.send(slot, text, tls13=False)
+        await bench.pulse("tag", slot, data=int.from_bytes(TAG, "big"))
+        assert await bench.text(n) == text
+        assert await bench.result(slot) == (1, 22, n)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def tls13_type_and_padding(dut):
+    bench = await Bench.create(dut, 0.2)
+    for n, padding in ((0, 0), (0, 40), (1, 0), (15, 0), (15, 1), (16, 15), (16, 16), (70, 33)):
+        # zeros at the end of the text belong to it
+        text = bytes(n)
+        inner = text + b"\x15" + bytes(padding)
+        await bench.pulse("new", 3)
+        bench.send(3, inner, tls13=True)
+        await bench.pulse("tag", 3, data=int.from_bytes(TAG, "big"))
+        assert await bench.text(len(inner)) == inner
+        assert await bench.result(3) == (1, 0x15, n)
+    await bench.pulse("new", 3)
+    bench.send(3, bytes(50), tls13=True)
+    await bench.pulse("tag", 3, data=int.from_bytes(TAG, "big"))
+    await bench.text(50)
+    assert (await bench.result(3))[0] == 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def nothing_leaves_before_the_tag_has_come(dut):
+    bench = await Bench.create(dut)
+    await bench.pulse("new", 1)
+    bench.send(1, b"\x55" * 64, tls13=False)
+    for _ in range(50):
+        await RisingEdge(dut.clk)
+        assert not int(dut.out_valid.value)
+        assert not int(dut.res_valid.value)
+    await bench.pulse("tag", 1, data=int.from_bytes(TAG, "big"))
+    assert await bench.text(64) == b"\x55" * 64
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_wrong_tag_gives_zeros_in_the_same_time(dut):
+    """Wherever the tag differs, and if it does not, and after a source error: equal cycles."""
+    bench = await Bench.create(dut)
+    spans = set()
+    for case in (None, *range(16), "poison"):
+        tag = bytearray(TAG)
+        if isinstance(case, int):
+            tag[case] ^= 0x10
+        await bench.pulse("new", 2)
+        await bench.pulse("tag", 2, data=int.from_bytes(tag, "big"))
+        begin = bench.cycles.now
+        bench.send(2, b"\xaa" * 40, tls13=False, poison=case == "poison")
+        await bench.out.wait_for(3, dut.clk)
+        spans.add(bench.out.beats[2].cycle - begin)
+        good = case is None
+        assert await bench.text(40) == (b"\xaa" * 40 if good else bytes(40))
+        assert (await bench.result(2))[0] == int(good)
+    assert len(spans) == 1, spans
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def records_back_to_back_keep_one_block_per_cycle(dut):
+    bench = await Bench.create(dut)
+    for slot in range(4):
+        await bench.pulse("new", slot)
+        await bench.pulse("tag", slot, data=int.from_bytes(TAG, "big"))
+    for slot in range(4):
+        bench.send(slot, bytes([slot + 1]) * 640, tls13=False)
+    await bench.out.wait_for(160, dut.clk)
+    beats = bench.out.beats
+    # a record of 40 blocks takes 41 cycles in, so that much out
+    assert beats[159].cycle - beats[0].cycle <= 3 * 41 + 39
+    for slot in range(4):
+        assert await bench.text(640) == bytes([slot + 1]) * 640
