@@ -250,66 +250,40 @@ module ktls_record #(
 
   wire [127:0] piece = !header_sent ? header : poison[o_slot] ? 128'd0 : m_data;
 
-  wire [127:0] sealed_piece = {
-    piece[7:0],
-    piece[15:8],
-    piece[23:16],
-    piece[31:24],
-    piece[39:32],
-    piece[47:40],
-    piece[55:48],
-    piece[63:56],
-    piece[71:64],
-    piece[79:72],
-    piece[87:80],
-    piece[95:88],
-    piece[103:96],
-    piece[111:104],
-    piece[119:112],
-    piece[127:120]
-  };
   wire whole = m_tag || o_left >= 15'd16;
-  wire [4:0] sealed_cnt = !header_sent ? header_cnt : whole ? 5'd16 : {1'b0, o_left[3:0]};
+  wire [4:0] piece_cnt = !header_sent ? header_cnt : whole ? 5'd16 : {1'b0, o_left[3:0]};
+  // an opened record spends the cycle of its header too, so that all take equally long
+  wire silent = o_open && !header_sent;
+  wire a_ready;
 
-  wire rel_idle;
-  wire rel_ready;
-  wire rel_valid;
-  wire [127:0] rel_data;
-  wire [4:0] rel_cnt;
-
-  // a sealed record leaves when all text in front of it has been released
-  wire sealing = o_valid && !o_open && rel_idle;
-
-  assign m_ready = o_valid && (o_open ? rel_ready : header_sent && sealing && out_ready);
-  assign out_valid = rel_valid || (sealing && (!header_sent || m_valid));
-  assign out_data = rel_valid ? rel_data : sealed_piece;
-  assign out_cnt = rel_valid ? rel_cnt : sealed_cnt;
-  assign o_done = m_valid && m_ready && m_tag;
+  assign m_ready = o_valid && header_sent && a_ready;
+  assign o_done  = m_valid && m_ready && m_tag;
 
   ktls_release #(
       .SLOT_W(SLOT_W)
-  ) release_text (
+  ) release_pieces (
       .clk(clk),
       .rst(rst),
-      .idle(rel_idle),
       .new_valid(job_valid && job_ready),
       .new_slot(job_slot),
       .tag_valid(received),
       .tag_slot(slot),
       .tag_data(received_tag),
-      .a_valid(m_valid && o_valid && o_open),
-      .a_ready(rel_ready),
-      .a_data(m_data),
-      .a_tag(m_tag),
+      .a_valid(o_valid && !silent && (!header_sent || m_valid)),
+      .a_ready(a_ready),
+      .a_data(piece),
+      .a_cnt(piece_cnt),
+      .a_open(o_open),
+      .a_tag(header_sent && m_tag),
       .a_slot(o_slot),
       .a_len(o_len),
       .a_tls13(o_tls13),
       .a_rtype(o_rtype),
       .a_poison(poison[o_slot]),
-      .out_valid(rel_valid),
+      .out_valid(out_valid),
       .out_ready(out_ready),
-      .out_data(rel_data),
-      .out_cnt(rel_cnt),
+      .out_data(out_data),
+      .out_cnt(out_cnt),
       .res_slot(cycles_slot),
       .res_take(res_take),
       .res_valid(res_valid),
@@ -319,10 +293,10 @@ module ktls_record #(
   );
 
   always @(posedge clk) begin
-    if (sealing && out_ready) begin
+    if (o_valid && (silent || a_ready)) begin
       if (!header_sent) begin
         header_sent <= 1'b1;
-        o_left <= o_len + {14'd0, o_tls13};
+        o_left <= o_len + {14'd0, o_tls13 && !o_open};
       end else if (m_valid) begin
         next_left = o_left - 15'd16;
         o_left <= next_left;

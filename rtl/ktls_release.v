@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: hold the text of an opened record until its tag has been compared, then
-//   release it, or zeros of the same length.
-// Interface: tag_* is the tag that was received, at any time before or after the
-//   core's; new_* forgets that of an earlier record in the slot. a_* are the core's
-//   blocks of one record with its facts beside them: text, then the computed tag
-//   (a_tag). out_* are pieces of what may leave. res_* answers for res_slot, once
-//   res_valid says that it is known and until res_take, what the record was: authentic, its type, bytes of its text (TLS 1.3: without type and
-//   padding). idle: nothing is left to release.
-// Latency/throughput: a block per cycle in and out; the first piece of a record 2
-//   cycles after its tag. Time depends on lengths alone, never on what a tag or a
-//   text is.
-// Data format: byte 0 of a block is bits [127:120], of a piece bits [7:0].
+// Purpose: queue of pieces on their way out, which holds the text of an opened record
+//   until its tag has been compared and then releases it, or zeros of the same length.
+// Interface: a_* are pieces with the facts of their record beside them: of sealed
+//   records all that leaves; of opened ones (a_open) the text, then the computed tag
+//   (a_tag), which stays here. tag_* is the tag that was received, at any time before
+//   or after the core's; new_* forgets that of an earlier record in the slot. out_*
+//   are pieces that may leave. res_* answers for res_slot, once res_valid says that it
+//   is known and until res_take, what an opened record was: authentic, its type, bytes
+//   of its text (TLS 1.3: without type and padding).
+// Latency/throughput: a piece per cycle in and out; pieces of a sealed record leave
+//   after 1 cycle, those of an opened one from 1 cycle after its tag on. Time depends
+//   on lengths alone, never on what a tag or a text is.
+// Data format: byte 0 of a block is bits [127:120], of a piece that leaves [7:0].
 // Source: RFC 8446 section 5.2 (inner plaintext: text || type || zeros).
 `resetall
 `timescale 1ns / 1ps
@@ -25,24 +26,25 @@ module ktls_release #(
 ) (
     input  wire              clk,
     input  wire              rst,
-    output wire              idle,
     // received tags
     input  wire              new_valid,
     input  wire [SLOT_W-1:0] new_slot,
     input  wire              tag_valid,
     input  wire [SLOT_W-1:0] tag_slot,
     input  wire [     127:0] tag_data,
-    // records from the core
+    // pieces
     input  wire              a_valid,
     output wire              a_ready,
     input  wire [     127:0] a_data,
+    input  wire [       4:0] a_cnt,
+    input  wire              a_open,
     input  wire              a_tag,
     input  wire [SLOT_W-1:0] a_slot,
     input  wire [      14:0] a_len,
     input  wire              a_tls13,
     input  wire [       7:0] a_rtype,
     input  wire              a_poison,
-    // released bytes
+    // what may leave
     output wire              out_valid,
     input  wire              out_ready,
     output wire [     127:0] out_data,
@@ -56,20 +58,22 @@ module ktls_release #(
     output wire [      14:0] res_len
 );
 
-  localparam JOB_W = 15 + 1;
+  localparam ENTRY_W = 1 + SLOT_W + 5 + 128;
 
-  reg [127:0] ring[0:(1<<RING_W)-1];
-  reg [RING_W:0] wp;
-  reg [RING_W:0] rp;
+  reg [ENTRY_W-1:0] ring[0:(1<<RING_W)-1];
+  reg [RING_W:0] wp;  // the next piece that comes
+  reg [RING_W:0] cp;  // pieces before this one may leave
+  reg [RING_W:0] rp;  // the next piece that leaves
 
   reg [127:0] tag_mem[0:(1<<SLOT_W)-1];
   reg [(1<<SLOT_W)-1:0] tag_here;
-  reg [23:0] result[0:(1<<SLOT_W)-1];
+  reg [22:0] result[0:(1<<SLOT_W)-1];
   reg [(1<<SLOT_W)-1:0] result_here;
+  reg [(1<<SLOT_W)-1:0] authentic;
 
-  // -------------------------------------------------------------- text comes
+  // ------------------------------------------------------------- pieces come
 
-  reg [10:0] block;  // number of the next block of the record
+  reg [10:0] block;  // number of the next block of text
   reg [14:0] last_at;  // place of the last byte that is not zero
   reg [7:0] last_byte;
   reg [4:0] found;
@@ -77,18 +81,20 @@ module ktls_release #(
   integer i;
 
   wire [RING_W:0] used = wp - rp;
-  wire job_room;
-  wire take_text = a_valid && !a_tag && a_ready;
-  wire take_tag = a_valid && a_tag && a_ready;
+  wire verdict = a_open && a_tag;
+  wire take = a_valid && a_ready;
   wire has_type = last_byte != 8'd0;
   wire good = a_data == tag_mem[a_slot] && !a_poison && (!a_tls13 || has_type);
 
-  assign a_ready = a_tag ? tag_here[a_slot] && job_room : !used[RING_W];
+  assign a_ready = verdict ? tag_here[a_slot] : !used[RING_W];
 
   always @(posedge clk) begin
-    if (take_text) begin
-      ring[wp[RING_W-1:0]] <= a_data;
+    if (take && !verdict) begin
+      ring[wp[RING_W-1:0]] <= {a_open, a_slot, a_cnt, a_data};
       wp <= wp + 1'b1;
+      if (!a_open) cp <= wp + 1'b1;
+    end
+    if (take && !verdict && a_open) begin
       block <= block + 11'd1;
       found = 5'd16;
       found_byte = 8'd0;
@@ -103,9 +109,11 @@ module ktls_release #(
         last_byte <= found_byte;
       end
     end
-    if (take_tag) begin
+    if (take && verdict) begin
+      cp <= wp;
+      authentic[a_slot] <= good;
       result_here[a_slot] <= 1'b1;
-      result[a_slot] <= {good, a_tls13 ? last_byte : a_rtype, a_tls13 ? last_at : a_len};
+      result[a_slot] <= {a_tls13 ? last_byte : a_rtype, a_tls13 ? last_at : a_len};
       block <= 11'd0;
       last_byte <= 8'd0;
     end
@@ -114,82 +122,57 @@ module ktls_release #(
       tag_here[tag_slot] <= 1'b1;
     end
     if (new_valid) begin
-      tag_here[new_slot] <= 1'b0;
+      tag_here[new_slot]  <= 1'b0;
+      authentic[new_slot] <= 1'b0;
     end
     if (res_take) result_here[res_slot] <= 1'b0;
     if (rst) begin
+      authentic <= 0;
       result_here <= 0;
       wp <= 0;
+      cp <= 0;
       block <= 11'd0;
       last_byte <= 8'd0;
     end
   end
 
   assign res_valid = result_here[res_slot];
-  assign {res_ok, res_rtype, res_len} = result[res_slot];
+  assign res_ok = authentic[res_slot];
+  assign {res_rtype, res_len} = result[res_slot];
 
-  // -------------------------------------------------------------- text leaves
+  // ------------------------------------------------------------ pieces leave
 
-  wire job_valid;
-  wire job_done;
-  wire [14:0] job_len;
-  wire job_good;
-  wire [SLOT_W:0] jobs;
+  wire opened;
+  wire [SLOT_W-1:0] slot;
+  wire [127:0] held;
 
-  ktls_fifo #(
-      .WIDTH(JOB_W),
-      .LOG2 (SLOT_W)
-  ) released (
-      .clk(clk),
-      .rst(rst),
-      .s_valid(take_tag),
-      .s_ready(job_room),
-      .s_data({a_len, good}),
-      .m_valid(job_valid),
-      .m_ready(job_done),
-      .m_data({job_len, job_good}),
-      .count(jobs)
-  );
+  assign {opened, slot, out_cnt, held} = ring[rp[RING_W-1:0]];
+  assign out_valid = rp != cp;
 
-  reg [14:0] sent;
+  wire [127:0] piece = opened && !authentic[slot] ? 128'd0 : held;
 
-  wire [14:0] left = job_len - sent;
-  wire whole = left >= 15'd16;
-  wire [127:0] text = job_good ? ring[rp[RING_W-1:0]] : 128'd0;
-
-  assign idle = !job_valid && jobs == 0;
-  assign out_valid = job_valid && left != 15'd0;
-  assign out_cnt = whole ? 5'd16 : {1'b0, left[3:0]};
   assign out_data = {
-    text[7:0],
-    text[15:8],
-    text[23:16],
-    text[31:24],
-    text[39:32],
-    text[47:40],
-    text[55:48],
-    text[63:56],
-    text[71:64],
-    text[79:72],
-    text[87:80],
-    text[95:88],
-    text[103:96],
-    text[111:104],
-    text[119:112],
-    text[127:120]
+    piece[7:0],
+    piece[15:8],
+    piece[23:16],
+    piece[31:24],
+    piece[39:32],
+    piece[47:40],
+    piece[55:48],
+    piece[63:56],
+    piece[71:64],
+    piece[79:72],
+    piece[87:80],
+    piece[95:88],
+    piece[103:96],
+    piece[111:104],
+    piece[119:112],
+    piece[127:120]
   };
-  assign job_done = job_valid && (left == 15'd0 || (out_ready && left <= 15'd16));
 
   always @(posedge clk) begin
-    if (out_valid && out_ready) begin
-      rp   <= rp + 1'b1;
-      sent <= sent + 15'd16;
-    end
-    if (job_done) sent <= 15'd0;
-    if (rst) begin
-      rp   <= 0;
-      sent <= 15'd0;
-    end
+    if (out_valid && out_ready) rp <= rp + 1'b1;
+    if (rst) rp <= 0;
   end
 
 endmodule

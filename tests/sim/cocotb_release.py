@@ -10,7 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import StreamSink, StreamSource, never, random_pause, start
 
-FACTS = ["data", "tag", "slot", "len", "tls13", "rtype", "poison"]
+FACTS = ["data", "cnt", "open", "tag", "slot", "len", "tls13", "rtype", "poison"]
 TAG = bytes(range(0xE0, 0xF0))
 
 
@@ -40,13 +40,25 @@ class Bench:
         getattr(self.dut, name + "_valid").value = 0
 
     def send(self, slot: int, inner: bytes, *, tls13: bool, poison: bool = False) -> None:
+        """An opened record."""
         facts = {
-            "slot": slot, "len": len(inner), "tls13": int(tls13), "rtype": 22, "poison": int(poison)
+            "slot": slot, "len": len(inner), "tls13": int(tls13), "rtype": 22,
+            "poison": int(poison), "open": 1,
         }  # fmt: skip
         for i in range(0, len(inner), 16):
-            block = inner[i : i + 16].ljust(16, b"\0")
-            self.a.send(data=int.from_bytes(block, "big"), tag=0, **facts)
-        self.a.send(data=int.from_bytes(TAG, "big"), tag=1, **facts)
+            block = inner[i : i + 16]
+            data = int.from_bytes(block.ljust(16, b"\0"), "big")
+            self.a.send(data=data, cnt=len(block), tag=0, **facts)
+        self.a.send(data=int.from_bytes(TAG, "big"), cnt=16, tag=1, **facts)
+
+    def send_sealed(self, slot: int, pieces: list[bytes]) -> None:
+        """A sealed record: all of it leaves, its tag included."""
+        for i, piece in enumerate(pieces):
+            data = int.from_bytes(piece.ljust(16, b"\0"), "big")
+            self.a.send(
+                data=data, cnt=len(piece), tag=int(i == len(pieces) - 1), open=0, slot=slot,
+                len=99, tls13=0, rtype=23, poison=0,
+            )  # fmt: skip
 
     async def result(self, slot: int) -> tuple[int, int, int]:
         self.dut.res_slot.value = slot
@@ -155,3 +167,26 @@ async def records_back_to_back_keep_one_block_per_cycle(dut):
     assert beats[159].cycle - beats[0].cycle <= 3 * 41 + 39
     for slot in range(4):
         assert await bench.text(640) == bytes([slot + 1]) * 640
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def sealed_records_keep_their_place(dut):
+    """Behind a record that waits for its tag nothing leaves, then everything in order."""
+    bench = await Bench.create(dut)
+    header, tag = b"\x17\x03\x03\x00\x25", bytes(range(16))
+    bench.send_sealed(0, [header, b"A" * 16, b"B" * 4, tag])
+    await bench.pulse("new", 1)
+    bench.send(1, b"\x77" * 20, tls13=False)
+    bench.send_sealed(2, [header, b"C" * 16, tag])
+    await bench.out.wait_for(4, dut.clk)
+    for _ in range(40):
+        await RisingEdge(dut.clk)
+        assert not int(dut.out_valid.value)
+    await bench.pulse("tag", 1, data=int.from_bytes(TAG, "big"))
+    await bench.out.wait_for(4 + 2 + 3, dut.clk)
+    out = b""
+    for beat in bench.out.beats:
+        out += beat.values["data"].to_bytes(16, "little")[: beat.values["cnt"]]
+    assert out == (
+        header + b"A" * 16 + b"BBBB" + tag + b"\x77" * 20 + header + b"C" * 16 + tag
+    )  # fmt: skip
