@@ -548,15 +548,6 @@ class KtlsSocket:
             raise KtlsOSError(errno.EINVAL, "the socket is not unconnected")
         self.tcp.state = State.LISTEN
 
-    def connect(self) -> None:
-        """connect(2) to some address, which a connected or listening socket refuses.
-
-        Raises:
-            KtlsOSError: EISCONN.
-        """
-        self._alive()
-        raise KtlsOSError(errno.EISCONN, "the socket is connected")
-
     def disconnect(self) -> None:
         """connect(2) with AF_UNSPEC.
 

@@ -179,7 +179,7 @@ class TlsContext:
         opener = self._opener(info)
         stack = self._stack
         self.rx = TlsRx(
-            self._tcp, stack.kernel, protection, stack.tls_stat, self._wait_data, None, opener
+            self._tcp, stack.kernel, protection, stack.tls_stat, self._wait_data, opener
         )
         if opener is None:
             self.rx_offloaded("there is no offload device")

@@ -173,7 +173,6 @@ class TlsRx:
         protection: keys and counters.
         stat: counters of /proc/net/tls_stat.
         wait: `wait(flags)` sleeps until there may be something; an errno, 0 to go on.
-        got: observer of delivered bytes, `got(rtype, data)`.
         opener: a device that opens records ahead, or None.
     """
 
@@ -184,7 +183,6 @@ class TlsRx:
         protection: Protection,
         stat: Counter[str],
         wait: Callable[[int], int],
-        got: Callable[[int, bytes], None] | None = None,
         opener: DeviceOpener | None = None,
     ) -> None:
         self.opener = opener
@@ -195,7 +193,6 @@ class TlsRx:
         self._kernel = kernel
         self._stat = stat
         self._wait = wait
-        self._got = got
         self._parser = StreamParser(tcp, protection)
         self._list: deque[Opened] = deque()
         tcp.on_data = self._arrived
@@ -261,8 +258,6 @@ class TlsRx:
         data = bytes(call.memory[: call.count])
         if number and not data:
             raise KtlsOSError(number, "nothing was received")
-        if self._got is not None and data and not flags & uapi.MSG_PEEK:
-            self._got(call.rtype, data)
         return data, call.eor
 
     def _from_list(self, call: _Call, size: int, peek: bool) -> None:
@@ -451,8 +446,6 @@ class TlsRx:
             self._list.appendleft(opened)
             raise KtlsOSError(errno.EINVAL, "splice does not take control records")
         moved = put(opened.text[:size])
-        if self._got is not None and moved:
-            self._got(opened.control, bytes(opened.text[:moved]))
         if moved < len(opened.text):
             opened.text = opened.text[moved:]
             self._list.appendleft(opened)

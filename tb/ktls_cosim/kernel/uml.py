@@ -7,10 +7,12 @@ are its root, so the agent runs there under the host's Python.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -87,21 +89,13 @@ def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, An
             str(results),
         ]  # fmt: skip
         limit = BOOT_SECONDS + SECONDS_PER_SCRIPT * len(scripts)
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=limit,
-                check=False,
-                env={**os.environ, "TMPDIR": folder, "HOME": folder},
-            )
-        except subprocess.TimeoutExpired as e:
-            raise KernelFailed(f"the kernel did not finish within {limit:.0f} s: {e}") from None
-        tail = done.stdout.decode(errors="replace")[-800:]
+        console = Path(folder, "console")
+        ended = _run(command, console, folder, limit)
+        tail = console.read_text(encoding="utf-8", errors="replace")[-800:]
         if not results.exists():
             raise KernelUnusable(f"User-Mode Linux does not come up here:\n{tail}")
+        if not ended:
+            raise KernelFailed(f"the kernel did not finish within {limit:.0f} s:\n{tail}")
         out = [json.loads(line) for line in results.read_text(encoding="ascii").splitlines()]
     if len(out) != len(scripts):
         last = out[-1] if out and isinstance(out[-1], dict) else {}
@@ -109,3 +103,25 @@ def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, An
             f"the kernel played {len(out)} of {len(scripts)} scripts\n{last.get('broken', tail)}"
         )
     return [None if isinstance(result, dict) else result for result in out]
+
+
+def _run(command: list[str], console: Path, folder: str, limit: float) -> bool:
+    """Run the kernel with all its processes; False if it had to be stopped."""
+    with console.open("wb") as out:
+        kernel = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": folder, "HOME": folder},
+        )
+        try:
+            kernel.wait(limit)
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(kernel.pid, signal.SIGKILL)
+            kernel.wait()
+    return True
