@@ -20,6 +20,7 @@ from ktls_cosim.sim.runner import Build, command_and_env, compile_build
 from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, U32, U64, Op, check_range
 
 ANSWER_LIMIT_S = 120.0
+EXIT_LIMIT_S = 10.0
 _MODULE = "ktls_cosim.sim.server"
 
 
@@ -109,6 +110,7 @@ class RemoteSim:
             try:
                 piece = self._sock.recv(answer - len(out))
             except TimeoutError as e:
+                self._process.kill()
                 raise self._gone(f"gave no answer within {ANSWER_LIMIT_S:.0f} s") from e
             except OSError as e:
                 raise self._gone(f"ended ({e})") from e
@@ -125,8 +127,12 @@ class RemoteSim:
         self._pending.clear()
 
     def _gone(self, what: str) -> SimulatorError:
-        self._process.kill()
-        self._process.wait()
+        try:
+            # its socket closes before its last words are in the log
+            self._process.wait(timeout=EXIT_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return SimulatorError(f"the simulator {what}; end of {self.log}:\n{text[-2000:]}")
 
