@@ -26,7 +26,6 @@ from ktls.tcp import State, TcpSock, Wire
 from ktls.tls_main import TlsContext, readable
 from ktls.tls_tx import MemoryFaults, TlsTx
 
-_MAX_PAYLOAD_MIN = 64
 _INT = struct.Struct("=i")
 _TIMEVAL = struct.Struct("=qq")
 

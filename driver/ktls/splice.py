@@ -103,7 +103,7 @@ def _splice_pages(
     for i, page in enumerate(pages):
         last = done + len(page) >= count or occupancy - i <= 1
         try:
-            n = tx.sendpage(page, last, flags)
+            n = tx.sendpages((page,), flags if last else flags | uapi.MSG_MORE)
         except KtlsOSError:
             if done:
                 break

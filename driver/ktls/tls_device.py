@@ -31,7 +31,52 @@ class Events(Protocol):
         """The device has completed a record."""
 
 
-class DeviceSealer:
+class _Direction:
+    """Keys of one direction in the device.
+
+    Args:
+        direction: `uapi.TLS_TX` or `uapi.TLS_RX`.
+        nic: the device's driver.
+        info: the keys.
+        submit: queues work for the device, in order.
+        told: called with None once the device has the keys, or with why it has not.
+    """
+
+    def __init__(
+        self,
+        direction: int,
+        nic: KtlsNic,
+        info: CryptoInfo,
+        submit: Callable[[Work], None],
+        told: Callable[[str | None], None],
+    ) -> None:
+        self._direction = direction
+        self._nic = nic
+        self._info = info
+        self._submit = submit
+        self._told = told
+        self._context: DeviceContext | None = None
+        submit(self._add)
+
+    async def _add(self) -> None:
+        try:
+            self._context = await self._nic.tls_dev_add(self._direction, self._info)
+        except NotOffloadable as e:
+            self._told(e.reason)
+        else:
+            self._told(None)
+
+    def close(self) -> None:
+        """Remove the keys from the device, behind all records."""
+        self._submit(self._delete)
+
+    async def _delete(self) -> None:
+        if self._context is not None:
+            await self._nic.tls_dev_del(self._context)
+            self._context = None
+
+
+class DeviceSealer(_Direction):
     """Seals records with a device; what it refuses, the CPU seals under the same number.
 
     The device gives every descriptor of a context a number, so both sides stay in step
@@ -48,21 +93,9 @@ class DeviceSealer:
     def __init__(
         self, nic: KtlsNic, info: CryptoInfo, submit: Callable[[Work], None], events: Events
     ) -> None:
-        self._nic = nic
-        self._info = info
-        self._submit = submit
+        super().__init__(uapi.TLS_TX, nic, info, submit, events.tx_offloaded)
         self._events = events
-        self._context: DeviceContext | None = None
         self._exhausted = False
-        submit(self._add)
-
-    async def _add(self) -> None:
-        try:
-            self._context = await self._nic.tls_dev_add(uapi.TLS_TX, self._info)
-        except NotOffloadable as e:
-            self._events.tx_offloaded(e.reason)
-        else:
-            self._events.tx_offloaded(None)
 
     def seal(self, protection: Protection, rtype: int, data: Buffer) -> Sequence[Chunk]:
         seq, iv = protection.seq, protection.iv
@@ -95,16 +128,6 @@ class DeviceSealer:
         self._submit(post)
         return (sealed,)
 
-    def close(self) -> None:
-        """Remove the keys from the device, behind all records."""
-
-        async def delete() -> None:
-            if self._context is not None:
-                await self._nic.tls_dev_del(self._context)
-                self._context = None
-
-        self._submit(delete)
-
 
 class Stream(Protocol):
     """Bytes that have come and wait to be parsed."""
@@ -123,7 +146,7 @@ class _Ahead:
         self.inner: bytes | None = None
 
 
-class DeviceOpener:
+class DeviceOpener(_Direction):
     """Opens records with a device as they come; what it cannot, the CPU opens later.
 
     The device counts records itself, so it sees every record of the stream in order. Once
@@ -139,26 +162,17 @@ class DeviceOpener:
     def __init__(
         self, nic: KtlsNic, info: CryptoInfo, submit: Callable[[Work], None], events: Events
     ) -> None:
-        self._nic = nic
-        self._info = info
-        self._submit = submit
+        super().__init__(uapi.TLS_RX, nic, info, submit, events.rx_offloaded)
         self._events = events
-        self._context: DeviceContext | None = None
         self._protection = Protection(info)
         self._ahead: deque[_Ahead] = deque()
         self._at = 0
         self._number = self._protection.seq
         self._stopped = False
-        submit(self._add)
 
     async def _add(self) -> None:
-        try:
-            self._context = await self._nic.tls_dev_add(uapi.TLS_RX, self._info)
-        except NotOffloadable as e:
-            self._stopped = True
-            self._events.rx_offloaded(e.reason)
-        else:
-            self._events.rx_offloaded(None)
+        await super()._add()
+        self._stopped |= self._context is None
 
     def look(self, stream: Stream) -> None:
         """Give the device every complete record that it has not seen yet."""
@@ -220,10 +234,4 @@ class DeviceOpener:
     def close(self) -> None:
         """Remove the keys from the device, behind all records."""
         self._stopped = True
-
-        async def delete() -> None:
-            if self._context is not None:
-                await self._nic.tls_dev_del(self._context)
-                self._context = None
-
-        self._submit(delete)
+        super().close()

@@ -190,31 +190,25 @@ class TlsContext:
             return None
         return DeviceOpener(self._stack.nic, info, self._stack.submit, self)
 
-    def _count(self, total: str, current: str) -> None:
-        self._stack.tls_stat[total] += 1
-        self._stack.tls_stat[current] += 1
-        self._counted.append(current)
+    def _count(self, side: str, refused: str | None) -> None:
+        where = "Device" if refused is None else "Sw"
+        self._stack.tls_stat[f"Tls{side}{where}"] += 1
+        if not self.closed:
+            current = f"TlsCurr{side}{where}"
+            self._stack.tls_stat[current] += 1
+            self._counted.append(current)
 
     def tx_offloaded(self, refused: str | None) -> None:
         """The device has taken the keys, or `refused` says why not."""
         self.why_not_offloaded = refused
-        where = "Device" if refused is None else "Sw"
-        if self.closed:
-            self._stack.tls_stat["TlsTx" + where] += 1
-            return
-        self._count("TlsTx" + where, "TlsCurrTx" + where)
+        self._count("Tx", refused)
 
     def rx_offloaded(self, refused: str | None) -> None:
         """The same of the receive side; a rekey is not counted again."""
         self.why_rx_not_offloaded = refused
-        where = "Device" if refused is None else "Sw"
-        if self._rx_counted:
-            return
-        self._rx_counted = True
-        if self.closed:
-            self._stack.tls_stat["TlsRx" + where] += 1
-            return
-        self._count("TlsRx" + where, "TlsCurrRx" + where)
+        if not self._rx_counted:
+            self._rx_counted = True
+            self._count("Rx", refused)
 
     def record_done(self, rtype: int, length: int, completion: Completion) -> None:
         """The device has completed a record."""

@@ -210,7 +210,7 @@ class TlsTx:
         return self._finish(err, taken, flags)
 
     def sendpages(self, pages: Sequence[Buffer], flags: int) -> int:
-        """Pages from a pipe in one message (MSG_SPLICE_PAGES); see `sendmsg`."""
+        """Pages from a pipe in one message (MSG_SPLICE_PAGES; one page is `sendpage`)."""
         more = bool(flags & uapi.MSG_MORE)
         left = deque(memoryview(p) for p in pages if len(p))
         taken = 0
@@ -223,21 +223,6 @@ class TlsTx:
                 taken += self._add_page(record, left)
             full = record.size == self.limit or record.frags == MAX_FRAGS
             if full or not more:
-                err, back = self._close_record(uapi.RECORD_TYPE_DATA, flags)
-                taken -= back
-        return self._finish(err, taken, flags)
-
-    def sendpage(self, page: Buffer, last: bool, flags: int) -> int:
-        """One page from a pipe (before Linux 6.5); the last one in the pipe ends the record."""
-        left = deque((memoryview(page),))
-        taken = 0
-        err = 0
-        while left and not err:
-            record, err = self._record_with_room(flags)
-            if record is None:
-                break
-            taken += self._add_page(record, left)
-            if record.size == self.limit or last or record.frags == MAX_FRAGS:
                 err, back = self._close_record(uapi.RECORD_TYPE_DATA, flags)
                 taken -= back
         return self._finish(err, taken, flags)

@@ -44,10 +44,6 @@ _LAST_NUMBER = (1 << 64) - 1
 _NS_PER_CYCLE = 4
 
 
-class BusError(Exception):
-    """SLVERR or DECERR."""
-
-
 class ModelMemory:
     """Host memory with bus addresses 0..size-1."""
 

@@ -18,7 +18,6 @@ _PAGE = 4096
 # header, explicit nonce and tag of TLS 1.2; header, inner type and tag of TLS 1.3
 OVERHEAD = 29
 OVERHEAD_1_3 = 22
-"""Bytes that TLS 1.2 AES-GCM adds to a record: header 5, explicit nonce 8, tag 16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +119,8 @@ class Rig:
         if dst is None:
             dst = [Piece(self.alloc(len(data) + OVERHEAD), len(data) + OVERHEAD)]
         self.put_pieces(data, src)
-        return (
-            SqeSeal(
-                opcode=Opcode.SEAL,
-                cookie=cookie,
-                ctx=ctx,
-                rtype=rtype,
-                len=len(data),
-                dst_len=sum(p.length for p in dst),
-                src_sg=self.put_list(src),
-                dst_sg=self.put_list(dst),
-                src_cnt=len(src),
-                dst_cnt=len(dst),
-            ),
-            dst,
-        )
+        seal = SqeSeal(opcode=Opcode.SEAL, cookie=cookie, ctx=ctx, rtype=rtype, len=len(data))
+        return self._with_lists(seal, src, dst), dst
 
     def open_descriptor(
         self,
@@ -155,21 +141,24 @@ class Rig:
         if dst is None:
             dst = [Piece(self.alloc(length), length)]
         self.put_pieces(body, src)
-        return (
-            SqeSeal(
-                opcode=Opcode.OPEN,
-                cookie=cookie,
-                ctx=ctx,
-                rtype=record[0],
-                len=length,
-                dst_len=sum(p.length for p in dst),
-                src_sg=self.put_list(src),
-                dst_sg=self.put_list(dst),
-                src_cnt=len(src),
-                dst_cnt=len(dst),
-                explicit_nonce=record[5:start],
-            ),
-            dst,
+        opening = SqeSeal(
+            opcode=Opcode.OPEN,
+            cookie=cookie,
+            ctx=ctx,
+            rtype=record[0],
+            len=length,
+            explicit_nonce=record[5:start],
+        )
+        return self._with_lists(opening, src, dst), dst
+
+    def _with_lists(self, descriptor: SqeSeal, src: list[Piece], dst: list[Piece]) -> SqeSeal:
+        return replace(
+            descriptor,
+            dst_len=sum(p.length for p in dst),
+            src_sg=self.put_list(src),
+            dst_sg=self.put_list(dst),
+            src_cnt=len(src),
+            dst_cnt=len(dst),
         )
 
     async def post(self, *descriptors: SqeSeal | SqeCtx | bytes, bell: bool = True) -> None:

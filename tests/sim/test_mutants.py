@@ -12,6 +12,7 @@ import pytest
 from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, connect_wire, run_sync, uapi
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import RTL, build_root
+from ktls_cosim.scenarios import SCENARIOS, Env
 from ktls_cosim.scoreboard import CheckedPort, MismatchError, Scoreboard
 from ktls_cosim.sim.remote import RemoteSim
 from ktls_cosim.sim.runner import Build, rtl_sources, run_tests
@@ -146,8 +147,6 @@ OPENING = [
 @pytest.mark.parametrize(("mutant", "name"), OPENING, ids=lambda x: getattr(x, "name", ""))
 def test_opening_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) -> None:
     """By the scoreboard, or by what the scenario wants to see."""
-    from ktls_cosim.scenarios import SCENARIOS, Env
-
     scoreboard = Scoreboard()
     with RemoteSim(Build.device(mutant.sources()), name=f"mutant-{mutant.name}") as port:
         env = Env(port, scoreboard, rng, lambda *_: None)
@@ -173,8 +172,6 @@ AXI = [
 @pytest.mark.parametrize("mutant", AXI, ids=lambda m: m.name)
 def test_broken_bus_rule_stops_the_simulation(simulator: None, rng, mutant: Mutant) -> None:
     """The AXI4 checks of the test bench find it, not a wrong record much later."""
-    from ktls_cosim.scenarios import SCENARIOS, Env
-
     with RemoteSim(Build.device(mutant.sources()), name=f"mutant-{mutant.name}") as port:
         for knob in ("stall_ar", "stall_aw"):
             port.knob(knob, 200)
@@ -185,8 +182,6 @@ def test_broken_bus_rule_stops_the_simulation(simulator: None, rng, mutant: Muta
 
 def test_writing_behind_the_end_is_caught(simulator: None, rng) -> None:
     """The record is right, but bytes behind it are overwritten: guards notice."""
-    from ktls_cosim.scenarios import SCENARIOS, Env
-
     build = Build.device(DEVICE[-1].sources())
     with RemoteSim(build, name="mutant-strobes") as port:
         env = Env(port, Scoreboard(), rng, lambda *_: None)
