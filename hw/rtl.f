@@ -18,3 +18,4 @@ rtl/ktls_release.v
 rtl/ktls_scatter.v
 rtl/ktls_sgl.v
 rtl/ktls_sq.v
+rtl/ktls_watchdog.v

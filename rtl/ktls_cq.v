@@ -34,6 +34,7 @@ module ktls_cq #(
     input  wire [         7:0] cpl_status,
     input  wire [        15:0] cpl_ctx,
     input  wire [         7:0] cpl_rtype,
+    input  wire                cpl_rekey,
     input  wire                cpl_numbered,
     input  wire [        63:0] cpl_seq,
     input  wire [        31:0] cpl_index,
@@ -79,7 +80,7 @@ module ktls_cq #(
 
   `include "ktls_nic.vh"
 
-  localparam CPL_W = 8 + 16 + 8 + 16 + 8 + 1 + 64 + 32 + 1 + SLOT_W + 15 + 15 + 24;
+  localparam CPL_W = 8 + 16 + 8 + 16 + 8 + 1 + 1 + 64 + 32 + 1 + SLOT_W + 15 + 15 + 24;
   localparam CQE_BITS = 8 * CQE_BYTES;
   localparam BEATS = CQE_BITS / DATA_W;
 
@@ -96,6 +97,7 @@ module ktls_cq #(
   wire [7:0] status;
   wire [15:0] ctx;
   wire [7:0] rtype;
+  wire rekey;
   wire numbered;
   wire [63:0] seq;
   wire [31:0] index;
@@ -120,6 +122,7 @@ module ktls_cq #(
         cpl_status,
         cpl_ctx,
         cpl_rtype,
+        cpl_rekey,
         cpl_numbered,
         cpl_seq,
         cpl_index,
@@ -132,7 +135,20 @@ module ktls_cq #(
       .m_valid(v),
       .m_ready(take),
       .m_data({
-        opcode, cookie, status, ctx, rtype, numbered, seq, index, data, slot, len, out_len, start
+        opcode,
+        cookie,
+        status,
+        ctx,
+        rtype,
+        rekey,
+        numbered,
+        seq,
+        index,
+        data,
+        slot,
+        len,
+        out_len,
+        start
       }),
       .count(pending)
   );
@@ -225,6 +241,7 @@ module ktls_cq #(
           entry[CQE_REC_SEQ_LSB+:CQE_REC_SEQ_W] <= seq;
           entry[CQE_SQ_INDEX_LSB+:CQE_SQ_INDEX_W] <= index;
           entry[CQE_LATENCY_LSB+:CQE_LATENCY_W] <= now - start;
+          entry[CQE_REKEY_LSB+:CQE_REKEY_W] <= rekey;
           entry[CQE_NUMBERED_LSB+:CQE_NUMBERED_W] <= numbered;
           entry[CQE_PHASE_LSB+:CQE_PHASE_W] <= ~written_shift[0];
           state <= ST_REQUEST;

@@ -4,7 +4,9 @@
 // Interface: 32-bit AXI4-Lite, one access at a time in each direction; bytes that
 //   are not strobed keep their value. core_rst resets everything but this block
 //   and the bus masters' obligations: a reset request raises `flush` until the
-//   masters are idle, then core_rst for two cycles.
+//   masters are idle, then core_rst for two cycles. A device that cannot go on
+//   (cq_failed, bus_dead) keeps `flush` until such a reset; data_rst, for once, then
+//   resets the units that hold keys and text.
 // Latency: write answered 1 cycle after address and data, read 1 cycle after address.
 `resetall
 `timescale 1ns / 1ps
@@ -38,15 +40,20 @@ module ktls_csr #(
     // interrupt
     output wire        irq,
     // reset
-    output reg         flush,
+    output wire        flush,
     output wire        core_rst,
+    output wire        data_rst,
     input  wire        masters_idle,
     // control and state
     output reg         enable,
     input  wire        keys_ready,
     input  wire        idle,
     input  wire        cq_failed,
+    input  wire        bus_dead,
     output wire [23:0] now,
+    output wire [31:0] key_warn,
+    output wire [31:0] key_limit,
+    output wire [31:0] watchdog,
     // ring 0
     output wire [63:0] sq_base,
     output wire [ 3:0] sq_log2,
@@ -90,21 +97,37 @@ module ktls_csr #(
   // --------------------------------------------------------------------- reset
 
   reg [1:0] reset_cnt;
+  reg reset_wanted;
+  reg halt_done;
+  reg [1:0] halt_cnt;
+
+  wire halted = cq_failed || bus_dead;
 
   assign core_rst = rst || reset_cnt != 0;
+  assign data_rst = core_rst || halt_cnt != 0;
+  assign flush = reset_wanted || halted;
 
   wire [31:0] ctrl_now = {31'd0, enable};
   wire [31:0] ctrl_new = merge(ctrl_now, s_axil_wdata, s_axil_wstrb);
 
   always @(posedge clk) begin
     if (reset_cnt != 0) reset_cnt <= reset_cnt - 2'd1;
-    if (flush && masters_idle && reset_cnt == 0) begin
-      flush <= 1'b0;
+    if (reset_wanted && masters_idle && reset_cnt == 0) begin
+      reset_wanted <= 1'b0;
       reset_cnt <= 2'd2;
     end
-    if (write && waddr == REG_CTRL && ctrl_new[CTRL_RESET_LSB]) flush <= 1'b1;
+    if (halt_cnt != 0) halt_cnt <= halt_cnt - 2'd1;
+    if (halted && masters_idle && !halt_done) begin
+      halt_done <= 1'b1;
+      halt_cnt  <= 2'd2;
+    end
+    if (core_rst) begin
+      halt_done <= 1'b0;
+      halt_cnt  <= 2'd0;
+    end
+    if (write && waddr == REG_CTRL && ctrl_new[CTRL_RESET_LSB]) reset_wanted <= 1'b1;
     if (rst) begin
-      flush <= 1'b0;
+      reset_wanted <= 1'b0;
       reset_cnt <= 2'd0;
     end
   end
@@ -112,6 +135,9 @@ module ktls_csr #(
   // ----------------------------------------------------------------- registers
 
   reg [31:0] irq_enable;
+  reg [31:0] key_warn_reg;
+  reg [31:0] key_limit_reg;
+  reg [31:0] watchdog_reg;
   reg [31:0] sq_base_lo;
   reg [31:0] sq_base_hi;
   reg [31:0] sq_size;
@@ -122,18 +148,24 @@ module ktls_csr #(
   reg [31:0] cq_cons_reg;
   reg [31:0] irq_mod;
 
-  assign sq_base = {sq_base_hi, sq_base_lo[31:6], 6'd0};
-  assign sq_log2 = sq_size[3:0];
-  assign sq_prod = sq_prod_reg;
-  assign cq_base = {cq_base_hi, cq_base_lo[31:6], 6'd0};
-  assign cq_log2 = cq_size[3:0];
-  assign cq_cons = cq_cons_reg;
+  assign key_warn  = key_warn_reg;
+  assign key_limit = key_limit_reg;
+  assign watchdog  = watchdog_reg;
+  assign sq_base   = {sq_base_hi, sq_base_lo[31:6], 6'd0};
+  assign sq_log2   = sq_size[3:0];
+  assign sq_prod   = sq_prod_reg;
+  assign cq_base   = {cq_base_hi, cq_base_lo[31:6], 6'd0};
+  assign cq_log2   = cq_size[3:0];
+  assign cq_cons   = cq_cons_reg;
 
   always @(posedge clk) begin
     if (write) begin
       case (waddr)
         REG_CTRL: enable <= ctrl_new[CTRL_ENABLE_LSB];
         REG_IRQ_ENABLE: irq_enable <= merge(irq_enable, s_axil_wdata, s_axil_wstrb) & 32'd3;
+        REG_KEY_WARN: key_warn_reg <= merge(key_warn_reg, s_axil_wdata, s_axil_wstrb);
+        REG_KEY_LIMIT: key_limit_reg <= merge(key_limit_reg, s_axil_wdata, s_axil_wstrb);
+        REG_WATCHDOG: watchdog_reg <= merge(watchdog_reg, s_axil_wdata, s_axil_wstrb);
         REG_RING0_SQ_BASE_LO: sq_base_lo <= merge(sq_base_lo, s_axil_wdata, s_axil_wstrb);
         REG_RING0_SQ_BASE_HI: sq_base_hi <= merge(sq_base_hi, s_axil_wdata, s_axil_wstrb);
         REG_RING0_SQ_SIZE: sq_size <= merge(sq_size, s_axil_wdata, s_axil_wstrb) & 32'd15;
@@ -149,6 +181,9 @@ module ktls_csr #(
     if (core_rst) begin
       enable <= CTRL_ENABLE_RESET;
       irq_enable <= 32'd0;
+      key_warn_reg <= 32'd0;
+      key_limit_reg <= 32'd0;
+      watchdog_reg <= WATCHDOG_CYCLES_RESET;
       sq_base_lo <= 32'd0;
       sq_base_hi <= 32'd0;
       sq_size <= 32'd0;
@@ -214,7 +249,7 @@ module ktls_csr #(
   wire [15:0] mod_timer = irq_mod[RING0_IRQ_MOD_TIMER_LSB+:RING0_IRQ_MOD_TIMER_W];
   wire timed_out = mod_timer != 0 && waited >= mod_timer;
   wire cq_cause = unread != 0 && (unread >= {16'd0, mod_count} || timed_out);
-  wire [31:0] causes = {30'd0, cq_failed, cq_cause};
+  wire [31:0] causes = {30'd0, halted, cq_cause};
 
   always @(posedge clk) begin
     if (core_rst || unread == 0) waited <= 16'd0;
@@ -244,11 +279,14 @@ module ktls_csr #(
         REG_ID: s_axil_rdata <= ID_VALUE_RESET;
         REG_VERSION: s_axil_rdata <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
         REG_CAPS: s_axil_rdata <= {contexts, 4'd0, 4'd1, 4'd0, lanes};
-        REG_SUITES: s_axil_rdata <= 32'd255;
+        REG_SUITES: s_axil_rdata <= 32'd1023;
         REG_CTRL: s_axil_rdata <= ctrl_now;
-        REG_STATUS: s_axil_rdata <= {29'd0, cq_failed, idle, ready};
+        REG_STATUS: s_axil_rdata <= {28'd0, bus_dead, cq_failed, idle, ready};
         REG_IRQ_STATUS: s_axil_rdata <= causes;
         REG_IRQ_ENABLE: s_axil_rdata <= irq_enable;
+        REG_KEY_WARN: s_axil_rdata <= key_warn_reg;
+        REG_KEY_LIMIT: s_axil_rdata <= key_limit_reg;
+        REG_WATCHDOG: s_axil_rdata <= watchdog_reg;
         REG_CNT_DESCRIPTORS: s_axil_rdata <= cnt_descriptors;
         REG_CNT_RECORDS: s_axil_rdata <= cnt_records;
         REG_CNT_BYTES_LO: begin

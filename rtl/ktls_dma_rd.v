@@ -65,7 +65,7 @@ module ktls_dma_rd #(
   // lowest request wins
   wire [N-1:0] grant = req_valid & (~req_valid + 1'b1);
   wire start = free && |req_valid;
-  wire done = m_axi_rvalid && m_axi_rready && m_axi_rlast;
+  wire done = m_axi_rvalid && m_axi_rlast && bursts != 0;
 
   assign req_ready = free ? grant : {N{1'b0}};
   assign idle = !m_axi_arvalid && bursts == 0;
@@ -104,8 +104,9 @@ module ktls_dma_rd #(
     end
   end
 
-  assign m_axi_rready = bursts != 0;
-  assign rsp_valid = (m_axi_rvalid && m_axi_rready) ? owner[rp] : {N{1'b0}};
+  // what comes unasked, from before a reset of a dead bus, is dropped
+  assign m_axi_rready = 1'b1;
+  assign rsp_valid = (m_axi_rvalid && bursts != 0) ? owner[rp] : {N{1'b0}};
   assign rsp_data = m_axi_rdata;
   assign rsp_err = m_axi_rresp[1];
   assign rsp_last = m_axi_rlast;

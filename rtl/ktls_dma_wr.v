@@ -93,7 +93,7 @@ module ktls_dma_wr #(
   wire start = accept && !is_mark;
 
   wire head_mark = tags != 0 && tag_mark[rp];
-  wire answered = m_axi_bvalid && m_axi_bready;
+  wire answered = m_axi_bvalid && m_axi_bready && tags != 0;
   wire retire = head_mark || answered;
 
   assign req_ready = {accept && sel, accept && !sel};
@@ -102,7 +102,8 @@ module ktls_dma_wr #(
 
   reg err;  // of client 0 since the last mark
 
-  assign m_axi_bready = tags != 0 && !tag_mark[rp];
+  // what comes unasked, from before a reset of a dead bus, is dropped
+  assign m_axi_bready = tags == 0 || !tag_mark[rp];
   assign mark_done = head_mark;
   assign mark_err = err;
   assign b1_done = answered && tag_client[rp];

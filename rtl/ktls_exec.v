@@ -9,7 +9,9 @@
 //   no number is ever used for two different records; a number that would wrap
 //   is refused. The explicit nonce of TLS 1.2 counts with the number; the IV of
 //   TLS 1.3 stays.
-//   What is said of SEAL holds for OPEN; a context does one of them.
+//   What is said of SEAL holds for OPEN; a context does one of them. RESYNC sets the
+//   number; on a transmit context it only moves forward, so no nonce comes again.
+//   A context of plain AES-GCM (seal_raw) has no number: descriptors bring the nonce.
 // Latency/throughput: 3 cycles per SEAL or OPEN.
 // Data format: salt, iv, rec_seq and key turn from byte order in memory (byte 0 in
 //   [7:0]) to printed order (byte 0 on the left).
@@ -49,7 +51,11 @@ module ktls_exec #(
     output wire [       7:0] seal_rtype,
     output wire              seal_open,
     output wire              seal_tls13,
+    output wire              seal_raw,
     output wire [      14:0] seal_len,
+    output wire [      14:0] seal_inner,
+    output wire [      14:0] seal_aad_len,
+    output wire [       4:0] seal_tag_len,
     output wire [      16:0] seal_src_len,
     output wire [      31:0] seal_salt,
     output wire [      63:0] seal_iv,
@@ -67,6 +73,7 @@ module ktls_exec #(
     output wire [       7:0] cpl_status,
     output wire [      15:0] cpl_ctx,
     output wire [       7:0] cpl_rtype,
+    output wire              cpl_rekey,
     output wire              cpl_numbered,
     output wire [      63:0] cpl_seq,
     output wire [      31:0] cpl_index,
@@ -76,6 +83,9 @@ module ktls_exec #(
     output wire [      14:0] cpl_out_len,
     output wire [      23:0] cpl_start,
     input  wire [      23:0] now,
+    // usage limits of a key, 0: none
+    input  wire [      31:0] key_warn,
+    input  wire [      31:0] key_limit,
     // a record has been completed
     input  wire              retire
 );
@@ -83,9 +93,10 @@ module ktls_exec #(
   `include "ktls_nic.vh"
 
   localparam MAX_PLAINTEXT = 32'd16384;
-  localparam TAG = 32'd16;
-  localparam OVERHEAD_1_2 = 32'd29;  // header, explicit nonce, tag
-  localparam OVERHEAD_1_3 = 32'd22;  // header, inner type, tag
+  localparam TAG = 16'd16;
+  localparam OVERHEAD_1_2 = 16'd29;  // header, explicit nonce, tag
+  localparam OVERHEAD_1_3 = 16'd22;  // header, inner type, tag
+  localparam RAW = 16'd0;
   localparam TLS_1_2 = 16'h0303;
   localparam TLS_1_3 = 16'h0304;
   localparam CIPHER_AES_GCM_128 = 16'd51;
@@ -117,6 +128,7 @@ module ktls_exec #(
   reg [23:0] start;
   reg [7:0] status;
   reg numbered;
+  reg rekey;
   reg [SLOT_W-1:0] slot;
   reg [SLOT_W:0] under_way;
 
@@ -124,16 +136,20 @@ module ktls_exec #(
   reg [CONTEXTS-1:0] installed;
   reg [CONTEXTS-1:0] tls13_ctx;
   reg [CONTEXTS-1:0] open_ctx;
+  reg [CONTEXTS-1:0] raw_ctx;
   reg [31:0] salt_mem[0:CONTEXTS-1];
   reg [63:0] iv_mem[0:CONTEXTS-1];
   reg [63:0] seq_mem[0:CONTEXTS-1];
+  reg [31:0] uses_mem[0:CONTEXTS-1];
 
   reg live;
   reg tls13;
   reg receive;
+  reg raw;
   reg [31:0] salt;
   reg [63:0] iv;
   reg [63:0] seq;
+  reg [31:0] uses;
 
   wire [7:0] opcode = d[SQE_SEAL_OPCODE_LSB+:SQE_SEAL_OPCODE_W];
   wire [15:0] ctx = d[SQE_SEAL_CTX_LSB+:SQE_SEAL_CTX_W];
@@ -143,15 +159,28 @@ module ktls_exec #(
   wire [15:0] version = d[SQE_CTX_VERSION_LSB+:SQE_CTX_VERSION_W];
   wire [15:0] cipher = d[SQE_CTX_CIPHER_LSB+:SQE_CTX_CIPHER_W];
   wire [7:0] dir = d[SQE_CTX_DIR_LSB+:SQE_CTX_DIR_W];
+  wire [31:0] aad_len = d[SQE_SEAL_AAD_LEN_LSB+:SQE_SEAL_AAD_LEN_W];
+  wire [7:0] tag_len = d[SQE_SEAL_TAG_LEN_LSB+:SQE_SEAL_TAG_LEN_W];
   wire ctx_in_range = {16'd0, ctx} < CONTEXTS;
 
   wire [15:0] ctx_next = d_data[SQE_SEAL_CTX_LSB+:SQE_SEAL_CTX_W];
 
   wire opening = opcode == OP_OPEN;
   wire [31:0] most = MAX_PLAINTEXT + {31'd0, opening && tls13};
-  wire [31:0] overhead = opening ? 32'd0 : tls13 ? OVERHEAD_1_3 : OVERHEAD_1_2;
-  wire suite_ok = (version == TLS_1_2 || version == TLS_1_3) && dir <= 8'd1 &&
+  wire [15:0] pad = tls13 && !opening ? d[SQE_SEAL_PAD_LSB+:SQE_SEAL_PAD_W] : 16'd0;
+  wire [15:0] tag = raw ? {8'd0, tag_len} : TAG;
+  wire [15:0] tls_overhead = tls13 ? OVERHEAD_1_3 + pad : OVERHEAD_1_2;
+  wire [31:0] overhead = opening ? 32'd0 : {16'd0, raw ? tag : tls_overhead};
+  wire tag_ok = tag_len == 8'd4 || tag_len == 8'd8 || (tag_len >= 8'd12 && tag_len <= 8'd16);
+  // with the padding of a record that is not too long without it
+  wire length_ok = len <= most && {1'b0, len[15:0]} + {1'b0, pad} <= most[16:0] &&
+                   (!raw || (tag_ok && aad_len <= MAX_PLAINTEXT));
+  wire suite_ok = (version == TLS_1_2 || version == TLS_1_3 || version == RAW) && dir <= 8'd1 &&
                   (cipher == CIPHER_AES_GCM_128 || cipher == CIPHER_AES_GCM_256);
+  wire [63:0] new_seq = swap8(d[SQE_CTX_REC_SEQ_LSB+:SQE_CTX_REC_SEQ_W]);
+  wire backward = !receive && new_seq < seq;
+  wire [31:0] uses_next = uses + 32'd1;
+  wire spent = key_limit != 32'd0 && uses >= key_limit;
   wire exhausted = &seq;
 
   assign d_ready = state == ST_IDLE && enable;
@@ -177,11 +206,16 @@ module ktls_exec #(
   assign seal_rtype = d[SQE_SEAL_RTYPE_LSB+:SQE_SEAL_RTYPE_W];
   assign seal_open = opening;
   assign seal_tls13 = tls13;
+  assign seal_raw = raw;
   assign seal_len = len[14:0];
-  assign seal_src_len = len[16:0] + (opening ? TAG[16:0] : 17'd0);
-  assign seal_salt = salt;
+  assign seal_inner = len[14:0] + pad[14:0] + {14'd0, tls13 && !opening};
+  assign seal_aad_len = aad_len[14:0];
+  assign seal_tag_len = tag[4:0];
+  wire [16:0] aad_blocks = raw ? ({2'd0, aad_len[14:0]} + 17'd15) & ~17'd15 : 17'd0;
+  assign seal_src_len = aad_blocks + len[16:0] + (opening ? {1'b0, tag} : 17'd0);
+  assign seal_salt = raw ? swap4(d[SQE_SEAL_NONCE_LSB+:SQE_SEAL_NONCE_W]) : salt;
   wire [63:0] explicit_nonce = swap8(d[SQE_SEAL_EXPLICIT_NONCE_LSB+:SQE_SEAL_EXPLICIT_NONCE_W]);
-  assign seal_iv = opening && !tls13 ? explicit_nonce : iv;
+  assign seal_iv = raw || (opening && !tls13) ? explicit_nonce : iv;
   assign seal_seq = seq;
   assign seal_src_sg = d[SQE_SEAL_SRC_SG_LSB+:SQE_SEAL_SRC_SG_W];
   assign seal_src_cnt = d[SQE_SEAL_SRC_CNT_LSB+:SQE_SEAL_SRC_CNT_W];
@@ -195,6 +229,7 @@ module ktls_exec #(
   assign cpl_status = status;
   assign cpl_ctx = ctx;
   assign cpl_rtype = opcode == OP_SEAL ? seal_rtype : 8'd0;
+  assign cpl_rekey = rekey;
   assign cpl_numbered = numbered;
   assign cpl_seq = numbered ? seq : 64'd0;
   assign cpl_index = index;
@@ -216,10 +251,13 @@ module ktls_exec #(
           err <= d_err;
           start <= now;
           numbered <= 1'b0;
+          rekey <= 1'b0;
           status <= CPL_OK;
           live <= installed[ctx_next[CTX_W-1:0]];
           tls13 <= tls13_ctx[ctx_next[CTX_W-1:0]];
           receive <= open_ctx[ctx_next[CTX_W-1:0]];
+          raw <= raw_ctx[ctx_next[CTX_W-1:0]];
+          uses <= uses_mem[ctx_next[CTX_W-1:0]];
           salt <= salt_mem[ctx_next[CTX_W-1:0]];
           iv <= iv_mem[ctx_next[CTX_W-1:0]];
           seq <= seq_mem[ctx_next[CTX_W-1:0]];
@@ -235,15 +273,23 @@ module ktls_exec #(
         end else if (opcode == OP_SEAL || opening) begin
           if (!ctx_in_range || !live || receive != opening) begin
             status <= CPL_BAD_CTX;
-          end else if (exhausted) begin
+          end else if (exhausted && !raw) begin
             status <= CPL_SEQ_EXHAUSTED;
           end else begin
-            numbered <= 1'b1;
-            if (!tls13) iv_mem[c] <= iv + 64'd1;
-            seq_mem[c] <= seq + 64'd1;
-            if (len > most) status <= CPL_BAD_LENGTH;
+            numbered <= !raw;
+            if (!raw) begin
+              if (!tls13) iv_mem[c] <= iv + 64'd1;
+              seq_mem[c] <= seq + 64'd1;
+            end
+            rekey <= key_warn != 32'd0 && uses >= key_warn;
+            if (spent) status <= CPL_KEY_EXHAUSTED;
+            else if (!length_ok) status <= CPL_BAD_LENGTH;
             else if (dst_len < len + overhead) status <= CPL_DST_SHORT;
-            else state <= ST_START;
+            else begin
+              uses_mem[c] <= uses_next;
+              rekey <= key_warn != 32'd0 && uses_next >= key_warn;
+              state <= ST_START;
+            end
           end
         end else if (opcode == OP_CTX_SET) begin
           if (!ctx_in_range) status <= CPL_BAD_CTX;
@@ -252,6 +298,15 @@ module ktls_exec #(
         end else if (opcode == OP_CTX_DEL) begin
           if (!ctx_in_range || !live) status <= CPL_BAD_CTX;
           else state <= ST_DRAIN;
+        end else if (opcode == OP_RESYNC) begin
+          if (!ctx_in_range || !live) begin
+            status <= CPL_BAD_CTX;
+          end else if (raw || backward) begin
+            status <= CPL_BAD_SEQ;
+          end else begin
+            if (!tls13) iv_mem[c] <= iv + (new_seq - seq);
+            seq_mem[c] <= new_seq;
+          end
         end else begin
           status <= CPL_BAD_OPCODE;
         end
@@ -272,7 +327,9 @@ module ktls_exec #(
           tls13_ctx[c] <= !key_clear && version == TLS_1_3;
           salt_mem[c] <= key_clear ? 32'd0 : swap4(d[SQE_CTX_SALT_LSB+:SQE_CTX_SALT_W]);
           iv_mem[c] <= key_clear ? 64'd0 : swap8(d[SQE_CTX_IV_LSB+:SQE_CTX_IV_W]);
-          seq_mem[c] <= key_clear ? 64'd0 : swap8(d[SQE_CTX_REC_SEQ_LSB+:SQE_CTX_REC_SEQ_W]);
+          seq_mem[c] <= key_clear ? 64'd0 : new_seq;
+          raw_ctx[c] <= !key_clear && version == RAW;
+          uses_mem[c] <= 32'd0;
           // the key is in the core now; the rest is needed for the completion
           d[SQE_CTX_KEY_LSB+:SQE_CTX_KEY_W] <= {SQE_CTX_KEY_W{1'b0}};
           state <= ST_KEY;

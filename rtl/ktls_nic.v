@@ -99,6 +99,7 @@ module ktls_nic #(
 
   wire flush;
   wire core_rst;
+  wire data_rst;
   wire enable;
   wire [23:0] now;
   wire [63:0] sq_base;
@@ -110,6 +111,12 @@ module ktls_nic #(
   wire [31:0] cq_cons;
   wire [31:0] cq_prod;
   wire cq_failed;
+  wire bus_dead;
+  wire bus_rst;  // a dead bus owes us nothing any more
+  assign bus_rst = core_rst || bus_dead;
+  wire [31:0] key_warn;
+  wire [31:0] key_limit;
+  wire [31:0] watchdog_limit;
   wire rd_idle;
   wire wr_idle;
   wire sq_idle;
@@ -124,11 +131,11 @@ module ktls_nic #(
   reg keys_ready;  // the key memory has been cleared after reset
 
   always @(posedge clk) begin
-    if (core_rst) keys_ready <= 1'b0;
+    if (data_rst) keys_ready <= 1'b0;
     else if (key_ready) keys_ready <= 1'b1;
   end
 
-  wire run = enable && keys_ready && !cq_failed && !flush;
+  wire run = enable && keys_ready && !flush;
 
   ktls_csr #(
       .LANES(LANES),
@@ -156,12 +163,17 @@ module ktls_nic #(
       .irq(irq),
       .flush(flush),
       .core_rst(core_rst),
+      .data_rst(data_rst),
       .masters_idle(rd_idle && wr_idle),
       .enable(enable),
       .keys_ready(keys_ready),
       .idle(sq_idle && exec_idle && cq_idle),
       .cq_failed(cq_failed),
+      .bus_dead(bus_dead),
       .now(now),
+      .key_warn(key_warn),
+      .key_limit(key_limit),
+      .watchdog(watchdog_limit),
       .sq_base(sq_base),
       .sq_log2(sq_log2),
       .sq_prod(sq_prod),
@@ -192,7 +204,7 @@ module ktls_nic #(
       .DATA_W(DATA_W)
   ) dma_rd (
       .clk(clk),
-      .rst(core_rst),
+      .rst(bus_rst),
       .flush(flush),
       .idle(rd_idle),
       .req_valid(rd_req_valid),
@@ -236,7 +248,7 @@ module ktls_nic #(
       .DATA_W(DATA_W)
   ) dma_wr (
       .clk(clk),
-      .rst(core_rst),
+      .rst(bus_rst),
       .flush(flush),
       .idle(wr_idle),
       .req_valid(wr_req_valid),
@@ -268,6 +280,19 @@ module ktls_nic #(
       .m_axi_bresp(m_axi_bresp),
       .m_axi_bvalid(m_axi_bvalid),
       .m_axi_bready(m_axi_bready)
+  );
+
+  wire progress = (m_axi_arvalid && m_axi_arready) || (m_axi_rvalid && m_axi_rready) ||
+      (m_axi_awvalid && m_axi_awready) || (m_axi_wvalid && m_axi_wready) ||
+      (m_axi_bvalid && m_axi_bready);
+
+  ktls_watchdog watchdog (
+      .clk(clk),
+      .rst(core_rst),
+      .busy(!rd_idle || !wr_idle),
+      .progress(progress),
+      .limit(watchdog_limit),
+      .dead(bus_dead)
   );
 
   // ------------------------------------------------------- descriptors, contexts
@@ -314,7 +339,11 @@ module ktls_nic #(
   wire [7:0] seal_rtype;
   wire seal_open;
   wire seal_tls13;
+  wire seal_raw;
   wire [14:0] seal_len;
+  wire [14:0] seal_inner;
+  wire [14:0] seal_aad_len;
+  wire [4:0] seal_tag_len;
   wire [16:0] seal_src_len;
   wire [31:0] seal_salt;
   wire [63:0] seal_iv;
@@ -331,6 +360,7 @@ module ktls_nic #(
   wire [7:0] cpl_status;
   wire [15:0] cpl_ctx;
   wire [7:0] cpl_rtype;
+  wire cpl_rekey;
   wire cpl_numbered;
   wire [63:0] cpl_seq;
   wire [31:0] cpl_index;
@@ -347,7 +377,7 @@ module ktls_nic #(
       .SLOT_W(SLOT_W)
   ) exec (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .enable(run),
       .idle(exec_idle),
       .d_valid(d_valid),
@@ -367,7 +397,11 @@ module ktls_nic #(
       .seal_rtype(seal_rtype),
       .seal_open(seal_open),
       .seal_tls13(seal_tls13),
+      .seal_raw(seal_raw),
       .seal_len(seal_len),
+      .seal_inner(seal_inner),
+      .seal_aad_len(seal_aad_len),
+      .seal_tag_len(seal_tag_len),
       .seal_src_len(seal_src_len),
       .seal_salt(seal_salt),
       .seal_iv(seal_iv),
@@ -384,6 +418,7 @@ module ktls_nic #(
       .cpl_status(cpl_status),
       .cpl_ctx(cpl_ctx),
       .cpl_rtype(cpl_rtype),
+      .cpl_rekey(cpl_rekey),
       .cpl_numbered(cpl_numbered),
       .cpl_seq(cpl_seq),
       .cpl_index(cpl_index),
@@ -393,6 +428,8 @@ module ktls_nic #(
       .cpl_out_len(cpl_out_len),
       .cpl_start(cpl_start),
       .now(now),
+      .key_warn(key_warn),
+      .key_limit(key_limit),
       .retire(retire)
   );
 
@@ -403,7 +440,7 @@ module ktls_nic #(
 
   localparam LIST_W = 64 + 16;
   localparam LEN_W = 17;
-  localparam RECORD_W = SLOT_W + CTX_W + 8 + 1 + 1 + 15 + 32 + 64 + 64;
+  localparam RECORD_W = SLOT_W + CTX_W + 8 + 1 + 1 + 1 + 15 + 15 + 15 + 5 + 32 + 64 + 64;
 
   wire [4:0] job_room;
   assign seal_ready = &job_room;
@@ -429,7 +466,11 @@ module ktls_nic #(
   wire [7:0] rec_rtype;
   wire rec_open;
   wire rec_tls13;
+  wire rec_raw;
   wire [14:0] rec_len;
+  wire [14:0] rec_inner;
+  wire [14:0] rec_aad_len;
+  wire [4:0] rec_tag_len;
   wire [31:0] rec_salt;
   wire [63:0] rec_iv;
   wire [63:0] rec_seq;
@@ -442,7 +483,7 @@ module ktls_nic #(
       .LOG2 (SLOT_W)
   ) src_lists (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .s_valid(seal_push),
       .s_ready(job_room[0]),
       .s_data({seal_src_sg, seal_src_cnt}),
@@ -457,7 +498,7 @@ module ktls_nic #(
       .LOG2 (SLOT_W)
   ) dst_lists (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .s_valid(seal_push),
       .s_ready(job_room[1]),
       .s_data({seal_dst_sg, seal_dst_cnt}),
@@ -472,7 +513,7 @@ module ktls_nic #(
       .LOG2 (SLOT_W)
   ) gather_jobs (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .s_valid(seal_push),
       .s_ready(job_room[2]),
       .s_data(seal_src_len),
@@ -487,7 +528,7 @@ module ktls_nic #(
       .LOG2 (SLOT_W)
   ) scatter_jobs (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .s_valid(seal_push),
       .s_ready(job_room[3]),
       .s_data(seal_out_len),
@@ -502,7 +543,7 @@ module ktls_nic #(
       .LOG2 (SLOT_W)
   ) record_jobs (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .s_valid(seal_push),
       .s_ready(job_room[4]),
       .s_data({
@@ -511,7 +552,11 @@ module ktls_nic #(
         seal_rtype,
         seal_open,
         seal_tls13,
+        seal_raw,
         seal_len,
+        seal_inner,
+        seal_aad_len,
+        seal_tag_len,
         seal_salt,
         seal_iv,
         seal_seq
@@ -519,7 +564,19 @@ module ktls_nic #(
       .m_valid(rec_valid),
       .m_ready(rec_ready),
       .m_data({
-        rec_slot, rec_ctx, rec_rtype, rec_open, rec_tls13, rec_len, rec_salt, rec_iv, rec_seq
+        rec_slot,
+        rec_ctx,
+        rec_rtype,
+        rec_open,
+        rec_tls13,
+        rec_raw,
+        rec_len,
+        rec_inner,
+        rec_aad_len,
+        rec_tag_len,
+        rec_salt,
+        rec_iv,
+        rec_seq
       }),
       .count(unused_counts[4*(SLOT_W+1)+:SLOT_W+1])
   );
@@ -537,7 +594,7 @@ module ktls_nic #(
       .DATA_W(DATA_W)
   ) src_sgl (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .job_valid(src_list_valid),
       .job_ready(src_list_ready),
       .job_addr(src_list_addr),
@@ -570,7 +627,7 @@ module ktls_nic #(
       .DATA_W(DATA_W)
   ) gather (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .job_valid(gather_valid),
       .job_ready(gather_ready),
       .job_len(gather_len),
@@ -628,13 +685,17 @@ module ktls_nic #(
       .SLOT_W(SLOT_W)
   ) record (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .job_valid(rec_valid),
       .job_ready(rec_ready),
       .job_seq(rec_seq),
       .job_iv(rec_iv),
       .job_salt(rec_salt),
+      .job_raw(rec_raw),
       .job_len(rec_len),
+      .job_inner(rec_inner),
+      .job_aad_len(rec_aad_len),
+      .job_tag_len(rec_tag_len),
       .job_open(rec_open),
       .job_tls13(rec_tls13),
       .job_rtype(rec_rtype),
@@ -676,7 +737,7 @@ module ktls_nic #(
       .CTX_W(CTX_W)
   ) gcm (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .key_valid(key_valid),
       .key_ready(key_ready),
       .key_clear(key_clear),
@@ -715,7 +776,7 @@ module ktls_nic #(
       .DATA_W(DATA_W)
   ) dst_sgl (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .job_valid(dst_list_valid),
       .job_ready(dst_list_ready),
       .job_addr(dst_list_addr),
@@ -740,7 +801,7 @@ module ktls_nic #(
       .DATA_W(DATA_W)
   ) scatter (
       .clk(clk),
-      .rst(core_rst),
+      .rst(data_rst),
       .job_valid(scatter_valid),
       .job_ready(scatter_ready),
       .job_len(scatter_len),
@@ -789,6 +850,7 @@ module ktls_nic #(
       .cpl_status(cpl_status),
       .cpl_ctx(cpl_ctx),
       .cpl_rtype(cpl_rtype),
+      .cpl_rekey(cpl_rekey),
       .cpl_numbered(cpl_numbered),
       .cpl_seq(cpl_seq),
       .cpl_index(cpl_index),

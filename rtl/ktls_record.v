@@ -10,8 +10,10 @@
 //   record held the engine.
 //   An opened record (job_open) has ciphertext and tag as its source and its text as
 //   its result, which ktls_release holds until the tag has been compared.
-//   In TLS 1.3 (job_tls13) the record type goes behind the text as its last byte,
-//   with a block of its own if the text fills its last one.
+//   In TLS 1.3 (job_tls13) the record type and any padding go behind the text, in its
+//   last block and in blocks of their own, up to job_inner bytes.
+//   Plain AES-GCM (job_raw) has its additional data in front of the text in the source,
+//   a tag of job_tag_len bytes, and no header.
 // Latency/throughput: no cycle of its own between records: n + 2 cycles for n blocks
 //   given to the core.
 // Data format: the core's blocks have byte 0 in [127:120], bytes on buses in [7:0].
@@ -39,7 +41,11 @@ module ktls_record #(
     input  wire [       7:0] job_rtype,
     input  wire              job_open,
     input  wire              job_tls13,
+    input  wire              job_raw,
     input  wire [      14:0] job_len,
+    input  wire [      14:0] job_inner,
+    input  wire [      14:0] job_aad_len,
+    input  wire [       4:0] job_tag_len,
     input  wire [      31:0] job_salt,
     input  wire [      63:0] job_iv,
     input  wire [      63:0] job_seq,
@@ -81,46 +87,57 @@ module ktls_record #(
   localparam APPLICATION_DATA = 8'd23;
   localparam WIRE_VERSION = 16'h0303;
   localparam EXTRA_1_2 = 16'd24;  // explicit nonce and tag
-  localparam EXTRA_1_3 = 16'd17;  // inner type and tag
   localparam TAG = 16'd16;
 
   // ----------------------------------------------- in front of the core
 
   reg in_busy;
-  reg in_text;  // the command and the AAD block are gone
   reg cmd_sent;
   reg [SLOT_W-1:0] slot;
   reg [CTX_W-1:0] ctx;
   reg [7:0] rtype;
   reg opening;
   reg tls13;
-  reg tail;  // a block with nothing but the inner type follows the text
+  reg tail;  // a block that begins with the inner type follows the text
+  reg raw;
   reg [14:0] len;
+  reg [14:0] inner;  // with type and padding
+  reg [14:0] aad_len;
+  reg [4:0] tag_len;
   reg [31:0] salt;
   reg [63:0] iv;
   reg [63:0] seq;
-  reg [10:0] blocks_left;
+  reg [10:0] aad_left;  // blocks of additional data
+  reg [10:0] blocks_left;  // blocks of text from the source
+  reg [10:0] inner_left;  // blocks of text for the core
   reg [31:0] count;
 
   reg [31:0] cycle_mem[0:(1<<SLOT_W)-1];
   reg [(1<<SLOT_W)-1:0] poison;
 
   wire o_ready;
-  // the source of an opened record holds its tag behind the ciphertext
-  wire tag_phase = in_busy && in_text && opening && blocks_left == 0;
-  wire in_last = in_text && (opening ? blocks_left == 0 && src_valid :
-                             tail ? blocks_left == 0 && s_ready :
-                             blocks_left == 0 || (blocks_left == 11'd1 && src_valid && s_ready));
+  wire aad_phase = in_busy && cmd_sent && aad_left != 0;
+  wire in_text = in_busy && cmd_sent && aad_left == 0;
+  wire text_phase = in_text && blocks_left != 0;
+  // type and padding behind the text, in blocks of their own
+  wire made_phase = in_text && blocks_left == 0 && inner_left != 0;
+  // the source of an opened record holds its tag behind the ciphertext, often with the
+  // end of it in a block of its own
+  wire tag_phase = in_text && opening && blocks_left == 0;
+  wire tag_block = len[3:0] == 4'd0 || {1'b0, len[3:0]} + tag_len > 5'd16;
+  wire received = tag_phase && (src_valid || !tag_block);
+  wire in_last = in_text && (opening ? received :
+                             inner_left == 0 || (inner_left == 11'd1 && s_valid && s_ready));
   wire in_free = !in_busy || in_last;
 
   assign job_ready = in_free && o_ready;
 
-  assign cmd_valid = in_busy && !in_text && !cmd_sent;
+  assign cmd_valid = in_busy && !cmd_sent;
   assign cmd_ctx = ctx;
   assign cmd_nonce = {salt, tls13 ? iv ^ seq : iv};
-  assign cmd_aad_len = tls13 ? 16'd5 : 16'd13;
+  assign cmd_aad_len = raw ? {1'b0, aad_len} : tls13 ? 16'd5 : 16'd13;
   assign cmd_decrypt = opening;
-  assign cmd_len = {17'd0, len} + {31'd0, tls13 && !opening};
+  assign cmd_len = {17'd0, inner};
 
   wire [127:0] src_swapped = {
     src_data[7:0],
@@ -141,51 +158,52 @@ module ktls_record #(
     src_data[127:120]
   };
 
-  wire aad_phase = in_busy && !in_text && cmd_sent;
-  wire text_phase = in_busy && in_text && blocks_left != 0;
-  wire tail_phase = in_busy && in_text && blocks_left == 0 && tail;
-
   // the inner type behind the text, in its last block or in one of its own
   wire with_type = tls13 && !opening && blocks_left <= 11'd1;
   wire [127:0] text_bytes = ~({128{1'b1}} >> {len[3:0], 3'b000});
   wire [127:0] type_byte = {rtype, 120'd0} >> {len[3:0], 3'b000};
   wire [127:0] last_text = (src_swapped & text_bytes) | type_byte;
 
-  wire [15:0] aad_len_1_3 = {1'b0, len} + (opening ? TAG : EXTRA_1_3);
+  wire [15:0] sealed_len = {1'b0, inner} + TAG;
   wire [127:0] aad_1_2 = {seq, rtype, WIRE_VERSION, 1'b0, len, 24'd0};
-  wire [127:0] aad_1_3 = {APPLICATION_DATA, WIRE_VERSION, aad_len_1_3, 88'd0};
+  wire [127:0] aad_1_3 = {APPLICATION_DATA, WIRE_VERSION, sealed_len, 88'd0};
+  wire from_source = text_phase || (aad_phase && raw);
 
-  assign s_valid = aad_phase || (text_phase && src_valid) || tail_phase;
-  assign s_data = aad_phase ? (tls13 ? aad_1_3 : aad_1_2) :
-                  tail_phase ? type_byte : with_type && !tail ? last_text : src_swapped;
-  assign src_ready = tag_phase || (text_phase && s_ready);
+  assign s_valid = from_source ? src_valid : aad_phase || made_phase;
+  assign s_data = made_phase ? (tail ? type_byte : 128'd0) :
+                  from_source ? (text_phase && with_type && !tail ? last_text : src_swapped) :
+                  tls13 ? aad_1_3 : aad_1_2;
+  assign src_ready = (from_source && s_ready) || (tag_phase && tag_block);
 
   reg [127:0] previous;  // the block in front of this one
   wire [6:0] tag_shift = {len[3:0], 3'b000};
   wire [127:0] tag_front = previous << tag_shift;
   wire [127:0] tag_back = src_swapped >> (8'd128 - {1'b0, tag_shift});
-  wire [127:0] received_tag = len[3:0] == 4'd0 ? src_swapped : tag_front | tag_back;
-  wire received = tag_phase && src_valid;
+  wire [127:0] received_tag = len[3:0] == 4'd0 ? src_swapped :
+                              tag_front | (tag_block ? tag_back : 128'd0);
 
   always @(posedge clk) begin
     count <= count + 32'd1;
-    if (cmd_valid && cmd_ready) cmd_sent <= 1'b1;
-    if (aad_phase && s_ready) begin
-      in_text <= 1'b1;
-      count   <= 32'd3;  // this block, the next cycle and the length block
+    if (cmd_valid && cmd_ready) begin
+      cmd_sent <= 1'b1;
+      count <= 32'd2;
+    end
+    if (s_valid && s_ready) begin
+      if (aad_phase) aad_left <= aad_left - 11'd1;
+      else inner_left <= inner_left - 11'd1;
+      if (made_phase) tail <= 1'b0;
     end
     if (src_ready && src_valid) begin
-      if (!tag_phase) blocks_left <= blocks_left - 11'd1;
+      if (text_phase) blocks_left <= blocks_left - 11'd1;
       previous <= src_swapped;
       if (src_err) poison[slot] <= 1'b1;
     end
     if (in_busy && in_last) begin
       in_busy <= 1'b0;
-      cycle_mem[slot] <= blocks_left == 0 && !tail && !opening ? 32'd2 : count;
+      cycle_mem[slot] <= inner_left == 0 && !opening ? 32'd2 : count;
     end
     if (job_valid && job_ready) begin
       in_busy <= 1'b1;
-      in_text <= 1'b0;
       cmd_sent <= 1'b0;
       slot <= job_slot;
       ctx <= job_ctx;
@@ -193,16 +211,21 @@ module ktls_record #(
       opening <= job_open;
       tls13 <= job_tls13;
       tail <= job_tls13 && !job_open && job_len[3:0] == 4'd0;
+      raw <= job_raw;
       len <= job_len;
+      inner <= job_inner;
+      aad_len <= job_aad_len;
+      tag_len <= job_tag_len;
       salt <= job_salt;
       iv <= job_iv;
       seq <= job_seq;
+      aad_left <= job_raw ? job_aad_len[14:4] + {10'd0, |job_aad_len[3:0]} : 11'd1;
       blocks_left <= job_len[14:4] + {10'd0, |job_len[3:0]};
+      inner_left <= job_inner[14:4] + {10'd0, |job_inner[3:0]};
       poison[job_slot] <= 1'b0;
     end
     if (rst) begin
       in_busy  <= 1'b0;
-      in_text  <= 1'b0;
       cmd_sent <= 1'b0;
     end
   end
@@ -211,7 +234,7 @@ module ktls_record #(
 
   // ------------------------------------------------- behind the core
 
-  localparam OUT_W = SLOT_W + 8 + 1 + 1 + 15 + 64;
+  localparam OUT_W = SLOT_W + 8 + 1 + 1 + 1 + 15 + 5 + 64;
 
   wire o_valid;
   wire o_done;
@@ -219,7 +242,9 @@ module ktls_record #(
   wire [7:0] o_rtype;
   wire o_open;
   wire o_tls13;
-  wire [14:0] o_len;
+  wire o_raw;
+  wire [4:0] o_tag_len;
+  wire [14:0] o_inner;
   wire [63:0] o_iv;
   wire [SLOT_W:0] unused_count;
 
@@ -231,10 +256,10 @@ module ktls_record #(
       .rst(rst),
       .s_valid(job_valid && job_ready),
       .s_ready(o_ready),
-      .s_data({job_slot, job_rtype, job_open, job_tls13, job_len, job_iv}),
+      .s_data({job_slot, job_rtype, job_open, job_tls13, job_raw, job_inner, job_tag_len, job_iv}),
       .m_valid(o_valid),
       .m_ready(o_done),
-      .m_data({o_slot, o_rtype, o_open, o_tls13, o_len, o_iv}),
+      .m_data({o_slot, o_rtype, o_open, o_tls13, o_raw, o_inner, o_tag_len, o_iv}),
       .count(unused_count)
   );
 
@@ -242,7 +267,7 @@ module ktls_record #(
   reg [14:0] o_left;
   reg [14:0] next_left;
 
-  wire [15:0] body = {1'b0, o_len} + (o_tls13 ? EXTRA_1_3 : EXTRA_1_2);
+  wire [15:0] body = {1'b0, o_inner} + (o_tls13 ? TAG : EXTRA_1_2);
   wire [7:0] outer_type = o_tls13 ? APPLICATION_DATA : o_rtype;
   wire [63:0] explicit_nonce = o_tls13 ? 64'd0 : o_iv;
   wire [127:0] header = {outer_type, WIRE_VERSION, body, explicit_nonce, 24'd0};
@@ -250,10 +275,10 @@ module ktls_record #(
 
   wire [127:0] piece = !header_sent ? header : poison[o_slot] ? 128'd0 : m_data;
 
-  wire whole = m_tag || o_left >= 15'd16;
-  wire [4:0] piece_cnt = !header_sent ? header_cnt : whole ? 5'd16 : {1'b0, o_left[3:0]};
-  // an opened record spends the cycle of its header too, so that all take equally long
-  wire silent = o_open && !header_sent;
+  wire [4:0] piece_cnt = !header_sent ? header_cnt : m_tag ? o_tag_len :
+                         o_left >= 15'd16 ? 5'd16 : {1'b0, o_left[3:0]};
+  // a record without a header spends that cycle, too, so that all take equally long
+  wire silent = (o_open || o_raw) && !header_sent;
   wire a_ready;
 
   assign m_ready = o_valid && header_sent && a_ready;
@@ -276,7 +301,8 @@ module ktls_record #(
       .a_open(o_open),
       .a_tag(header_sent && m_tag),
       .a_slot(o_slot),
-      .a_len(o_len),
+      .a_len(o_inner),
+      .a_tag_len(o_tag_len),
       .a_tls13(o_tls13),
       .a_rtype(o_rtype),
       .a_poison(poison[o_slot]),
@@ -296,7 +322,7 @@ module ktls_record #(
     if (o_valid && (silent || a_ready)) begin
       if (!header_sent) begin
         header_sent <= 1'b1;
-        o_left <= o_len + {14'd0, o_tls13 && !o_open};
+        o_left <= o_inner;
       end else if (m_valid) begin
         next_left = o_left - 15'd16;
         o_left <= next_left;

@@ -4,7 +4,7 @@
 //   until its tag has been compared and then releases it, or zeros of the same length.
 // Interface: a_* are pieces with the facts of their record beside them: of sealed
 //   records all that leaves; of opened ones (a_open) the text, then the computed tag
-//   (a_tag), which stays here. tag_* is the tag that was received, at any time before
+//   (a_tag), which stays here; a_tag_len bytes of it count. tag_* is the tag that was received, at any time before
 //   or after the core's; new_* forgets that of an earlier record in the slot. out_*
 //   are pieces that may leave. res_* answers for res_slot, once res_valid says that it
 //   is known and until res_take, what an opened record was: authentic, its type, bytes
@@ -41,6 +41,7 @@ module ktls_release #(
     input  wire              a_tag,
     input  wire [SLOT_W-1:0] a_slot,
     input  wire [      14:0] a_len,
+    input  wire [       4:0] a_tag_len,
     input  wire              a_tls13,
     input  wire [       7:0] a_rtype,
     input  wire              a_poison,
@@ -84,7 +85,9 @@ module ktls_release #(
   wire verdict = a_open && a_tag;
   wire take = a_valid && a_ready;
   wire has_type = last_byte != 8'd0;
-  wire good = a_data == tag_mem[a_slot] && !a_poison && (!a_tls13 || has_type);
+  wire [127:0] behind_tag = {128{1'b1}} >> {a_tag_len, 3'b000};
+  wire equal = (a_data | behind_tag) == (tag_mem[a_slot] | behind_tag);
+  wire good = equal && !a_poison && (!a_tls13 || has_type);
 
   assign a_ready = verdict ? tag_here[a_slot] : !used[RING_W];
 

@@ -42,6 +42,10 @@
 #define KTLS_SUITES_RX_TLS13_GCM128_MASK 0x1u
 #define KTLS_SUITES_RX_TLS13_GCM256_SHIFT 7
 #define KTLS_SUITES_RX_TLS13_GCM256_MASK 0x1u
+#define KTLS_SUITES_RAW_GCM128_SHIFT 8
+#define KTLS_SUITES_RAW_GCM128_MASK 0x1u
+#define KTLS_SUITES_RAW_GCM256_SHIFT 9
+#define KTLS_SUITES_RAW_GCM256_MASK 0x1u
 #define KTLS_REG_CTRL 0x010u
 #define KTLS_CTRL_ENABLE_SHIFT 0
 #define KTLS_CTRL_ENABLE_MASK 0x1u
@@ -54,6 +58,8 @@
 #define KTLS_STATUS_IDLE_MASK 0x1u
 #define KTLS_STATUS_CQ_ERROR_SHIFT 2
 #define KTLS_STATUS_CQ_ERROR_MASK 0x1u
+#define KTLS_STATUS_BUS_DEAD_SHIFT 3
+#define KTLS_STATUS_BUS_DEAD_MASK 0x1u
 #define KTLS_REG_IRQ_STATUS 0x018u
 #define KTLS_IRQ_STATUS_CQ_SHIFT 0
 #define KTLS_IRQ_STATUS_CQ_MASK 0x1u
@@ -64,6 +70,9 @@
 #define KTLS_IRQ_ENABLE_CQ_MASK 0x1u
 #define KTLS_IRQ_ENABLE_ERROR_SHIFT 1
 #define KTLS_IRQ_ENABLE_ERROR_MASK 0x1u
+#define KTLS_REG_KEY_WARN 0x020u
+#define KTLS_REG_KEY_LIMIT 0x024u
+#define KTLS_REG_WATCHDOG 0x028u
 #define KTLS_REG_CNT_DESCRIPTORS 0x040u
 #define KTLS_REG_CNT_RECORDS 0x044u
 #define KTLS_REG_CNT_BYTES_LO 0x048u
@@ -99,13 +108,14 @@ enum ktls_opcode {
 	KTLS_OP_CTX_DEL = 2, /* Delete a context and overwrite its key material with zeros. */
 	KTLS_OP_SEAL = 3, /* Frame, encrypt and authenticate one record. */
 	KTLS_OP_OPEN = 4, /* Authenticate and decrypt one record. */
+	KTLS_OP_RESYNC = 5, /* Set the number of a context's next record; a transmit context only moves forward. */
 };
 
 enum ktls_status {
 	KTLS_CPL_OK = 0, /* Done. */
 	KTLS_CPL_BAD_OPCODE = 1, /* The operation is unknown to this device. */
 	KTLS_CPL_BAD_CTX = 2, /* The context number is out of range or not installed. */
-	KTLS_CPL_BAD_LENGTH = 3, /* More text than a record may hold: 16384 bytes; OPEN in TLS 1.3: 16385 with the inner type. */
+	KTLS_CPL_BAD_LENGTH = 3, /* More text than a record may hold: 16384 bytes, padding included; OPEN in TLS 1.3: 16385 with the inner type. Plain AES-GCM: more than 16384 bytes of text or of additional data, or a tag length that SP 800-38D does not know. */
 	KTLS_CPL_BAD_SUITE = 4, /* Version, cipher or direction is not supported. */
 	KTLS_CPL_SEQ_EXHAUSTED = 5, /* The record number would wrap; the context needs a new key. */
 	KTLS_CPL_SRC_SHORT = 6, /* The source list holds fewer bytes than the descriptor says. */
@@ -114,9 +124,11 @@ enum ktls_status {
 	KTLS_CPL_DST_BUS_ERROR = 9, /* SLVERR or DECERR while writing the destination or reading its list. */
 	KTLS_CPL_SQ_BUS_ERROR = 10, /* SLVERR or DECERR while reading the descriptor itself. */
 	KTLS_CPL_AUTH_FAILED = 11, /* OPEN: the tag is wrong, or a TLS 1.3 record has no type (nothing but zeros). Zeros were written instead of the text. */
+	KTLS_CPL_BAD_SEQ = 12, /* RESYNC of a transmit context to a number behind its next one (nonces would repeat), or of a plain AES-GCM context. */
+	KTLS_CPL_KEY_EXHAUSTED = 13, /* The key has been used for KEY_LIMIT records; the context needs a new one. The record number is taken. */
 };
 
-/* Submission descriptor: CTX_SET, CTX_DEL. 64 bytes. CTX_DEL uses only opcode, cookie and ctx. The driver overwrites the slot after completion, because it holds the key. Words are little endian. */
+/* Submission descriptor: CTX_SET, CTX_DEL, RESYNC. 64 bytes. CTX_DEL uses only opcode, cookie and ctx; RESYNC also rec_seq (the explicit nonce of TLS 1.2 moves with it). The driver overwrites the slot after completion, because it holds the key. Words are little endian. */
 struct ktls_sqe_ctx {
 	uint32_t word0;
 	uint32_t word1;
@@ -140,7 +152,7 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
 #define KTLS_SQE_CTX_CIPHER_SHIFT 16
 #define KTLS_SQE_CTX_CIPHER_MASK 0xFFFFu
 
-/* Submission descriptor: SEAL, OPEN. 64 bytes. OPEN takes no header: its source is ciphertext and tag, and the device makes the additional data of what stands here. In TLS 1.3 that is of constants, as in Linux: the outer type is not looked at. Its destination gets len bytes; in TLS 1.3 type and padding are among them, and the completion says how many are text. Words are little endian. */
+/* Submission descriptor: SEAL, OPEN. 64 bytes. OPEN takes no header: its source is ciphertext and tag, and the device makes the additional data of what stands here. In TLS 1.3 that is of constants, as in Linux: the outer type is not looked at. Its destination gets len bytes; in TLS 1.3 type and padding are among them, and the completion says how many are text. In a context of plain AES-GCM the source is the additional data, zeros up to a multiple of 16 bytes, the text and (OPEN) the tag; SEAL writes ciphertext and tag, OPEN the text; no record number is taken. Words are little endian. */
 struct ktls_sqe_seal {
 	uint32_t word0;
 	uint32_t word1;
@@ -149,9 +161,11 @@ struct ktls_sqe_seal {
 	uint64_t src_sg;
 	uint64_t dst_sg;
 	uint32_t word8;
-	uint8_t pad0[4];
+	uint8_t nonce[4];
 	uint8_t explicit_nonce[8];
-	uint8_t pad1[12];
+	uint32_t aad_len;
+	uint32_t word13;
+	uint8_t pad0[4];
 	uint32_t word15;
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_seal) == 64, "sqe_seal is 64 bytes");
@@ -167,6 +181,10 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_seal) == 64, "sqe_seal is 64 bytes");
 #define KTLS_SQE_SEAL_SRC_CNT_MASK 0xFFFFu
 #define KTLS_SQE_SEAL_DST_CNT_SHIFT 16
 #define KTLS_SQE_SEAL_DST_CNT_MASK 0xFFFFu
+#define KTLS_SQE_SEAL_TAG_LEN_SHIFT 0
+#define KTLS_SQE_SEAL_TAG_LEN_MASK 0xFFu
+#define KTLS_SQE_SEAL_PAD_SHIFT 16
+#define KTLS_SQE_SEAL_PAD_MASK 0xFFFFu
 
 /* Scatter-gather entry. 16 bytes. Any address, any length, 0 included. Words are little endian. */
 struct ktls_sge {
@@ -199,6 +217,8 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_cqe) == 32, "cqe is 32 bytes");
 #define KTLS_CQE_RTYPE_MASK 0xFFu
 #define KTLS_CQE_LATENCY_SHIFT 0
 #define KTLS_CQE_LATENCY_MASK 0xFFFFFFu
+#define KTLS_CQE_REKEY_SHIFT 29
+#define KTLS_CQE_REKEY_MASK 0x1u
 #define KTLS_CQE_NUMBERED_SHIFT 30
 #define KTLS_CQE_NUMBERED_MASK 0x1u
 #define KTLS_CQE_PHASE_SHIFT 31

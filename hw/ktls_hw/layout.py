@@ -46,6 +46,8 @@ class Opcode(IntEnum):
     """Frame, encrypt and authenticate one record."""
     OPEN = 4
     """Authenticate and decrypt one record."""
+    RESYNC = 5
+    """Set the number of a context's next record; a transmit context only moves forward."""
 
 
 class Status(IntEnum):
@@ -56,7 +58,7 @@ class Status(IntEnum):
     BAD_CTX = 2
     """The context number is out of range or not installed."""
     BAD_LENGTH = 3
-    """More text than a record may hold: 16384 bytes; OPEN in TLS 1.3: 16385 with the inner type."""
+    """More text than a record may hold: 16384 bytes, padding included; OPEN in TLS 1.3: 16385 with the inner type. Plain AES-GCM: more than 16384 bytes of text or of additional data, or a tag length that SP 800-38D does not know."""
     BAD_SUITE = 4
     """Version, cipher or direction is not supported."""
     SEQ_EXHAUSTED = 5
@@ -73,6 +75,10 @@ class Status(IntEnum):
     """SLVERR or DECERR while reading the descriptor itself."""
     AUTH_FAILED = 11
     """OPEN: the tag is wrong, or a TLS 1.3 record has no type (nothing but zeros). Zeros were written instead of the text."""
+    BAD_SEQ = 12
+    """RESYNC of a transmit context to a number behind its next one (nonces would repeat), or of a plain AES-GCM context."""
+    KEY_EXHAUSTED = 13
+    """The key has been used for KEY_LIMIT records; the context needs a new one. The record number is taken."""
 
 
 class Reg(IntEnum):
@@ -94,6 +100,12 @@ class Reg(IntEnum):
     """Interrupt causes."""
     IRQ_ENABLE = 0x01C
     """Interrupt enables."""
+    KEY_WARN = 0x020
+    """Early warning of a key's end."""
+    KEY_LIMIT = 0x024
+    """Usage limit of a key."""
+    WATCHDOG = 0x028
+    """Watchdog."""
     CNT_DESCRIPTORS = 0x040
     """Descriptors completed."""
     CNT_RECORDS = 0x044
@@ -103,7 +115,7 @@ class Reg(IntEnum):
     CNT_BYTES_HI = 0x04C
     """Plaintext bytes of those records, high half."""
     CNT_ERR_REFUSED = 0x050
-    """Descriptors refused (BAD_*, SEQ_EXHAUSTED)."""
+    """Descriptors refused (BAD_*, SEQ_EXHAUSTED, KEY_EXHAUSTED)."""
     CNT_ERR_SHORT = 0x054
     """Descriptors ended by SRC_SHORT or DST_SHORT."""
     CNT_ERR_BUS = 0x058
@@ -141,7 +153,7 @@ class Reg(IntEnum):
 ID_VALUE = Field(0, 32)
 ID_VALUE_RESET = 0x4B544C53
 VERSION_MINOR = Field(0, 16)
-VERSION_MINOR_RESET = 0x1
+VERSION_MINOR_RESET = 0x2
 VERSION_MAJOR = Field(16, 16)
 VERSION_MAJOR_RESET = 0x1
 CAPS_LANES = Field(0, 4)
@@ -155,15 +167,22 @@ SUITES_RX_TLS12_GCM128 = Field(4, 1)
 SUITES_RX_TLS12_GCM256 = Field(5, 1)
 SUITES_RX_TLS13_GCM128 = Field(6, 1)
 SUITES_RX_TLS13_GCM256 = Field(7, 1)
+SUITES_RAW_GCM128 = Field(8, 1)
+SUITES_RAW_GCM256 = Field(9, 1)
 CTRL_ENABLE = Field(0, 1)
 CTRL_RESET = Field(1, 1)
 STATUS_READY = Field(0, 1)
 STATUS_IDLE = Field(1, 1)
 STATUS_CQ_ERROR = Field(2, 1)
+STATUS_BUS_DEAD = Field(3, 1)
 IRQ_STATUS_CQ = Field(0, 1)
 IRQ_STATUS_ERROR = Field(1, 1)
 IRQ_ENABLE_CQ = Field(0, 1)
 IRQ_ENABLE_ERROR = Field(1, 1)
+KEY_WARN_RECORDS = Field(0, 32)
+KEY_LIMIT_RECORDS = Field(0, 32)
+WATCHDOG_CYCLES = Field(0, 32)
+WATCHDOG_CYCLES_RESET = 0x100000
 CNT_DESCRIPTORS_VALUE = Field(0, 32)
 CNT_RECORDS_VALUE = Field(0, 32)
 CNT_BYTES_LO_VALUE = Field(0, 32)
@@ -191,7 +210,7 @@ RING0_IRQ_MOD_TIMER = Field(16, 16)
 
 @dataclass(frozen=True, slots=True)
 class SqeCtx:
-    """Submission descriptor: CTX_SET, CTX_DEL: 64 bytes, little endian."""
+    """Submission descriptor: CTX_SET, CTX_DEL, RESYNC: 64 bytes, little endian."""
 
     SIZE: ClassVar[int] = 64
     opcode: int = 0
@@ -203,7 +222,7 @@ class SqeCtx:
     dir: int = 0
     """0: transmit (SEAL), 1: receive (OPEN)."""
     version: int = 0
-    """TLS version: 0x0303 or 0x0304."""
+    """TLS version: 0x0303 or 0x0304; 0: plain AES-GCM, whose descriptors bring their own nonce."""
     cipher: int = 0
     """Linux's TLS_CIPHER_* number: 51 or 52."""
     salt: bytes = b""
@@ -276,8 +295,16 @@ class SqeSeal:
     """Entries of the source list."""
     dst_cnt: int = 0
     """Entries of the destination list."""
+    nonce: bytes = b""
+    """Plain AES-GCM: the first 4 bytes of the nonce."""
     explicit_nonce: bytes = b""
-    """OPEN in TLS 1.2: explicit nonce of the record."""
+    """OPEN in TLS 1.2: explicit nonce of the record. Plain AES-GCM: the last 8 bytes of the nonce."""
+    aad_len: int = 0
+    """Plain AES-GCM: bytes of additional data, at most 16384."""
+    tag_len: int = 0
+    """Plain AES-GCM: bytes of the tag: 4, 8 or 12 to 16."""
+    pad: int = 0
+    """SEAL in TLS 1.3: zeros behind the inner type; len + pad is at most 16384."""
 
     def pack(self) -> bytes:
         value = 0
@@ -291,7 +318,11 @@ class SqeSeal:
         value |= _put(self.dst_sg, 192, 64, "dst_sg")
         value |= _put(self.src_cnt, 256, 16, "src_cnt")
         value |= _put(self.dst_cnt, 272, 16, "dst_cnt")
+        value |= _put_bytes(self.nonce, 288, 32, "nonce")
         value |= _put_bytes(self.explicit_nonce, 320, 64, "explicit_nonce")
+        value |= _put(self.aad_len, 384, 32, "aad_len")
+        value |= _put(self.tag_len, 416, 8, "tag_len")
+        value |= _put(self.pad, 432, 16, "pad")
         return value.to_bytes(self.SIZE, "little")
 
     @classmethod
@@ -310,7 +341,11 @@ class SqeSeal:
             dst_sg=(value >> 192) & 0xFFFFFFFFFFFFFFFF,
             src_cnt=(value >> 256) & 0xFFFF,
             dst_cnt=(value >> 272) & 0xFFFF,
+            nonce=((value >> 288) & 0xFFFFFFFF).to_bytes(4, "little"),
             explicit_nonce=((value >> 320) & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little"),
+            aad_len=(value >> 384) & 0xFFFFFFFF,
+            tag_len=(value >> 416) & 0xFF,
+            pad=(value >> 432) & 0xFFFF,
         )
 
 
@@ -366,6 +401,8 @@ class Cqe:
     """Free-running index of the descriptor."""
     latency: int = 0
     """Cycles from decoding to completion."""
+    rekey: int = 0
+    """The key has been used for KEY_WARN records: time for a new one."""
     numbered: int = 0
     """A record number was taken (also when it failed)."""
     phase: int = 0
@@ -383,6 +420,7 @@ class Cqe:
         value |= _put(self.rec_seq, 128, 64, "rec_seq")
         value |= _put(self.sq_index, 192, 32, "sq_index")
         value |= _put(self.latency, 224, 24, "latency")
+        value |= _put(self.rekey, 253, 1, "rekey")
         value |= _put(self.numbered, 254, 1, "numbered")
         value |= _put(self.phase, 255, 1, "phase")
         return value.to_bytes(self.SIZE, "little")
@@ -403,6 +441,7 @@ class Cqe:
             rec_seq=(value >> 128) & 0xFFFFFFFFFFFFFFFF,
             sq_index=(value >> 192) & 0xFFFFFFFF,
             latency=(value >> 224) & 0xFFFFFF,
+            rekey=(value >> 253) & 0x1,
             numbered=(value >> 254) & 0x1,
             phase=(value >> 255) & 0x1,
         )

@@ -27,6 +27,8 @@ _MAX_PLAINTEXT = 16384
 # header, explicit nonce and tag; header, inner type and tag
 _OVERHEAD = {0x0303: 5 + 8 + 16, 0x0304: 5 + 1 + 16}
 _TAG = 16
+_RAW = 0
+_RAW_TAGS = (4, 8, 12, 13, 14, 15, 16)
 _SEAL_DIR, _OPEN_DIR = 0, 1
 _TX_SUITES = (
     layout.SUITES_TX_TLS12_GCM128.put(1)
@@ -40,6 +42,7 @@ _RX_SUITES = (
     | layout.SUITES_RX_TLS13_GCM128.put(1)
     | layout.SUITES_RX_TLS13_GCM256.put(1)
 )
+_RAW_SUITES = layout.SUITES_RAW_GCM128.put(1) | layout.SUITES_RAW_GCM256.put(1)
 _LAST_NUMBER = (1 << 64) - 1
 _NS_PER_CYCLE = 4
 
@@ -142,6 +145,7 @@ class _Context:
     salt: bytes
     iv: int
     seq: int
+    uses: int = 0
 
     def __repr__(self) -> str:
         return f"_Context(version={self.version:#06x}, seq={self.seq}, key=<hidden>)"
@@ -179,6 +183,9 @@ class NicModel:
         self._regs = {
             Reg.CTRL: 0,
             Reg.IRQ_ENABLE: 0,
+            Reg.KEY_WARN: 0,
+            Reg.KEY_LIMIT: 0,
+            Reg.WATCHDOG: layout.WATCHDOG_CYCLES_RESET,
             Reg.RING0_SQ_BASE_LO: 0,
             Reg.RING0_SQ_BASE_HI: 0,
             Reg.RING0_SQ_SIZE: 0,
@@ -242,10 +249,10 @@ class NicModel:
                     | layout.CAPS_CONTEXTS.put(self.contexts)
                 )
             case Reg.SUITES:
-                return _TX_SUITES | (_RX_SUITES if self.receive else 0)
+                return _TX_SUITES | _RAW_SUITES | (_RX_SUITES if self.receive else 0)
             case Reg.STATUS:
                 return (
-                    layout.STATUS_READY.put(1)
+                    layout.STATUS_READY.put(int(not self._cq_error))
                     | layout.STATUS_IDLE.put(int(not self._pending()))
                     | layout.STATUS_CQ_ERROR.put(int(self._cq_error))
                 )
@@ -331,6 +338,8 @@ class NicModel:
         status = Status.BAD_OPCODE
         if seal.opcode in (Opcode.CTX_SET, Opcode.CTX_DEL):
             status = self._set_context(SqeCtx.unpack(raw))
+        elif seal.opcode == Opcode.RESYNC:
+            status = self._resync(SqeCtx.unpack(raw))
         return Cqe(
             cookie=seal.cookie,
             opcode=seal.opcode,
@@ -346,7 +355,7 @@ class NicModel:
             return Status.OK if self._ctx.pop(d.ctx, None) else Status.BAD_CTX
         key_size = {51: 16, 52: 32}.get(d.cipher)
         directions = (_SEAL_DIR, _OPEN_DIR) if self.receive else (_SEAL_DIR,)
-        if d.version not in _OVERHEAD or d.dir not in directions or key_size is None:
+        if d.version not in (*_OVERHEAD, _RAW) or d.dir not in directions or key_size is None:
             return Status.BAD_SUITE
         self._ctx[d.ctx] = _Context(
             d.dir,
@@ -356,6 +365,18 @@ class NicModel:
             int.from_bytes(d.iv, "big"),
             int.from_bytes(d.rec_seq, "big"),
         )
+        return Status.OK
+
+    def _resync(self, d: SqeCtx) -> Status:
+        ctx = self._ctx.get(d.ctx)
+        if ctx is None:
+            return Status.BAD_CTX
+        number = int.from_bytes(d.rec_seq, "big")
+        if ctx.version == _RAW or (ctx.direction == _SEAL_DIR and number < ctx.seq):
+            return Status.BAD_SEQ
+        if ctx.version == 0x0303:
+            ctx.iv = (ctx.iv + number - ctx.seq) & _LAST_NUMBER
+        ctx.seq = number
         return Status.OK
 
     def _record(self, d: SqeSeal, index: int) -> Cqe:
@@ -371,32 +392,50 @@ class NicModel:
                 len=length if good else 0,
                 cycles=cycles,
                 rec_seq=number or 0,
+                rekey=rekey,
                 numbered=int(number is not None),
                 sq_index=index,
                 latency=cycles,
             )
 
-        length = rtype = 0
+        length = rtype = rekey = 0
         ctx = self._ctx.get(d.ctx)
         if ctx is None or (ctx.direction == _OPEN_DIR) != (d.opcode == Opcode.OPEN):
             return cqe(Status.BAD_CTX, None)
-        number, iv = ctx.seq, ctx.iv
-        if number == _LAST_NUMBER:
-            return cqe(Status.SEQ_EXHAUSTED, None)
-        # whatever becomes of it, this descriptor has taken its number
-        ctx.seq += 1
-        if ctx.version == 0x0303:
-            ctx.iv = (ctx.iv + 1) & _LAST_NUMBER
-        tls13 = ctx.version == 0x0304
         opening = d.opcode == Opcode.OPEN
-        if d.len > _MAX_PLAINTEXT + (1 if tls13 and opening else 0):
+        raw = ctx.version == _RAW
+        tls13 = ctx.version == 0x0304
+        number, iv = (None, 0) if raw else (ctx.seq, ctx.iv)
+        if number is not None:
+            if number == _LAST_NUMBER:
+                return cqe(Status.SEQ_EXHAUSTED, None)
+            # whatever becomes of it, this descriptor has taken its number
+            ctx.seq += 1
+            if ctx.version == 0x0303:
+                ctx.iv = (ctx.iv + 1) & _LAST_NUMBER
+        limit, warn = self._regs[Reg.KEY_LIMIT], self._regs[Reg.KEY_WARN]
+        rekey = int(warn != 0 and ctx.uses >= warn)
+        if limit and ctx.uses >= limit:
+            return cqe(Status.KEY_EXHAUSTED, number)
+        pad = d.pad if tls13 and not opening else 0
+        if d.len + pad > _MAX_PLAINTEXT + (1 if tls13 and opening else 0):
             return cqe(Status.BAD_LENGTH, number)
-        if d.dst_len < d.len + (0 if opening else _OVERHEAD[ctx.version]):
+        if raw and (d.aad_len > _MAX_PLAINTEXT or d.tag_len not in _RAW_TAGS):
+            return cqe(Status.BAD_LENGTH, number)
+        tag = d.tag_len if raw else _TAG
+        overhead = tag if raw else _OVERHEAD[ctx.version] + pad
+        if d.dst_len < d.len + (0 if opening else overhead):
             return cqe(Status.DST_SHORT, number)
+        ctx.uses += 1
+        rekey = int(warn != 0 and ctx.uses >= warn)
 
-        src, src_bus, src_short = self._gather(d, d.len + (_TAG if opening else 0))
+        aad = -(-d.aad_len // 16) * 16 if raw else 0
+        src, src_bus, src_short = self._gather(d, aad + d.len + (tag if opening else 0))
         authentic = True
-        if opening:
+        if number is None:
+            record, authentic = self._plain_gcm(ctx, d, src[: d.aad_len], src[aad:])
+            rtype, length = d.rtype, len(record)
+        elif opening:
             out, rtype, length = self._unseal(ctx, d, number, src)
             authentic = out is not None
             record = out or bytes(d.len)
@@ -416,7 +455,7 @@ class NicModel:
                 else:
                     length += 1
         else:
-            record = self._frame(ctx, iv, number, d.rtype, src)
+            record = self._frame(ctx, iv, number, d.rtype, src, pad)
             record = self._apply_fault(d, ctx, iv, number, src, record)
             length = len(record)
             self._records += 1
@@ -424,7 +463,7 @@ class NicModel:
             # the RTL writes zeros from the first bad block on; nobody may use any of it
             record = bytes(len(record))
         dst_bus, dst_short = self._scatter(d, record)
-        inner = d.len + (1 if tls13 and not opening else 0)
+        inner = aad + d.len + (1 + pad if tls13 and not opening else 0)
         cycles = -(-inner // self._beat) + 2
         self._cycles += cycles
         for wrong, status in (
@@ -439,6 +478,20 @@ class NicModel:
         self._counters[Reg.CNT_RECORDS] += 1
         self._bytes += length if opening else d.len
         return cqe(Status.OK, number, cycles)
+
+    @staticmethod
+    def _plain_gcm(ctx: _Context, d: SqeSeal, aad: bytes, data: bytes) -> tuple[bytes, bool]:
+        """NIST SP 800-38D sections 7.1 and 7.2, any allowed tag length."""
+        nonce = d.nonce + d.explicit_nonce
+        if d.opcode == Opcode.SEAL:
+            sealed = AESGCM(ctx.key).encrypt(nonce, data, aad)
+            return sealed[: d.len + d.tag_len], True
+        start = nonce + (2).to_bytes(4, "big")
+        stream = Cipher(algorithms.AES(ctx.key), modes.CTR(start)).decryptor()
+        text = stream.update(data[: d.len])
+        tag = AESGCM(ctx.key).encrypt(nonce, text, aad)[d.len :]
+        good = tag[: d.tag_len] == data[d.len :]
+        return text if good else bytes(d.len), good
 
     @staticmethod
     def _unseal(
@@ -504,10 +557,10 @@ class NicModel:
         return bad, at < len(record)
 
     @staticmethod
-    def _frame(ctx: _Context, iv: int, number: int, rtype: int, data: bytes) -> bytes:
+    def _frame(ctx: _Context, iv: int, number: int, rtype: int, data: bytes, pad: int = 0) -> bytes:
         """RFC 5246 section 6.2.3.3 and RFC 5288 section 3; RFC 8446 section 5.2."""
         if ctx.version == 0x0304:
-            inner = data + bytes([rtype])
+            inner = data + bytes([rtype]) + bytes(pad)
             head = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
             static = int.from_bytes(ctx.salt + iv.to_bytes(8, "big"), "big")
             nonce = (static ^ number).to_bytes(12, "big")
@@ -550,6 +603,7 @@ class NicModel:
             self._cq_prod = (self._cq_prod + 1) & _MASK32
         else:
             self._cq_error = True
+            self._ctx.clear()
 
     # ----------------------------------------------------------------- faults
 

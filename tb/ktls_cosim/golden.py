@@ -117,7 +117,9 @@ class GoldenRecord:
         return out
 
 
-def seal_record(keys: TrafficKeys, index: int, rtype: int, plaintext: bytes) -> GoldenRecord:
+def seal_record(
+    keys: TrafficKeys, index: int, rtype: int, plaintext: bytes, padding: int = 0
+) -> GoldenRecord:
     """The one right record (RFC 5246 section 6.2.3.3, RFC 8446 section 5.2).
 
     Args:
@@ -125,11 +127,12 @@ def seal_record(keys: TrafficKeys, index: int, rtype: int, plaintext: bytes) -> 
         index: records of this key before it.
         rtype: record type, 0..255.
         plaintext: its bytes.
+        padding: TLS 1.3: zeros behind the inner type.
     """
     explicit = keys.explicit_nonce(index)
     nonce = keys.nonce(index, explicit)
     if keys.version == _TLS13:
-        inner = plaintext + rtype.to_bytes(1, "big")
+        inner = plaintext + rtype.to_bytes(1, "big") + bytes(padding)
         header = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
         aad = header
     else:
@@ -190,3 +193,16 @@ def open_body(
         return rtype, plain
     plain = plain.rstrip(b"\0")
     return (plain[-1], plain[:-1]) if plain else None
+
+
+def seal_gcm(key: bytes, nonce: bytes, aad: bytes, text: bytes, tag_len: int) -> bytes:
+    """Ciphertext and truncated tag of plain AES-GCM (NIST SP 800-38D section 7.1)."""
+    return AESGCM(key).encrypt(nonce, text, aad)[: len(text) + tag_len]
+
+
+def open_gcm(key: bytes, nonce: bytes, aad: bytes, sealed: bytes, tag_len: int) -> bytes | None:
+    """Text of plain AES-GCM, or None if the tag is wrong (NIST SP 800-38D section 7.2)."""
+    body = sealed[: len(sealed) - tag_len]
+    # counter mode is its own inverse
+    text = AESGCM(key).encrypt(nonce, body, b"")[: len(body)]
+    return text if seal_gcm(key, nonce, aad, text, tag_len) == sealed else None

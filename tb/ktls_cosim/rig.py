@@ -7,6 +7,7 @@ straight from the contract, and returns the completions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ktls_cosim.errors import CosimError
@@ -151,6 +152,41 @@ class Rig:
         )
         return self._with_lists(opening, src, dst), dst
 
+    def gcm_descriptor(
+        self,
+        ctx: int,
+        opcode: Opcode,
+        nonce: bytes,
+        aad: bytes,
+        data: bytes,
+        tag_len: int = 16,
+        *,
+        cut: Callable[[int], list[Piece]] | None = None,
+    ) -> tuple[SqeSeal, list[Piece]]:
+        """A job of plain AES-GCM in a context of version 0; also returns the destination.
+
+        Args:
+            opcode: SEAL, or OPEN (`data` then ends with the tag).
+            cut: makes the pieces of a buffer; by default there is one.
+        """
+        sealing = opcode == Opcode.SEAL
+        length = len(data) - (0 if sealing else tag_len)
+        source = aad + bytes(-len(aad) % 16) + data
+        out = length + (tag_len if sealing else 0)
+        cut = cut or (lambda n: [Piece(self.alloc(n), n)])
+        src, dst = cut(len(source)), cut(out)
+        self.put_pieces(source, src)
+        descriptor = SqeSeal(
+            opcode=opcode,
+            ctx=ctx,
+            len=length,
+            nonce=nonce[:4],
+            explicit_nonce=nonce[4:],
+            aad_len=len(aad),
+            tag_len=tag_len,
+        )
+        return self._with_lists(descriptor, src, dst), dst
+
     def _with_lists(self, descriptor: SqeSeal, src: list[Piece], dst: list[Piece]) -> SqeSeal:
         return replace(
             descriptor,
@@ -242,4 +278,10 @@ class Rig:
                 key=key,
             )
         )
+        return done[0]
+
+    async def resync(self, ctx: int, number: int) -> Cqe:
+        """Set the number of a context's next record."""
+        rec_seq = number.to_bytes(8, "big")
+        done = await self.run(SqeCtx(opcode=Opcode.RESYNC, ctx=ctx, rec_seq=rec_seq))
         return done[0]

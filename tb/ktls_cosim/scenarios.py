@@ -323,6 +323,162 @@ async def tls13_every_tail(env: Env) -> None:
 
 
 @scenario
+async def tls13_padding_on_seal(env: Env) -> None:
+    """Zeros behind the inner type, from none to a full record, the type at every place."""
+    rig = await env.rig()
+    await rig.set_context(1, env.bytes(16), version=0x0304, iv=env.bytes(8))
+    await rig.set_context(2, env.bytes(32))
+    sizes = [(n, pad) for n in (0, 1, 14, 15, 16, 17, 40) for pad in (0, 1, 14, 15, 16, 17, 50)]
+    for n, pad in [*sizes, (0, MAX), (MAX, 0), (MAX - 1, 1), (100, MAX - 100)]:
+        rig.release()
+        out = n + OVERHEAD_1_3 + pad
+        dst = random_pieces(env, rig, out)
+        good, _ = rig.seal_descriptor(1, env.bytes(n), dst=dst)
+        good = replace(good, pad=pad)
+        long = replace(good, pad=MAX + 1 - n)
+        done = await rig.run(good, replace(good, dst_len=out - 1), long)
+        assert [c.status for c in done] == [Status.OK, Status.DST_SHORT, Status.BAD_LENGTH]
+        assert done[0].len == out
+    # TLS 1.2 has no padding
+    plain, _ = rig.seal_descriptor(2, b"plain")
+    (cqe,) = await rig.run(replace(plain, pad=1000))
+    assert (cqe.status, cqe.len) == (Status.OK, 5 + OVERHEAD)
+
+
+@scenario
+async def resync(env: Env) -> None:
+    """RESYNC sets the number of the next record; a transmit context never goes back."""
+    rig = await env.rig()
+    for ctx, version in ((0, 0x0303), (1, 0x0304)):
+        iv = env.bytes(8)
+        await rig.set_context(ctx, env.bytes(32), iv=iv, seq=10, version=version)
+        seals = [rig.seal_descriptor(ctx, env.bytes(40))[0] for _ in range(5)]
+        resyncs = [
+            SqeCtx(opcode=Opcode.RESYNC, ctx=ctx, rec_seq=n.to_bytes(8, "big"))
+            for n in (11, 10, 2**32 + 5, 0, 2**64 - 1)
+        ]
+        # queued among records, they take their place
+        done = await rig.run(
+            seals[0], resyncs[0], seals[1], resyncs[1], seals[2], resyncs[2], seals[3],
+            resyncs[3], resyncs[4], seals[4],
+        )  # fmt: skip
+        assert [c.status for c in done] == [
+            *(Status.OK, Status.OK, Status.OK, Status.BAD_SEQ, Status.OK, Status.OK, Status.OK),
+            *(Status.BAD_SEQ, Status.OK, Status.SEQ_EXHAUSTED),
+        ]
+        assert [done[i].rec_seq for i in (0, 2, 4, 6)] == [10, 11, 12, 2**32 + 5]
+    for receiver in await _receivers(env, rig):
+        first = int.from_bytes(receiver.info.rec_seq, "big")
+        text = env.bytes(33)
+        record = receiver.record(text)
+        for step in (1, 5, 0):
+            assert (await rig.resync(receiver.ctx, first + step)).status == Status.OK
+            cqe, got = await receiver.open(record)
+            assert cqe.status == (Status.AUTH_FAILED if step else Status.OK)
+        assert got[:33] == text
+    assert (await rig.resync(40, 1)).status == Status.BAD_CTX
+    await rig.set_context(41, env.bytes(16), version=0)
+    assert (await rig.resync(41, 1)).status == Status.BAD_SEQ
+
+
+@scenario
+async def key_limits(env: Env) -> None:
+    """KEY_WARN marks completions, KEY_LIMIT refuses; a rekey starts anew."""
+    rig = await env.rig()
+    await rig.port.write32(Reg.KEY_WARN, 3)
+    await rig.port.write32(Reg.KEY_LIMIT, 5)
+    key = env.bytes(16)
+    for version in (0x0303, 0):
+        await rig.set_context(0, key, version=version)
+        seals = [replace(rig.seal_descriptor(0, b"count")[0], tag_len=16) for _ in range(6)]
+        # one without effect on the key
+        done = await rig.run(seals[0], replace(seals[0], len=MAX + 1), *seals[1:])
+        assert [c.status for c in done] == [
+            *(Status.OK, Status.BAD_LENGTH, Status.OK, Status.OK, Status.OK, Status.OK),
+            Status.KEY_EXHAUSTED,
+        ]
+        assert [c.rekey for c in done] == [0, 0, 0, 1, 1, 1, 1]
+        assert [c.numbered for c in done] == [int(version != 0)] * 7
+    await rig.set_context(0, key)
+    done = await rig.run(rig.seal_descriptor(0, b"again")[0])
+    assert (done[0].status, done[0].rekey) == (Status.OK, 0)
+
+
+@scenario
+async def plain_gcm(env: Env) -> None:
+    """AES-GCM with free nonce, additional data, lengths and tags, sealed and opened again."""
+    rig = await env.rig(sq_log2=5, cq_log2=5)
+    keys = [env.bytes(16), env.bytes(32)]
+    for i, key in enumerate(keys):
+        await rig.set_context(i, key, version=0)
+        await rig.set_context(2 + i, key, version=0, receive=True)
+    await rig.set_context(4, env.bytes(16))
+    tls = [rig.seal_descriptor(4, b"a record in between")[0] for _ in range(3)]
+    heap = rig.heap
+    lengths = [0, 1, 15, 16, 17, 31, 33, 250]
+    tags = [4, 8, 12, 13, 14, 15, 16]
+    jobs = [(a, n, env.rng.choice(tags)) for a in lengths for n in lengths]
+    jobs += [(5, n, t) for n in (0, 3, 12, 13, 16) for t in tags]
+    jobs += [(MAX, 100, 16), (20, MAX, 12), (MAX, MAX, 16), (MAX - 1, 0, 13)]
+
+    def cut(n: int) -> list[Piece]:
+        return random_pieces(env, rig, n)
+
+    for aad_len, length, tag_len in jobs:
+        rig.heap = heap
+        which = env.rng.randrange(2)
+        nonce, aad = env.bytes(12), env.bytes(aad_len)
+        text = env.bytes(length)
+        seal, dst = rig.gcm_descriptor(which, Opcode.SEAL, nonce, aad, text, tag_len, cut=cut)
+        done = await rig.run(tls[0], seal, tls[1])
+        assert [c.status for c in done] == [Status.OK] * 3
+        assert (done[1].len, done[1].numbered) == (length + tag_len, 0)
+        sealed = rig.get_pieces(dst, length + tag_len)
+        opening, out = rig.gcm_descriptor(
+            2 + which, Opcode.OPEN, nonce, aad, sealed, tag_len, cut=cut
+        )
+        bad = bytearray(sealed)
+        bad[env.rng.choice((-1, -tag_len))] ^= 1 << env.rng.randrange(8)
+        forged, zeros = rig.gcm_descriptor(2 + which, Opcode.OPEN, nonce, aad, bytes(bad), tag_len)
+        done = await rig.run(opening, tls[2], forged)
+        assert [c.status for c in done] == [Status.OK, Status.OK, Status.AUTH_FAILED]
+        assert (done[0].len, rig.get_pieces(out, length)) == (length, text)
+        assert not any(rig.get_pieces(zeros, length))
+
+
+@scenario
+async def plain_gcm_mistakes(env: Env) -> None:
+    """Wrong lengths, tags and contexts of plain AES-GCM, and what TLS ignores of its fields."""
+    rig = await env.rig()
+    await rig.set_context(0, env.bytes(16), version=0)
+    await rig.set_context(1, env.bytes(16), version=0, receive=True)
+    await rig.set_context(2, env.bytes(16))
+    good, dst = rig.gcm_descriptor(0, Opcode.SEAL, bytes(12), b"aad", env.bytes(20))
+    cases = [(replace(good, tag_len=t), Status.BAD_LENGTH) for t in (0, 1, 3, 5, 7, 9, 11, 17, 255)]
+    cases += [
+        (replace(good, aad_len=MAX + 1), Status.BAD_LENGTH),
+        (replace(good, aad_len=0xFFFFFFFF), Status.BAD_LENGTH),
+        (replace(good, len=MAX + 1), Status.BAD_LENGTH),
+        (replace(good, dst_len=35), Status.DST_SHORT),
+        (replace(good, ctx=1), Status.BAD_CTX),
+        (replace(good, opcode=Opcode.OPEN), Status.BAD_CTX),
+        (replace(good, src_cnt=0), Status.SRC_SHORT),
+        (replace(good, dst_cnt=0), Status.DST_SHORT),
+        (replace(good, ctx=2, dst_len=100, dst_cnt=0), Status.DST_SHORT),
+    ]
+    for descriptor, status in cases:
+        bad, after = await rig.run(descriptor, good)
+        assert (bad.status, after.status) == (status, Status.OK), Status(bad.status).name
+    # an error in the additional data alone
+    src = rig_src(rig, good)
+    env.fail_bus(src, src + 1, True, False)
+    (cqe,) = await rig.run(good)
+    env.fail_bus(0, 0, False, False)
+    assert cqe.status == Status.SRC_BUS_ERROR
+    assert not any(rig.get_pieces(dst, 36))
+
+
+@scenario
 async def lists_longer_than_a_burst(env: Env) -> None:
     """40 entries per list, so that list fetches need several bursts."""
     rig = await env.rig()

@@ -18,7 +18,15 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from ktls_cosim.golden import GoldenRecord, TrafficKeys, open_body, open_record, seal_record
+from ktls_cosim.golden import (
+    GoldenRecord,
+    TrafficKeys,
+    open_body,
+    open_gcm,
+    open_record,
+    seal_gcm,
+    seal_record,
+)
 from ktls_hw.layout import (
     CTRL_RESET,
     RING0_SQ_SIZE_LOG2,
@@ -298,6 +306,11 @@ class Scoreboard:
         self.wire_bytes += len(plain)
 
 
+def _padded(length: int) -> int:
+    """Bytes that additional data takes in the source of plain AES-GCM."""
+    return -(-length // 16) * 16
+
+
 class Memory(Protocol):
     @property
     def size(self) -> int: ...
@@ -337,6 +350,14 @@ class _Keys:
     used: int = 0
 
 
+@dataclass(slots=True)
+class _RawKeys:
+    """A context of plain AES-GCM."""
+
+    key: bytes = field(repr=False)
+    opcode: int
+
+
 class CheckedPort:
     """A host port that checks what the device does with every descriptor.
 
@@ -352,7 +373,7 @@ class CheckedPort:
 
     def _forget(self) -> None:
         self._regs: dict[int, int] = {}
-        self._contexts: dict[int, _Keys] = {}
+        self._contexts: dict[int, _Keys | _RawKeys] = {}
         self._pending: deque[_Pending] = deque()
 
     @property
@@ -404,7 +425,8 @@ class CheckedPort:
             seal = SqeSeal.unpack(raw)
             source = b""
             if seal.opcode in (Opcode.SEAL, Opcode.OPEN):
-                size = seal.len + (_TAG if seal.opcode == Opcode.OPEN else 0)
+                # more than a record of any kind takes
+                size = seal.len + _TAG + _padded(seal.aad_len)
                 source = self._bytes_of(seal.src_sg, seal.src_cnt, size)
             self._pending.append(_Pending(index, seal.opcode, raw, source))
             index = (index + 1) & _MASK32
@@ -457,16 +479,29 @@ class CheckedPort:
                 )
             )
             return
-        if pending.opcode == Opcode.SEAL:
-            self._sealed(SqeSeal.unpack(pending.raw), pending.source, cqe)
-        elif pending.opcode == Opcode.OPEN:
-            self._opened(SqeSeal.unpack(pending.raw), pending.source, cqe)
+        if pending.opcode in (Opcode.SEAL, Opcode.OPEN):
+            d = SqeSeal.unpack(pending.raw)
+            context = self._contexts.get(d.ctx)
+            if isinstance(context, _RawKeys) and context.opcode == d.opcode:
+                self._plain(context, d, pending.source, cqe)
+            elif pending.opcode == Opcode.SEAL:
+                self._sealed(d, pending.source[: d.len], cqe)
+            else:
+                self._opened(d, pending.source[: d.len + _TAG], cqe)
         elif cqe.status == Status.OK:
-            self._context(SqeCtx.unpack(pending.raw))
+            self._context(SqeCtx.unpack(pending.raw), where)
 
-    def _context(self, d: SqeCtx) -> None:
+    def _context(self, d: SqeCtx, where: str) -> None:
+        opcode = Opcode.OPEN if d.dir else Opcode.SEAL
         if d.opcode == Opcode.CTX_DEL:
             self._contexts.pop(d.ctx, None)
+            return
+        if d.opcode == Opcode.RESYNC:
+            self._resync(d, where)
+            return
+        if d.version == 0:
+            key = d.key[: 32 if d.cipher == 52 else 16]
+            self._contexts[d.ctx] = _RawKeys(key, opcode)
             return
         blob = (
             d.version.to_bytes(2, "little")
@@ -476,14 +511,64 @@ class CheckedPort:
             + d.salt
             + d.rec_seq
         )
-        opcode = Opcode.OPEN if d.dir else Opcode.SEAL
         self._contexts[d.ctx] = _Keys(TrafficKeys.from_crypto_info(blob), opcode)
+
+    def _resync(self, d: SqeCtx, where: str) -> None:
+        context = self._contexts.get(d.ctx)
+        if not isinstance(context, _Keys):
+            self._sb.report(Mismatch("completion", where, ("OK without such a context",)))
+            return
+        used = int.from_bytes(d.rec_seq, "big") - context.keys.first_number
+        if context.opcode == Opcode.SEAL and used < context.used:
+            self._sb.report(
+                Mismatch(
+                    "number", where, ("OK for a step back",), cause="a nonce can be used twice"
+                )
+            )
+        context.used = used
+
+    def _plain(self, context: _RawKeys, d: SqeSeal, source: bytes, cqe: Cqe) -> None:
+        """A job of plain AES-GCM."""
+        where = f"context {d.ctx}, descriptor {cqe.sq_index}"
+        sealing = d.opcode == Opcode.SEAL
+        if cqe.status not in (Status.OK, Status.AUTH_FAILED):
+            self._sb.device_refused += 1
+            return
+        nonce = d.nonce + d.explicit_nonce
+        aad = source[: d.aad_len]
+        data = source[_padded(d.aad_len) :][: d.len + (0 if sealing else d.tag_len)]
+        got = self._bytes_of(d.dst_sg, d.dst_cnt, d.len + (d.tag_len if sealing else 0))
+        want: bytes | None
+        if sealing:
+            want = seal_gcm(context.key, nonce, aad, data, d.tag_len)
+        else:
+            want = open_gcm(context.key, nonce, aad, data, d.tag_len)
+        status = Status.AUTH_FAILED if want is None else Status.OK
+        if cqe.status != status or got != (bytes(d.len) if want is None else want):
+            self._sb.report(
+                Mismatch(
+                    "golden" if sealing else "open",
+                    where,
+                    (
+                        f"status {Status(cqe.status).name}, expected {status.name}",
+                        f"nonce {nonce.hex()}, {d.aad_len} bytes of additional data, "
+                        f"{d.len} of text, tag of {d.tag_len}",
+                    ),
+                )
+            )
+        elif cqe.numbered:
+            self._sb.report(Mismatch("number", where, ("plain AES-GCM has no record number",)))
+        elif want is None:
+            self._sb.device_refused += 1
+        else:
+            self._sb.device_records += 1
+            self._sb.device_bytes += d.len
 
     def _numbered(self, d: SqeSeal, cqe: Cqe) -> tuple[TrafficKeys, int, str] | None:
         """Keys, index and name of the record that a descriptor was; None if it was none."""
         where = f"context {d.ctx}, descriptor {cqe.sq_index}"
         context = self._contexts.get(d.ctx)
-        if context is None or context.opcode != d.opcode:
+        if not isinstance(context, _Keys) or context.opcode != d.opcode:
             if cqe.status == Status.OK:
                 self._sb.report(Mismatch("completion", where, ("OK without such a context",)))
             self._sb.device_refused += 1
@@ -559,7 +644,7 @@ class CheckedPort:
             )
             return
         got = self._bytes_of(d.dst_sg, d.dst_cnt, cqe.len)
-        want = seal_record(keys, index, d.rtype, plaintext)
+        want = seal_record(keys, index, d.rtype, plaintext, d.pad)
         if got != want.wire:
             name, lines, cause = diagnose(keys, index, d.rtype, plaintext, got)
             self._sb.report(Mismatch("golden", where, lines, name, cause))

@@ -13,6 +13,9 @@ from ktls_hw.layout import Reg, Status
 WRITABLE = {
     Reg.CTRL: 0x1,
     Reg.IRQ_ENABLE: 0x3,
+    Reg.KEY_WARN: 0xFFFFFFFF,
+    Reg.KEY_LIMIT: 0xFFFFFFFF,
+    Reg.WATCHDOG: 0xFFFFFFFF,
     Reg.RING0_SQ_BASE_LO: 0xFFFFFFFF,
     Reg.RING0_SQ_BASE_HI: 0xFFFFFFFF,
     Reg.RING0_SQ_SIZE: 0xF,
@@ -28,7 +31,8 @@ RESET = {
     Reg.VERSION: layout.VERSION_MAJOR.put(layout.VERSION_MAJOR_RESET)
     | layout.VERSION_MINOR.put(layout.VERSION_MINOR_RESET),
     Reg.CAPS: layout.CAPS_LANES.put(1) | layout.CAPS_RINGS.put(1) | layout.CAPS_CONTEXTS.put(64),
-    Reg.SUITES: 255,
+    Reg.SUITES: 1023,
+    Reg.WATCHDOG: layout.WATCHDOG_CYCLES_RESET,
     Reg.STATUS: 3,
     Reg.RING0_IRQ_MOD: layout.RING0_IRQ_MOD_COUNT_RESET,
 }
@@ -46,9 +50,9 @@ class Csr:
     @classmethod
     async def create(cls, dut) -> Csr:
         cycles = await start(
-            dut, masters_idle=1, keys_ready=1, idle=1, cq_failed=0, sq_cons=0, cq_prod=0,
-            done=0, done_status=0, done_record=0, done_len=0, s_axil_awvalid=0,
-            s_axil_wvalid=0, s_axil_arvalid=0, s_axil_bready=0, s_axil_rready=0,
+            dut, masters_idle=1, keys_ready=1, idle=1, cq_failed=0, bus_dead=0,
+            sq_cons=0, cq_prod=0, done=0, done_status=0, done_record=0, done_len=0,
+            s_axil_awvalid=0, s_axil_wvalid=0, s_axil_arvalid=0, s_axil_bready=0, s_axil_rready=0,
         )  # fmt: skip
         return cls(dut, cycles)
 
@@ -142,12 +146,35 @@ async def interrupt_is_a_level(dut):
     await csr.write(Reg.RING0_CQ_CONS, 3)
     await RisingEdge(dut.clk)
     assert dut.irq.value == 0
+    for cause in (dut.cq_failed, dut.bus_dead):
+        await csr.write(Reg.IRQ_ENABLE, 1)
+        cause.value = 1
+        await RisingEdge(dut.clk)
+        assert dut.irq.value == 0
+        await csr.write(Reg.IRQ_ENABLE, 2)
+        await RisingEdge(dut.clk)
+        assert dut.irq.value == 1
+        cause.value = 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_device_that_cannot_go_on_resets_its_data_once(dut):
+    """Registers stay; the units with keys and text are reset when the bus masters are idle."""
+    csr = await Csr.create(dut)
+    await csr.write(Reg.RING0_SQ_PROD, 77)
+    dut.masters_idle.value = 0
     dut.cq_failed.value = 1
-    await RisingEdge(dut.clk)
-    assert dut.irq.value == 0
-    await csr.write(Reg.IRQ_ENABLE, 2)
-    await RisingEdge(dut.clk)
-    assert dut.irq.value == 1
+    seen = 0
+    for i in range(40):
+        if i == 10:
+            assert seen == 0
+            dut.masters_idle.value = 1
+        await RisingEdge(dut.clk)
+        seen += int(dut.data_rst.value)
+        assert dut.core_rst.value == 0
+    assert (seen, int(dut.flush.value)) == (2, 1)
+    assert await csr.read(Reg.STATUS) & 5 == 4
+    assert await csr.read(Reg.RING0_SQ_PROD) == 77
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -10,7 +10,10 @@ from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, random_pause, start
 
-JOB = ["slot", "ctx", "rtype", "open", "tls13", "len", "salt", "iv", "seq"]
+JOB = [
+    "slot", "ctx", "rtype", "open", "tls13", "raw", "len", "inner", "aad_len", "tag_len",
+    "salt", "iv", "seq",
+]  # fmt: skip
 
 
 class Bench:
@@ -44,17 +47,23 @@ class Bench:
 
 
 async def seal(
-    bench: Bench, slot: int, data: bytes, err_block: int | None = None, tls13: bool = False
+    bench: Bench,
+    slot: int,
+    data: bytes,
+    err_block: int | None = None,
+    tls13: bool = False,
+    pad: int = 0,
 ) -> bytes:
     # what lies behind the text in its last block must not matter
     blocks = [data[i : i + 16].ljust(16, b"\xa5") for i in range(0, len(data), 16)]
     bench.jobs.send(
-        slot=slot, ctx=slot + 3, rtype=0x16, open=0, tls13=int(tls13), len=len(data),
+        slot=slot, ctx=slot + 3, rtype=0x16, open=0, tls13=int(tls13), raw=0, len=len(data),
+        inner=len(data) + (1 + pad if tls13 else 0), aad_len=0, tag_len=16,
         salt=0xA1A2A3A4, iv=0x1122334455667788, seq=0x0102030405060708,
     )  # fmt: skip
     for i, b in enumerate(blocks):
         bench.src.send(data=int.from_bytes(b, "little"), err=int(i == err_block))
-    inner = data + b"\x16" if tls13 else data
+    inner = data + b"\x16" + bytes(pad) if tls13 else data
     count = -(-len(inner) // 16)
     seen = len(bench.core_in.beats)
     commands = len(bench.cmd.beats)
@@ -108,6 +117,51 @@ async def tls13_puts_the_type_behind_the_text(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def tls13_padding_follows_the_type(dut):
+    bench = await Bench.create(dut, 0.3)
+    for n in (0, 1, 14, 15, 16, 17, 33):
+        for pad in (0, 1, 14, 15, 16, 17, 40):
+            data = bytes(range(1, n + 1))
+            record = await seal(bench, n % 8, data, tls13=True, pad=pad)
+            inner = data + b"\x16" + bytes(pad)
+            assert record[:5] == b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
+            assert record[5:-16] == bytes(x ^ 0xFF for x in inner)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def plain_gcm_has_its_own_nonce_and_additional_data(dut):
+    """Additional data and text from the source, no header, a tag of any length."""
+    bench = await Bench.create(dut, 0.3)
+    for number, (aad_len, n, tag_len) in enumerate(
+        ((0, 0, 16), (0, 5, 12), (1, 0, 4), (16, 16, 8), (17, 33, 13), (40, 3, 15))
+    ):
+        aad, text = bytes(range(aad_len)), bytes(range(100, 100 + n))
+        bench.jobs.send(
+            slot=number, ctx=5, rtype=1, open=0, tls13=0, raw=1, len=n, inner=n, aad_len=aad_len,
+            tag_len=tag_len, salt=0xA1A2A3A4, iv=0x1122334455667788, seq=77,
+        )  # fmt: skip
+        blocks = [x[i : i + 16] for x in (aad, text) for i in range(0, len(x), 16)]
+        for b in blocks:
+            bench.src.send(data=int.from_bytes(b.ljust(16, b"\0"), "little"), err=0)
+        seen = len(bench.core_in.beats)
+        if blocks:
+            await bench.core_in.wait_for(seen + len(blocks), dut.clk)
+        got = [b.values["data"].to_bytes(16, "big") for b in bench.core_in.beats[seen:]]
+        assert [g[: len(b)] for g, b in zip(got, blocks, strict=True)] == blocks
+        cmd = (await bench.cmd.wait_for(number + 1, dut.clk))[-1].values
+        assert cmd == {
+            "ctx": 5, "decrypt": 0, "nonce": 0xA1A2A3A41122334455667788,
+            "aad_len": aad_len, "len": n,
+        }  # fmt: skip
+        for i in range(0, n, 16):
+            bench.core_out.send(data=int.from_bytes(text[i : i + 16].ljust(16), "big"), tag=0)
+        bench.core_out.send(data=int.from_bytes(bytes(range(16)), "big"), tag=1)
+        pieces = -(-n // 16) + 1
+        await bench.out.wait_for(pieces, dut.clk)
+        assert bench.record_bytes(pieces) == text + bytes(range(tag_len))
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_source_error_turns_the_rest_into_zeros(dut):
     """No keystream, no tag: from the bad block on everything is zero, and only in that record."""
     bench = await Bench.create(dut)
@@ -135,7 +189,8 @@ async def unseal(bench: Bench, slot: int, text: bytes, tag: bytes, *, tls13: boo
     """Ciphertext and tag in, text out; the core of the test turns every bit around."""
     body = bytes(x ^ 0xFF for x in text) + tag
     bench.jobs.send(
-        slot=slot, ctx=slot, rtype=0x16, open=1, tls13=int(tls13), len=len(text),
+        slot=slot, ctx=slot, rtype=0x16, open=1, tls13=int(tls13), raw=0, len=len(text),
+        inner=len(text), aad_len=0, tag_len=16,
         salt=0xA1A2A3A4, iv=0x1122334455667788, seq=0x0102030405060708,
     )  # fmt: skip
     for i in range(0, len(body), 16):

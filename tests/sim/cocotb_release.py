@@ -10,7 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import StreamSink, StreamSource, never, random_pause, start
 
-FACTS = ["data", "cnt", "open", "tag", "slot", "len", "tls13", "rtype", "poison"]
+FACTS = ["data", "cnt", "open", "tag", "slot", "len", "tag_len", "tls13", "rtype", "poison"]
 TAG = bytes(range(0xE0, 0xF0))
 
 
@@ -39,10 +39,12 @@ class Bench:
         await RisingEdge(self.dut.clk)
         getattr(self.dut, name + "_valid").value = 0
 
-    def send(self, slot: int, inner: bytes, *, tls13: bool, poison: bool = False) -> None:
+    def send(
+        self, slot: int, inner: bytes, *, tls13: bool, poison: bool = False, tag_len: int = 16
+    ) -> None:
         """An opened record."""
         facts = {
-            "slot": slot, "len": len(inner), "tls13": int(tls13), "rtype": 22,
+            "slot": slot, "len": len(inner), "tag_len": tag_len, "tls13": int(tls13), "rtype": 22,
             "poison": int(poison), "open": 1,
         }  # fmt: skip
         for i in range(0, len(inner), 16):
@@ -57,7 +59,7 @@ class Bench:
             data = int.from_bytes(piece.ljust(16, b"\0"), "big")
             self.a.send(
                 data=data, cnt=len(piece), tag=int(i == len(pieces) - 1), open=0, slot=slot,
-                len=99, tls13=0, rtype=23, poison=0,
+                len=99, tag_len=16, tls13=0, rtype=23, poison=0,
             )  # fmt: skip
 
     async def result(self, slot: int) -> tuple[int, int, int]:

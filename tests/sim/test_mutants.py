@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, connect_wire, run_sync, uapi
-from ktls_cosim.errors import SimulatorError
+from ktls_cosim.errors import CosimError, SimulatorError
 from ktls_cosim.paths import RTL, build_root
 from ktls_cosim.scenarios import SCENARIOS, Env
 from ktls_cosim.scoreboard import CheckedPort, MismatchError, Scoreboard
@@ -54,8 +54,8 @@ DEVICE = [
            "m_tag ? {m_data[7:0], m_data[127:8]} : m_data;", "golden/tag"),
     Mutant("flipped_ciphertext_bit", "ktls_record.v", "poison[o_slot] ? 128'd0 : m_data;",
            "m_data ^ {127'd0, o_left == 15'd36};", "golden/ciphertext"),
-    Mutant("header_length", "ktls_record.v", "{1'b0, o_len} + (o_tls13 ? EXTRA_1_3 : EXTRA_1_2);",
-           "{1'b0, o_len} + (o_tls13 ? EXTRA_1_3 : EXTRA_1_2) + 16'd1;", "golden/header"),
+    Mutant("header_length", "ktls_record.v", "{1'b0, o_inner} + (o_tls13 ? TAG : EXTRA_1_2);",
+           "{1'b0, o_inner} + (o_tls13 ? TAG : EXTRA_1_2) + 16'd1;", "golden/header"),
     Mutant("swapped_record_numbers", "ktls_exec.v", "explicit_nonce : iv;",
            "explicit_nonce : iv ^ 64'd1;", "golden/nonce"),
     Mutant("lost_completion", "ktls_cq.v", "state <= ST_REQUEST;",
@@ -69,11 +69,12 @@ DEVICE = [
            "golden/tag"),
     Mutant("tls13_nonce_without_number", "ktls_record.v", "tls13 ? iv ^ seq : iv};", "iv};",
            "golden/ciphertext"),
-    Mutant("tls13_additional_data", "ktls_record.v", "(opening ? TAG : EXTRA_1_3)",
-           "(opening ? TAG : EXTRA_1_2)", "golden/tag"),
+    Mutant("tls13_additional_data", "ktls_record.v", "{1'b0, inner} + TAG;",
+           "{1'b0, inner} + 16'd24;", "golden/tag"),
     Mutant("tls13_type_too_early", "ktls_record.v", "{rtype, 120'd0} >> {len[3:0], 3'b000}",
            "{rtype, 120'd0}", "golden/ciphertext"),
-    Mutant("tls13_iv_counts", "ktls_exec.v", "if (!tls13) iv_mem[c]", "iv_mem[c]",
+    Mutant("tls13_iv_counts", "ktls_exec.v", "if (!tls13) iv_mem[c] <= iv + 64'd1;",
+           "iv_mem[c] <= iv + 64'd1;",
            "golden/ciphertext"),
     Mutant("strobes_ignore_the_end", "ktls_scatter.v", "~(ones << n[BEAT_LOG2:0]) << off",
            "ones << off", "scenario"),
@@ -106,11 +107,11 @@ def test_device_mutant_is_caught(simulator: None, mutant: Mutant) -> None:
     assert found == mutant.caught
 
 
-OPENING = [
-    (Mutant("tag_not_compared", "ktls_release.v", "a_data == tag_mem[a_slot] && ", "", "open"),
+SCENARIO = [
+    (Mutant("tag_not_compared", "ktls_release.v", "good = equal && ", "good = ", "open"),
      "open_refuses_what_is_not_authentic"),
-    (Mutant("tag_compared_in_part", "ktls_release.v", "a_data == tag_mem[a_slot]",
-            "a_data[127:8] == tag_mem[a_slot][127:8]", "open"),
+    (Mutant("tag_compared_in_part", "ktls_release.v", "{128{1'b1}} >> {a_tag_len, 3'b000}",
+            "128'hff", "open"),
      "open_refuses_what_is_not_authentic"),
     (Mutant("text_released_anyway", "ktls_release.v",
             "opened && !authentic[slot] ? 128'd0 : held", "held", "open"),
@@ -125,27 +126,55 @@ OPENING = [
      "open_tls13_padding"),
     (Mutant("record_without_a_type", "ktls_release.v", "(!a_tls13 || has_type)", "1'b1", "open"),
      "open_tls13_padding"),
-    (Mutant("half_of_the_tag", "ktls_record.v", "tag_front | tag_back", "tag_front", "open"),
+    (Mutant("half_of_the_tag", "ktls_record.v", "tag_front | (tag_block ? tag_back : 128'd0)",
+            "tag_front", "open"),
      "open_every_tail"),
-    (Mutant("open_additional_data", "ktls_record.v", "(opening ? TAG : EXTRA_1_3)", "EXTRA_1_3",
-            "open"),
+    (Mutant("open_additional_data", "ktls_record.v", "{1'b0, inner} + TAG;",
+            "{1'b0, inner} + 16'd17;", "open"),
      "open_every_tail"),
     (Mutant("hash_over_the_text", "ktls_record.v", "assign cmd_decrypt = opening;",
             "assign cmd_decrypt = 1'b0;", "open"),
      "open_every_tail"),
-    (Mutant("explicit_nonce_ignored", "ktls_exec.v", "opening && !tls13 ? explicit_nonce : iv",
-            "iv", "open"),
+    (Mutant("explicit_nonce_ignored", "ktls_exec.v", "raw || (opening && !tls13) ?",
+            "raw ?", "open"),
      "open_refuses_what_is_not_authentic"),
     (Mutant("direction_not_checked", "ktls_exec.v", " || receive != opening", "", "scenario"),
      "open_mistakes"),
     (Mutant("completed_too_early", "ktls_cq.v", "(!data || !opened || res_valid)", "1'b1",
             "scenario"),
      "open_every_tail"),
+    (Mutant("short_tag_compared_in_part", "ktls_release.v", "{128{1'b1}} >> {a_tag_len, 3'b000}",
+            "a_tag_len == 5'd16 ? 128'd0 : {{32{1'b0}}, {96{1'b1}}}", "open"),
+     "plain_gcm"),
+    (Mutant("tag_always_whole", "ktls_record.v", "m_tag ? o_tag_len", "m_tag ? 5'd16", "scenario"),
+     "plain_gcm"),
+    (Mutant("plain_nonce_of_the_context", "ktls_exec.v", "raw ? swap4", "1'b0 ? swap4", "golden"),
+     "plain_gcm"),
+    (Mutant("plain_additional_data_missing", "ktls_record.v", "raw ? {1'b0, aad_len}",
+            "raw ? {1'b0, aad_len} & 16'hfffe", "scenario"),
+     "plain_gcm"),
+    (Mutant("padding_one_short", "ktls_exec.v", "len[14:0] + pad[14:0] +",
+            "len[14:0] + (pad[14:0] & 15'h7ffe) +",
+            "scenario"),
+     "tls13_padding_on_seal"),
+    (Mutant("padding_is_not_zero", "ktls_record.v", "(tail ? type_byte : 128'd0)", "type_byte",
+            "golden"),
+     "tls13_padding_on_seal"),
+    (Mutant("resync_goes_back", "ktls_exec.v", "raw || backward", "raw", "number"), "resync"),
+    (Mutant("resync_keeps_the_explicit_nonce", "ktls_exec.v", "iv + (new_seq - seq)", "iv",
+            "golden"),
+     "resync"),
+    (Mutant("one_record_beyond_the_limit", "ktls_exec.v", "uses >= key_limit", "uses > key_limit",
+            "scenario"),
+     "key_limits"),
+    (Mutant("warned_too_late", "ktls_exec.v", "uses_next >= key_warn", "uses_next > key_warn",
+            "scenario"),
+     "key_limits"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("mutant", "name"), OPENING, ids=lambda x: getattr(x, "name", ""))
-def test_opening_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) -> None:
+@pytest.mark.parametrize(("mutant", "name"), SCENARIO, ids=lambda x: getattr(x, "name", ""))
+def test_scenario_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) -> None:
     """By the scoreboard, or by what the scenario wants to see."""
     scoreboard = Scoreboard()
     with RemoteSim(Build.device(mutant.sources()), name=f"mutant-{mutant.name}") as port:
@@ -153,7 +182,7 @@ def test_opening_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: st
         failed = False
         try:
             run_sync(SCENARIOS[name](env))
-        except (AssertionError, SimulatorError):
+        except (AssertionError, CosimError):
             failed = True
     checks = {m.check for m in scoreboard.mismatches}
     assert mutant.caught in checks or (mutant.caught == "scenario" and failed), checks
@@ -208,8 +237,11 @@ BLOCK = [
      "ktls_gcm", "cocotb_gcm", "output_blocked_for_long"),
     (Mutant("irq_while_cons_is_ahead", "ktls_csr.v", "ahead[31] ? 32'd0 : ahead", "ahead", ""),
      "ktls_csr", "cocotb_csr", "interrupt_is_a_level"),
-    (Mutant("reset_in_mid_burst", "ktls_csr.v", "if (flush && masters_idle &&", "if (flush &&", ""),
+    (Mutant("reset_in_mid_burst", "ktls_csr.v", "if (reset_wanted && masters_idle &&",
+            "if (reset_wanted &&", ""),
      "ktls_csr", "cocotb_csr", "reset_waits_for_the_bus_masters"),
+    (Mutant("keys_stay_after_an_error", "ktls_csr.v", "core_rst || halt_cnt != 0", "core_rst", ""),
+     "ktls_csr", "cocotb_csr", "a_device_that_cannot_go_on_resets_its_data_once"),
 ]  # fmt: skip
 
 
@@ -221,4 +253,27 @@ def test_block_mutant_is_caught(
 ) -> None:
     build = Build(toplevel, tuple(mutant.sources()))
     (result,), _ = run_tests(build, module, testcase=test, seed=seed, name=f"mutant-{mutant.name}")
+    assert not result.passed
+
+
+DEAD_ENDS = [
+    (Mutant("masters_wait_for_a_dead_bus", "ktls_nic.v", "assign bus_rst = core_rst || bus_dead;",
+            "assign bus_rst = core_rst;", ""),
+     "a_dead_bus_is_an_error_and_a_reset_ends_it"),
+    (Mutant("keys_survive_an_error", "ktls_nic.v", ".rst(data_rst),\n      .key_valid",
+            ".rst(core_rst),\n      .key_valid", ""),
+     "an_error_of_the_completion_ring_wipes_the_keys"),
+    (Mutant("descriptor_kept_after_reset", "ktls_exec.v", "d <= 512'd0;\n    end\n  end",
+            "end\n  end", ""),
+     "reset_during_set_256"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mutant", "test"), DEAD_ENDS, ids=lambda x: getattr(x, "name", ""))
+def test_dead_end_mutant_is_caught(simulator: None, mutant: Mutant, test: str, seed: int) -> None:
+    build = Build.device(mutant.sources(), CONTEXTS=2)
+    (result,), _ = run_tests(
+        build, "cocotb_reset", testcase=test, seed=seed, name=f"mutant-{mutant.name}",
+        env={"KTLS_RESET_EVERY": "3"},
+    )  # fmt: skip
     assert not result.passed

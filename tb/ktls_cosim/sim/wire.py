@@ -46,6 +46,7 @@ KNOBS = (
     "err_resp",
     "err_read",
     "err_write",
+    "dead",
 )
 """Registers of `ktls_host_mem` that a test may set."""
 

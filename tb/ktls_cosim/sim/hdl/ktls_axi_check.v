@@ -104,6 +104,12 @@ module ktls_axi_check #(
       w_held <= !rst && wvalid && !wready;
       if (!wready) w_was <= {wdata, wstrb, wlast};
     end
+
+    if (rst) begin
+      lens_wp = 0;
+      lens_rp = 0;
+      beat = 0;
+    end
   end
 
 endmodule

@@ -6,7 +6,8 @@
 //   `latency` cycles after their last beat, both in order and pipelined. stall_*
 //   (0..255 of 256) makes a channel pause at random. Accesses to [err_lo, err_hi)
 //   are answered with err_resp if err_read or err_write says so, those behind the
-//   end of memory with DECERR; such writes change nothing.
+//   end of memory with DECERR; such writes change nothing. While `dead` nothing moves
+//   and everything under way is forgotten, as after the reset of a bus.
 // Data format: mem[n] holds bytes 64n..64n+63, byte 64n in [7:0].
 `timescale 1ns / 1ps
 `default_nettype none
@@ -62,6 +63,7 @@ module ktls_host_mem #(
   reg [1:0] err_resp = 2'b10;
   reg err_read = 0;
   reg err_write = 0;
+  reg dead = 0;
 
   reg [31:0] now = 0;
   reg go_ar = 1;
@@ -69,7 +71,7 @@ module ktls_host_mem #(
   reg go_aw = 1;
   reg go_w = 1;
   reg go_b = 1;
-  wire stalling = |{stall_ar, stall_r, stall_aw, stall_w, stall_b};
+  wire stalling = !dead && |{stall_ar, stall_r, stall_aw, stall_w, stall_b};
 
   function dice(input [7:0] share);
     dice = ($random(stall_seed) & 255) >= {24'd0, share};
@@ -83,6 +85,8 @@ module ktls_host_mem #(
       go_aw <= dice(stall_aw);
       go_w  <= dice(stall_w);
       go_b  <= dice(stall_b);
+    end else if (dead) begin
+      {go_ar, go_r, go_aw, go_w, go_b} <= 5'b00000;
     end else begin
       {go_ar, go_r, go_aw, go_w, go_b} <= 5'b11111;
     end
@@ -134,7 +138,7 @@ module ktls_host_mem #(
         beat <= beat + 1;
       end
     end
-    if (rst) begin
+    if (rst || dead) begin
       rvalid <= 1'b0;
       ar_wp  <= 0;
       ar_rp  <= 0;
@@ -193,7 +197,7 @@ module ktls_host_mem #(
       bresp  <= b_resp[b_rp];
       b_rp   <= b_rp + 1;
     end
-    if (rst) begin
+    if (rst || dead) begin
       bvalid <= 1'b0;
       aw_wp  <= 0;
       aw_rp  <= 0;

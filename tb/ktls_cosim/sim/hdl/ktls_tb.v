@@ -167,7 +167,7 @@ module ktls_tb #(
       .DATA_W(DATA_W)
   ) check (
       .clk(clk),
-      .rst(rst),
+      .rst(rst || host.dead),
       .awaddr(m_awaddr),
       .awlen(m_awlen),
       .awsize(m_awsize),

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resets at every cycle of a job, errors that end the device, and a bus that dies.
+
+After each of them no key is left in the device, the bus stays legal (`ktls_axi_check`
+watches), and the next record is right.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import cocotb
+from cocotb.triggers import ClockCycles
+
+from ktls_cosim.golden import TrafficKeys, seal_record
+from ktls_cosim.rig import Rig
+from ktls_cosim.scoreboard import CheckedPort, Scoreboard
+from ktls_cosim.sim.port import SimPort
+from ktls_hw import layout
+from ktls_hw.layout import Opcode, Reg, SqeCtx, Status
+
+TEXT = bytes(range(1, 75))
+CTX = 1
+
+
+class Bench:
+    """A device with a memory of 3 cycles latency, and a look at its key memory."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        self.scoreboard = Scoreboard("pytest tests/sim/test_reset.py")
+        self.rng = random.Random(cocotb.RANDOM_SEED)
+
+    @classmethod
+    async def create(cls, dut) -> Bench:
+        dut.host.latency.value = 3
+        bench = cls(dut)
+        port = SimPort(dut)
+        await port.ready()
+        bench.port = CheckedPort(port, bench.scoreboard)
+        bench.rig = Rig(bench.port)
+        bench.contexts = range(int(dut.CONTEXTS.value))
+        aes = dut.nic.gcm.aes
+        bench.memories = [aes.key_mem, dut.nic.gcm.h_mem]
+        bench.memories += [aes.g_round[r].round.key_mem for r in range(1, 15)]
+        await bench.rig.reset()
+        return bench
+
+    def assert_no_key(self) -> None:
+        for memory in self.memories:
+            for c in self.contexts:
+                assert memory[c].value == 0, f"{memory._path}[{c}] holds a key"
+        gcm = self.dut.nic.gcm
+        assert gcm.keyexp.win.value == 0
+        assert gcm.keyexp.acc.value == 0
+        assert self.dut.nic.exec.d.value == 0
+
+    async def next_record_is_right(self, key: bytes) -> None:
+        """A record of another key, in the context that was in use."""
+        self.rig.release()
+        await self.rig.set_context(CTX, key)
+        (cqe,) = await self.rig.run(self.rig.seal_descriptor(CTX, b"the next record")[0])
+        assert (cqe.status, cqe.rec_seq) == (Status.OK, 0)
+
+
+def _descriptor(rig: Rig, job: str, version: int, key: bytes):
+    """What is under way when the reset comes."""
+    if job == "delete":
+        return SqeCtx(opcode=Opcode.CTX_DEL, ctx=CTX)
+    if job == "set":
+        cipher = 52 if len(key) == 32 else 51
+        return SqeCtx(opcode=Opcode.CTX_SET, ctx=CTX, version=version, cipher=cipher, key=key)
+    if job == "seal":
+        return rig.seal_descriptor(CTX, TEXT)[0]
+    keys = TrafficKeys(version, 52 if len(key) == 32 else 51, key, b"SALT", bytes(8), 0)
+    record = seal_record(keys, 0, 23, TEXT).wire
+    return rig.open_descriptor(CTX, record, tls13=version == 0x0304)[0]
+
+
+async def _every_cycle(dut, job: str, version: int, key_size: int) -> None:
+    bench = await Bench.create(dut)
+    rig, port = bench.rig, bench.port
+    key = bytes(range(1, key_size + 1))
+    every = int(os.environ.get("KTLS_RESET_EVERY", "1"))
+
+    async def begin() -> None:
+        """Rings and context as at the start of each try."""
+        await rig.reset()
+        rig.release()
+        await rig.set_context(CTX, key, version=version, receive=job == "open")
+        await rig.post(_descriptor(rig, job, version, key), bell=False)
+
+    await begin()
+    start = port.now()
+    await port.write32(Reg.RING0_SQ_PROD, rig.sq_prod)
+    assert await port.wait_irq()
+    cycles = (port.now() - start) // 4
+    (cqe,) = await rig.reap(1)
+    assert cqe.status == Status.OK
+    tried = 0
+    for cycle in range(bench.rng.randrange(every), cycles + 1, every):
+        await begin()
+        await port.write32(Reg.RING0_SQ_PROD, rig.sq_prod)
+        if cycle:
+            await ClockCycles(dut.clk, cycle)
+        await rig.reset()
+        bench.assert_no_key()
+        (gone,) = await rig.run(rig.seal_descriptor(CTX, b"no context any more")[0])
+        assert gone.status == Status.BAD_CTX
+        await bench.next_record_is_right(bytes(reversed(key)))
+        tried += 1
+    bench.scoreboard.finish()
+    dut._log.info("%s %#x %d: %d resets within %d cycles", job, version, key_size, tried, cycles)
+    assert tried > cycles // every - 2
+
+
+def _test(job: str, version: int, key_size: int):
+    async def run(dut):
+        await _every_cycle(dut, job, version, key_size)
+
+    suffix = "" if version == 0x0303 else "_tls13"
+    run.__name__ = run.__qualname__ = f"reset_during_{job}_{8 * key_size}{suffix}"
+    return run.__name__, cocotb.test(timeout_time=60, timeout_unit="ms")(run)
+
+
+globals().update(
+    _test(job, version, size)
+    for job in ("seal", "open", "set", "delete")
+    for version in ((0x0303, 0x0304) if job in ("seal", "open") else (0x0303,))
+    for size in (16, 32)
+)
+
+
+@cocotb.test(timeout_time=10, timeout_unit="ms")
+async def an_error_of_the_completion_ring_wipes_the_keys(dut):
+    bench = await Bench.create(dut)
+    rig = bench.rig
+    for cycle in range(0, 120, 9):
+        await rig.reset()
+        rig.release()
+        await rig.set_context(CTX, bytes(range(32)))
+        await rig.post(*(rig.seal_descriptor(CTX, TEXT)[0] for _ in range(3)), bell=False)
+        dut.host.err_lo.value = rig.cq_base
+        dut.host.err_hi.value = rig.cq_base + 4096
+        dut.host.err_write.value = 1
+        await bench.port.write32(Reg.RING0_SQ_PROD, rig.sq_prod)
+        await ClockCycles(dut.clk, 1 + cycle)
+        assert await bench.port.wait_irq()
+        status = await bench.port.read32(Reg.STATUS)
+        assert (layout.STATUS_CQ_ERROR.get(status), layout.STATUS_READY.get(status)) == (1, 0)
+        await ClockCycles(dut.clk, 100)
+        bench.assert_no_key()
+        dut.host.err_write.value = 0
+        await rig.reset()
+        await bench.next_record_is_right(bytes(16))
+    bench.scoreboard.finish()
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def a_dead_bus_is_an_error_and_a_reset_ends_it(dut):
+    """Whatever the device was waiting for; the bus is reset, too."""
+    bench = await Bench.create(dut)
+    rig, port = bench.rig, bench.port
+    for cycle in range(0, 84, 4):
+        await rig.reset()
+        rig.release()
+        await rig.set_context(CTX, bytes(range(32)))
+        await rig.post(*(rig.seal_descriptor(CTX, TEXT)[0] for _ in range(3)), bell=False)
+        await port.write32(Reg.WATCHDOG, 500)
+        await port.write32(Reg.RING0_IRQ_MOD, layout.RING0_IRQ_MOD_COUNT.put(100))
+        await port.write32(Reg.RING0_SQ_PROD, rig.sq_prod)
+        await ClockCycles(dut.clk, 1 + cycle)
+        dut.host.dead.value = 1
+        assert await port.wait_irq(), cycle
+        assert await port.read32(Reg.IRQ_STATUS) & 2
+        status = await port.read32(Reg.STATUS)
+        assert (layout.STATUS_BUS_DEAD.get(status), layout.STATUS_READY.get(status)) == (1, 0)
+        await ClockCycles(dut.clk, 100)
+        bench.assert_no_key()
+        dut.host.dead.value = 0
+        await rig.reset()
+        assert not layout.STATUS_BUS_DEAD.get(await port.read32(Reg.STATUS))
+        await bench.next_record_is_right(bytes(16))
+    bench.scoreboard.finish()
