@@ -36,6 +36,12 @@ _RX_SUITES = {
     (uapi.TLS_1_3_VERSION, uapi.TLS_CIPHER_AES_GCM_256): layout.SUITES_RX_TLS13_GCM256,
 }
 
+_RAW_CIPHERS = {
+    16: (uapi.TLS_CIPHER_AES_GCM_128, layout.SUITES_RAW_GCM128),
+    32: (uapi.TLS_CIPHER_AES_GCM_256, layout.SUITES_RAW_GCM256),
+}
+_NONCE_SIZE = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -48,6 +54,7 @@ class Completion:
         rec_seq: record number that the descriptor took, None if it took none.
         cycles: clock cycles for which the record held the engine.
         latency: clock cycles from decoding the descriptor to its completion.
+        rekey: the key has been used for `KEY_WARN` records or more.
     """
 
     status: Status
@@ -56,6 +63,7 @@ class Completion:
     rec_seq: int | None
     cycles: int
     latency: int
+    rekey: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -63,7 +71,8 @@ class DeviceContext:
     """A context of the device, from `tls_dev_add` to `tls_dev_del`."""
 
     ctx: int
-    info: CryptoInfo
+    info: CryptoInfo | None
+    """None: plain AES-GCM (`aead_add`)."""
 
 
 @dataclass(slots=True)
@@ -214,26 +223,65 @@ class KtlsNic:
         if supported is None or not supported.get(self.suites):
             version = "1.3" if info.version == uapi.TLS_1_3_VERSION else "1.2"
             raise NotOffloadable(f"the device does not support {info.desc.name} in TLS {version}")
+        descriptor = SqeCtx(
+            opcode=Opcode.CTX_SET,
+            dir=_direction(direction),
+            version=info.version,
+            cipher=info.cipher,
+            salt=info.salt,
+            iv=info.iv,
+            rec_seq=info.rec_seq,
+            key=info.key,
+        )
+        return await self._install(descriptor, info)
+
+    async def aead_add(self, direction: int, key: bytes) -> DeviceContext:
+        """Install a key for plain AES-GCM, whose users bring nonces and additional data.
+
+        Args:
+            direction: `uapi.TLS_TX` to seal, `uapi.TLS_RX` to open.
+            key: 16 or 32 bytes.
+
+        Raises:
+            NotOffloadable: the device has no plain AES-GCM or no free context.
+            DeviceError: the device broke its contract.
+        """
+        cipher = _RAW_CIPHERS.get(len(key))
+        if cipher is None or not cipher[1].get(self.suites):
+            raise NotOffloadable(f"the device has no plain AES-GCM for keys of {len(key)} bytes")
+        descriptor = SqeCtx(
+            opcode=Opcode.CTX_SET, dir=_direction(direction), cipher=cipher[0], key=key
+        )
+        return await self._install(descriptor, None)
+
+    async def _install(self, descriptor: SqeCtx, info: CryptoInfo | None) -> DeviceContext:
         if not self._free_ctx:
             raise NotOffloadable(f"all {self.contexts} contexts of the device are in use")
         context = DeviceContext(self._free_ctx.popleft(), info)
-        result = await self._control(
-            SqeCtx(
-                opcode=Opcode.CTX_SET,
-                ctx=context.ctx,
-                dir=0 if direction == uapi.TLS_TX else 1,
-                version=info.version,
-                cipher=info.cipher,
-                salt=info.salt,
-                iv=info.iv,
-                rec_seq=info.rec_seq,
-                key=info.key,
-            )
-        )
+        result = await self._control(replace(descriptor, ctx=context.ctx))
         if result.status != Status.OK:
             self._free_ctx.append(context.ctx)
             raise NotOffloadable(f"the device refused the context: {result.status.name}")
         return context
+
+    async def tls_dev_resync(self, context: DeviceContext, rec_seq: int) -> None:
+        """Set the number of the next record (`struct tlsdev_ops.tls_dev_resync`).
+
+        Args:
+            context: from `tls_dev_add`.
+            rec_seq: record number; on the transmit side not below the next one.
+
+        Raises:
+            DeviceError: the device refuses the number.
+        """
+        descriptor = SqeCtx(
+            opcode=Opcode.RESYNC, ctx=context.ctx, rec_seq=rec_seq.to_bytes(8, "big")
+        )
+        result = await self._control(descriptor)
+        if result.status != Status.OK:
+            raise DeviceError(
+                f"RESYNC of context {context.ctx} to {rec_seq} ended with {result.status.name}"
+            )
 
     async def tls_dev_del(self, context: DeviceContext) -> None:
         """Remove a connection's keys; records under way are finished first."""
@@ -259,7 +307,12 @@ class KtlsNic:
     # ----------------------------------------------------------------- records
 
     async def xmit(
-        self, context: DeviceContext, rtype: int, data: bytes, done: Callable[[Completion], None]
+        self,
+        context: DeviceContext,
+        rtype: int,
+        data: bytes,
+        done: Callable[[Completion], None],
+        pad: int = 0,
     ) -> None:
         """Post one record to be sealed; waits only while rings or buffers are full.
 
@@ -268,9 +321,10 @@ class KtlsNic:
             rtype: record type.
             data: plaintext, at most 16384 bytes.
             done: called from `poll` with the completion; records complete in order.
+            pad: TLS 1.3: zeros behind the inner type; at most 16384 with the plaintext.
         """
-        seal = SqeSeal(opcode=Opcode.SEAL, ctx=context.ctx, rtype=rtype, len=len(data))
-        await self._post_record(seal, data, len(data) + RECORD_OVERHEAD, done)
+        seal = SqeSeal(opcode=Opcode.SEAL, ctx=context.ctx, rtype=rtype, len=len(data), pad=pad)
+        await self._post_record(seal, data, len(data) + pad + RECORD_OVERHEAD, done)
 
     async def open(
         self,
@@ -298,6 +352,51 @@ class KtlsNic:
             explicit_nonce=explicit,
         )
         await self._post_record(descriptor, sealed, length, done)
+
+    async def aead(
+        self,
+        context: DeviceContext,
+        opcode: Opcode,
+        nonce: bytes,
+        aad: bytes,
+        data: bytes,
+        done: Callable[[Completion], None],
+        tag_len: int = uapi.TLS_TAG_SIZE,
+    ) -> None:
+        """Post one job of plain AES-GCM (NIST SP 800-38D section 7).
+
+        Args:
+            context: from `aead_add`.
+            opcode: `Opcode.SEAL`: ciphertext and tag from `data`; `Opcode.OPEN`: the text.
+            nonce: 12 bytes; never twice with one key.
+            aad: additional data.
+            data: text, or ciphertext and tag.
+            done: called from `poll` with the completion.
+            tag_len: bytes of the tag: 4, 8 or 12 to 16.
+
+        Raises:
+            ValueError: a nonce of another length, or more bytes than a buffer holds.
+        """
+        if len(nonce) != _NONCE_SIZE:
+            raise ValueError(f"the nonce has {len(nonce)} bytes, expected {_NONCE_SIZE}")
+        source = aad + bytes(-len(aad) % 16) + data
+        sealing = opcode == Opcode.SEAL
+        length = len(data) - (0 if sealing else tag_len)
+        if length < 0 or max(len(source), length + tag_len) > DmaBuffers.DST:
+            raise ValueError(
+                f"{len(aad)} bytes of additional data and {len(data)} of text: a job holds "
+                f"{DmaBuffers.DST} bytes and at least a tag"
+            )
+        descriptor = SqeSeal(
+            opcode=opcode,
+            ctx=context.ctx,
+            len=length,
+            nonce=nonce[:4],
+            explicit_nonce=nonce[4:],
+            aad_len=len(aad),
+            tag_len=tag_len,
+        )
+        await self._post_record(descriptor, source, length + (tag_len if sealing else 0), done)
 
     async def _post_record(
         self,
@@ -372,6 +471,7 @@ class KtlsNic:
                         cqe.rec_seq if cqe.numbered else None,
                         cqe.cycles,
                         cqe.latency,
+                        bool(cqe.rekey),
                     ),
                 )
             )
@@ -439,6 +539,10 @@ class KtlsNic:
             "tx_tls_err_short": await read(Reg.CNT_ERR_SHORT),
             "tx_tls_err_bus": await read(Reg.CNT_ERR_BUS),
         }
+
+
+def _direction(direction: int) -> int:
+    return 0 if direction == uapi.TLS_TX else 1
 
 
 def _align(addr: int) -> int:

@@ -64,6 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     kernel.add_argument("--seed", type=int, default=1, help="of the scripts (default: 1)")
     kernel.add_argument("--jobs", type=int, metavar="N", help="kernels at once (default: all CPUs)")
 
+    vectors = sub.add_parser(
+        "vectors", help="play NIST CAVP, Wycheproof and RFC 8448 through driver and device"
+    )
+    vectors.add_argument(
+        "--port", choices=("sim", "model"), default="sim", help="the Verilog (default) or the model"
+    )
+    vectors.add_argument("--sample", type=int, metavar="N", help="only N cases of each source")
+    vectors.add_argument("--seed", type=int, default=1, help="of --sample (default: 1)")
+
     bench = sub.add_parser("bench", help="measure and print tables")
     bench.add_argument(
         "what",
@@ -104,6 +113,10 @@ def main(argv: list[str] | None = None) -> int:
             from ktls_cosim.kernel.differential import run_kernel
 
             return run_kernel(args.scripts, args.seed, args.jobs)
+        if args.command == "vectors":
+            from ktls_cosim.vectors_run import run_vectors
+
+            return run_vectors(args.port, args.sample, args.seed)
         if args.command == "bench":
             if args.what == "model":
                 from ktls_cosim.bench_model import run_bench_model

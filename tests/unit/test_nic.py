@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ktls import (
     CryptoInfo,
@@ -17,11 +19,11 @@ from ktls import (
     run_sync,
     uapi,
 )
-from ktls.errors import PortSuspended
-from ktls.nic import DmaBuffers, page_entries
+from ktls.errors import NotOffloadable, PortSuspended
+from ktls.nic import Completion, DmaBuffers, page_entries
 from ktls.ring import Ring
 from ktls_cosim.scoreboard import CheckedPort, Scoreboard
-from ktls_hw.layout import Reg, Sge
+from ktls_hw.layout import Opcode, Reg, Sge, Status
 from ktls_hw.model import Fault, ModelMemory, NicModel
 
 INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(8), b"K" * 16, b"salt", bytes(8))
@@ -162,3 +164,53 @@ def test_page_entries() -> None:
     assert page_entries(4096, 0) == []
     assert page_entries(4090, 10) == [Sge(addr=4090, len=6), Sge(addr=4096, len=4)]
     assert [e.len for e in page_entries(8192, 16384)] == [4096] * 4
+
+
+def test_plain_gcm_resync_and_padding_through_the_driver() -> None:
+    """The calls that kTLS itself does not make."""
+    scoreboard = Scoreboard()
+    model = NicModel()
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
+    done: list[Completion] = []
+    key, nonce, aad = bytes(range(32)), bytes(12), b"additional"
+    for direction, opcode, data in (
+        (uapi.TLS_TX, Opcode.SEAL, b"a text"),
+        (uapi.TLS_RX, Opcode.OPEN, AESGCM(key).encrypt(nonce, b"a text", aad)[:-4]),
+    ):
+        context = run_sync(nic.aead_add(direction, key))
+        run_sync(nic.aead(context, opcode, nonce, aad, data, done.append, 12))
+        run_sync(nic.flush())
+        run_sync(nic.tls_dev_del(context))
+    assert [c.data for c in done] == [AESGCM(key).encrypt(nonce, b"a text", aad)[:-4], b"a text"]
+    with pytest.raises(ValueError, match="nonce has 11"):
+        run_sync(nic.aead(context, Opcode.SEAL, nonce[1:], b"", b"", done.append))
+    with pytest.raises(ValueError, match="a job holds"):
+        run_sync(nic.aead(context, Opcode.SEAL, nonce, bytes(16384), bytes(16384), done.append))
+    with pytest.raises(NotOffloadable, match="24 bytes"):
+        run_sync(nic.aead_add(uapi.TLS_TX, bytes(24)))
+
+    info = replace(INFO, version=uapi.TLS_1_3_VERSION)
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, info))
+    run_sync(nic.tls_dev_resync(context, 7))
+    run_sync(nic.xmit(context, 23, b"padded", done.append, pad=100))
+    run_sync(nic.flush())
+    assert (done[-1].rec_seq, len(done[-1].data)) == (7, 5 + 6 + 1 + 100 + 16)
+    with pytest.raises(DeviceError, match="BAD_SEQ"):
+        run_sync(nic.tls_dev_resync(context, 7))
+    run_sync(nic.tls_dev_del(context))
+    scoreboard.finish()
+
+
+def test_a_key_near_its_limit_is_announced() -> None:
+    scoreboard = Scoreboard()
+    model = NicModel()
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
+    run_sync(model.write32(Reg.KEY_WARN, 2))
+    run_sync(model.write32(Reg.KEY_LIMIT, 3))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+    done: list[Completion] = []
+    for _ in range(4):
+        run_sync(nic.xmit(context, 23, b"x", done.append))
+    run_sync(nic.flush())
+    assert [c.rekey for c in done] == [False, True, True, True]
+    assert [c.status for c in done] == [Status.OK] * 3 + [Status.KEY_EXHAUSTED]

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ktls-cosim vectors`: published cases through driver, descriptors, DMA and device."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+from ktls import CryptoInfo, KtlsNic, run_sync, uapi
+from ktls.nic import Completion, DeviceContext
+from ktls_cosim.errors import CosimError
+from ktls_cosim.scoreboard import CheckedPort, MismatchError, Port, Scoreboard
+from ktls_cosim.vectors import GcmCase, RecordCase, cavp, rfc8448, wycheproof
+from ktls_hw.layout import Opcode, Status
+from ktls_hw.model import NicModel
+
+# cases with keys of their own that are under way together
+_TOGETHER = 16
+
+
+@dataclass
+class Group:
+    """Cases of one source and how they ended."""
+
+    name: str
+    cases: Sequence[GcmCase | RecordCase]
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def must_fail(self) -> int:
+        return sum(isinstance(c, GcmCase) and not c.valid for c in self.cases)
+
+
+def all_groups() -> list[Group]:
+    """Every case with a 96-bit nonce and a 128- or 256-bit key.
+
+    Raises:
+        CosimError: a package of vectors is missing.
+    """
+    groups = [
+        Group(f"CAVP AES-{bits} {operation}", list(cavp(operation, bits)))
+        for operation in ("encrypt", "decrypt")
+        for bits in (128, 256)
+    ]
+    return [*groups, Group("Wycheproof", list(wycheproof())), Group("RFC 8448", list(rfc8448()))]
+
+
+class Player:
+    """Plays cases on a device that `CheckedPort` watches."""
+
+    def __init__(self, port: Port, scoreboard: Scoreboard) -> None:
+        self._port = CheckedPort(port, scoreboard)
+        self._nic = run_sync(KtlsNic.probe(self._port))
+
+    def play(self, group: Group) -> None:
+        """Play all cases of a group and note those that end wrong."""
+        for i in range(0, len(group.cases), _TOGETHER):
+            run_sync(self._play(group, group.cases[i : i + _TOGETHER]))
+
+    async def _play(self, group: Group, cases: Sequence[GcmCase | RecordCase]) -> None:
+        contexts: list[DeviceContext] = []
+        for case in cases:
+            contexts += await self._contexts(case)
+        todo = iter(contexts)
+        for case in cases:
+            if isinstance(case, RecordCase):
+                await self._record(group, case, next(todo), next(todo))
+            else:
+                await self._gcm(group, case, next(todo))
+        await self._nic.flush()
+        for context in contexts:
+            await self._nic.tls_dev_del(context)
+
+    async def _contexts(self, case: GcmCase | RecordCase) -> list[DeviceContext]:
+        if isinstance(case, GcmCase):
+            direction = uapi.TLS_TX if case.sealing else uapi.TLS_RX
+            return [await self._nic.aead_add(direction, case.key)]
+        info = CryptoInfo(
+            uapi.TLS_1_3_VERSION,
+            uapi.TLS_CIPHER_AES_GCM_128,
+            iv=case.iv[4:],
+            key=case.key,
+            salt=case.iv[:4],
+            rec_seq=case.number.to_bytes(8, "big"),
+        )
+        return [await self._nic.tls_dev_add(d, info) for d in (uapi.TLS_TX, uapi.TLS_RX)]
+
+    async def _gcm(self, group: Group, case: GcmCase, context: DeviceContext) -> None:
+        sealed = case.ciphertext + case.tag
+
+        def done(c: Completion) -> None:
+            if case.sealing:
+                good = (c.status, c.data) == (Status.OK, sealed)
+            elif case.valid:
+                good = (c.status, c.data) == (Status.OK, case.plaintext)
+            else:
+                good = c.status == Status.AUTH_FAILED and not c.data
+            if not good:
+                group.wrong.append(f"{case.name}: {c.status.name}")
+
+        opcode = Opcode.SEAL if case.sealing else Opcode.OPEN
+        data = case.plaintext if case.sealing else sealed
+        await self._nic.aead(context, opcode, case.nonce, case.aad, data, done, len(case.tag))
+
+    async def _record(
+        self, group: Group, case: RecordCase, tx: DeviceContext, rx: DeviceContext
+    ) -> None:
+        """The record is sealed from its text, and opened."""
+
+        def sealed(c: Completion) -> None:
+            if (c.status, c.data) != (Status.OK, case.record):
+                group.wrong.append(f"{case.name}: sealed {c.status.name}")
+
+        def opened(c: Completion) -> None:
+            if (c.status, c.data, c.rtype) != (Status.OK, case.text, case.rtype):
+                group.wrong.append(f"{case.name}: opened {c.status.name}")
+
+        await self._nic.xmit(tx, case.rtype, case.text, sealed)
+        await self._nic.open(rx, case.record[0], b"", case.record[5:], opened)
+
+
+def run_vectors(port_name: str, sample: int | None, seed: int) -> int:
+    """Play all cases, or a sample of each group, and print a table.
+
+    Returns:
+        0 if every case ended as published.
+    """
+    out = Console(highlight=False, width=100)
+    groups = all_groups()
+    if sample is not None:
+        rng = random.Random(seed)
+        for g in groups:
+            g.cases = rng.sample(g.cases, min(sample, len(g.cases)))
+    command = f"ktls-cosim vectors --port {port_name}"
+    if sample is not None:
+        command += f" --sample {sample} --seed {seed}"
+    scoreboard = Scoreboard(command)
+    table = Table(title=command, box=None, pad_edge=False)
+    for column in ("source", "cases", "must fail", "wrong", "seconds"):
+        table.add_column(column, justify="left" if column == "source" else "right")
+    with ExitStack() as stack:
+        port: Port = NicModel()
+        if port_name == "sim":
+            from ktls_cosim.sim.remote import RemoteSim
+
+            port = stack.enter_context(RemoteSim(name="vectors"))
+        player = Player(port, scoreboard)
+        for g in groups:
+            begin = time.perf_counter()
+            player.play(g)
+            seconds = f"{time.perf_counter() - begin:.1f}"
+            table.add_row(g.name, str(len(g.cases)), str(g.must_fail), str(len(g.wrong)), seconds)
+    table.add_row(
+        "total", str(sum(len(g.cases) for g in groups)), str(sum(g.must_fail for g in groups)),
+        str(sum(len(g.wrong) for g in groups)),
+    )  # fmt: skip
+    out.print(table)
+    wrong = [w for g in groups for w in g.wrong]
+    for line in wrong[:10]:
+        out.print(f"wrong: {line}")
+    try:
+        scoreboard.finish()
+    except MismatchError as e:
+        out.print(str(e))
+        return 1
+    if not any(g.cases for g in groups):
+        raise CosimError("no case was played")
+    out.print(
+        f"{scoreboard.device_records} jobs sealed or opened and compared with the golden model, "
+        f"{scoreboard.device_refused} refused with nothing but zeros in memory"
+    )
+    return int(bool(wrong))
