@@ -30,6 +30,11 @@ PY
 if [ "$level" = dev ]; then
     command -v verilator >/dev/null || wanted+=(verilator)
     command -v cc >/dev/null || wanted+=(gcc libc6-dev)
+    # the second simulator compiles C++ that compresses waves
+    command -v g++ >/dev/null || wanted+=(g++)
+    command -v make >/dev/null || wanted+=(make)
+    [ -e /usr/include/lz4.h ] || wanted+=(liblz4-dev)
+    [ -e /usr/include/zlib.h ] || wanted+=(zlib1g-dev)
 fi
 
 if [ ${#wanted[@]} -gt 0 ]; then

@@ -13,7 +13,11 @@ from ktls import KtlsOSError
 
 def missing(what: str, install: str) -> None:
     """Skip with the command that helps; in CI a missing tool is a failure."""
-    text = f"{what} is not installed; install it with: {install}"
+    unavailable(f"{what} is not installed; install it with: {install}")
+
+
+def unavailable(text: str) -> None:
+    """Skip because of `text`; in CI that is a failure."""
     if os.environ.get("CI"):
         pytest.fail(text)
     pytest.skip(text)

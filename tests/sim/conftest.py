@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 
 import pytest
 
-from ktls_cosim.sim.runner import INSTALL_HINT, Build, TestResult, run_tests
-from support import missing
+from ktls_cosim.errors import SimulatorMissing
+from ktls_cosim.sim import simulators
+from ktls_cosim.sim.runner import Build, TestResult, run_tests
+from support import unavailable
 
 Simulate = Callable[..., list[TestResult]]
 
@@ -17,8 +18,10 @@ Simulate = Callable[..., list[TestResult]]
 @pytest.fixture
 def simulator() -> None:
     """For tests that start the simulator themselves."""
-    if shutil.which("iverilog") is None:
-        missing("Icarus Verilog", INSTALL_HINT)
+    try:
+        simulators.simulator()
+    except SimulatorMissing as e:
+        unavailable(str(e))
 
 
 @pytest.fixture

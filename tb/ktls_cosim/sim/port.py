@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from cocotb.handle import Immediate
-from cocotb.triggers import First, RisingEdge, Timer
+from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
 from ktls_cosim.sim.wire import check_range
@@ -73,6 +73,7 @@ class SimPort:
         if self.dut.rst.value != 0:
             await self.dut.rst.falling_edge
             await RisingEdge(self.dut.clk)
+        await FallingEdge(self.dut.clk)
         # the simulation may have been used before
         self._go = int(self.dut.bfm_go.value)
 
@@ -95,19 +96,18 @@ class SimPort:
 
     async def wait_irq(self) -> bool:
         waited = 0
-        while self.dut.irq.value != 1:
+        irq = self.dut.irq_seen
+        while irq.value != 1:
             if waited >= self.irq_limit_ns:
                 return False
-            edge = RisingEdge(self.dut.irq)
+            edge = RisingEdge(irq)
             if await First(edge, Timer(_IRQ_STEP_NS, unit="ns")) is edge:
-                # memory and registers settle in the rest of this time step
-                await RisingEdge(self.dut.clk)
                 return True
             waited += _IRQ_STEP_NS
             timer = RING0_IRQ_MOD_TIMER.get(await self.read32(Reg.RING0_IRQ_MOD))
             if not timer and STATUS_IDLE.get(await self.read32(Reg.STATUS)):
                 # look again: the last completion may have come while we asked
-                return bool(self.dut.irq.value == 1)
+                return bool(irq.value == 1)
         return True
 
     def now(self) -> int:

@@ -63,7 +63,7 @@ class RemoteSim:
         seed: int = 1,
     ) -> None:
         build = build or Build.device()
-        folder = compile_build(build)
+        folder = compile_build(build, waves=waves)
         self.out = build_root() / "runs" / name
         self.out.mkdir(parents=True, exist_ok=True)
         self.log = self.out / "run.log"

@@ -20,20 +20,7 @@ from pathlib import Path
 
 from ktls_cosim.errors import SimulatorError, SimulatorMissing
 from ktls_cosim.paths import HDL, HW, ROOT, RTL, build_root
-
-INSTALL_HINT = "apt-get install iverilog"
-
-# a second top level beside every design: waves without compiling again
-_DUMP = """module ktls_dump;
-  reg [8*1024-1:0] path;
-  initial begin
-    if ($value$plusargs("waves=%s", path)) begin
-      $dumpfile(path);
-      $dumpvars(0, {toplevel});
-    end
-  end
-endmodule
-"""
+from ktls_cosim.sim.simulators import Sources, simulator
 
 
 def rtl_sources() -> list[Path]:
@@ -64,12 +51,12 @@ class Build:
     def key(self) -> str:
         """A hash of everything that changes the result of compiling."""
         h = hashlib.sha256()
-        includes = sorted([*RTL.glob("*.vh"), *(HW / "include").glob("*.vh")])
+        includes = sorted([*RTL.glob("*.vh"), *(HW / "include").glob("*.vh"), *HDL.glob("*.vlt")])
         for path in (*self.sources, *includes):
             h.update(str(path).encode())
             h.update(path.read_bytes())
         h.update(repr((self.toplevel, sorted(self.parameters.items()))).encode())
-        h.update(repr((sorted(self.defines.items()), sim_name(), sys.version)).encode())
+        h.update(repr((sorted(self.defines.items()), sys.version)).encode())
         return h.hexdigest()[:12]
 
 
@@ -83,11 +70,7 @@ class TestResult:
     seconds: float
 
 
-def sim_name() -> str:
-    return os.environ.get("SIM", "icarus")
-
-
-def compile_build(build: Build) -> Path:
+def compile_build(build: Build, *, waves: bool = False) -> Path:
     """Compile if nothing equal is compiled already.
 
     Returns:
@@ -97,38 +80,18 @@ def compile_build(build: Build) -> Path:
         SimulatorMissing: the simulator is not installed.
         SimulatorError: the sources do not compile; the message ends with the compiler's output.
     """
-    from cocotb_tools.runner import get_runner
-
-    if sim_name() != "icarus":
-        raise SimulatorMissing(f"SIM={sim_name()} is not supported yet; use SIM=icarus")
-    if shutil.which("iverilog") is None or shutil.which("vvp") is None:
-        raise SimulatorMissing(f"Icarus Verilog is not installed; install it with: {INSTALL_HINT}")
-    folder = build_root() / "sim" / f"{build.toplevel}-{build.key()}"
+    chosen = simulator()
+    traced = waves and chosen.waves_need_a_build
+    name = f"{build.toplevel}-{chosen.name}-{build.key()}{'-waves' if traced else ''}"
+    folder = build_root() / "sim" / name
     if (folder / "done").exists():
         return folder
     # compile beside and rename: two processes may want the same build at once
     work = folder.with_name(f"{folder.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    log = work / "build.log"
-    dump = work / "ktls_dump.v"
-    dump.write_text(_DUMP.replace("{toplevel}", build.toplevel))
-    try:
-        get_runner("icarus").build(
-            sources=[*build.sources, dump],
-            includes=[RTL, HW / "include"],
-            hdl_toplevel=build.toplevel,
-            parameters=dict(build.parameters),
-            defines=dict(build.defines),
-            build_args=["-g2005", "-Wall", "-Wno-timescale", "-s", "ktls_dump"],
-            build_dir=work,
-            timescale=("1ns", "1ps"),
-            always=True,
-            log_file=log,
-        )
-    except (SystemExit, RuntimeError, subprocess.CalledProcessError) as e:
-        text = log.read_text() if log.exists() else ""
-        raise SimulatorError(f"{build.toplevel} does not compile ({e}):\n{text[-4000:]}") from e
+    sources = Sources(build.toplevel, build.sources, build.parameters, build.defines)
+    chosen.compile(sources, work, waves=traced)
     (work / "done").touch()
     try:
         work.rename(folder)
@@ -158,8 +121,7 @@ def command_and_env(
             "the shared library of Python is not installed; install it with: "
             f"apt-get install libpython3.{sys.version_info.minor}"
         )
-    command = ["vvp", "-m", cocotb_tools.config.lib_entry("vpi", "icarus"), str(folder / "sim.vvp")]
-    command += ["-fst", f"+waves={waves}"] if waves else ["-none"]
+    command = simulator().command(folder, waves)
     full = dict(os.environ)
     full.update(
         PATH=os.pathsep.join([os.environ["PATH"], str(cocotb_tools.config.libs_dir)]),
@@ -199,7 +161,7 @@ def run_tests(
     Raises:
         SimulatorError: no test ran, the simulator ended early or outlived `timeout_s`.
     """
-    folder = compile_build(build)
+    folder = compile_build(build, waves=waves)
     out = build_root() / "runs" / (name or f"{module}-{folder.name}-{seed}")
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.xml"

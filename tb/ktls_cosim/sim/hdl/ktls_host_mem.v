@@ -73,8 +73,14 @@ module ktls_host_mem #(
   reg go_b = 1;
   wire stalling = !dead && |{stall_ar, stall_r, stall_aw, stall_w, stall_b};
 
+  // xorshift: the same numbers in every simulator
   function dice(input [7:0] share);
-    dice = ($random(stall_seed) & 255) >= {24'd0, share};
+    begin
+      stall_seed = stall_seed ^ (stall_seed << 13);
+      stall_seed = stall_seed ^ (stall_seed >> 17);
+      stall_seed = stall_seed ^ (stall_seed << 5);
+      dice = stall_seed[15:8] >= share;
+    end
   endfunction
 
   always @(posedge clk) begin

