@@ -77,7 +77,8 @@ def everyday() -> list[str]:
 
 @pytest.mark.parametrize("command", everyday())
 def test_everyday_command(command: str) -> None:
-    words = command.removeprefix(".venv/bin/").split()
+    settings = [w for w in command.split() if "=" in w.split("/")[0] and not w.startswith("-")]
+    words = [w.removeprefix(".venv/bin/") for w in command.split() if w not in settings]
     if words[0] == "pytest":
         # the suite itself; only that the selection exists
         argv = ["-m", "pytest", "--collect-only", "-q", *words[1:]]
@@ -86,8 +87,8 @@ def test_everyday_command(command: str) -> None:
         if "model" not in words and words[1] != "doctor":
             have_simulator()
     done = subprocess.run(
-        [sys.executable, *argv], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300,
-        check=False,
+        [sys.executable, *argv], cwd=ROOT, env={**ENV, **dict(w.split("=") for w in settings)},
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     wanted = 1 if "--fault" in words else 0
     assert done.returncode == wanted, done.stdout[-2000:] + done.stderr[-2000:]
