@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, uapi
-from ktls_cosim.golden import TrafficKeys, seal_record
+from ktls_cosim.golden import TrafficKeys, seal_gcm, seal_record
 from ktls_cosim.rig import OVERHEAD, OVERHEAD_1_3, Piece, Rig
 from ktls_cosim.scoreboard import CheckedPort, Port, Scoreboard
 from ktls_hw import layout
@@ -964,3 +964,185 @@ async def seal_and_open_mixed(env: Env) -> None:
         # the records in between were sealed and thrown away
         for r in receivers:
             await rig.run(rig.open_descriptor(r.ctx, bytes(60), tls13=r.tls13)[0])
+
+
+# --------------------------------------------------------------------------- stress
+
+
+class _Stress:
+    """Random descriptors of every kind; keeps track of the contexts as the device must."""
+
+    def __init__(self, env: Env, rig: Rig) -> None:
+        self.env = env
+        self.rng = env.rng
+        self.rig = rig
+        self.bad: tuple[int, int] | None = None
+        self.bad_writes = False
+        self.contexts: dict[int, tuple[TrafficKeys, bool]] = {}
+        self.opened: dict[int, int] = {}
+        self.raw: dict[int, tuple[Opcode, bytes]] = {}
+
+    def forget(self) -> None:
+        """The device has been reset."""
+        self.contexts.clear()
+        self.raw.clear()
+
+    def cut(self, n: int, writing: bool = False) -> list[Piece]:
+        """Pieces for n bytes; a few of them where the bus has errors.
+
+        Pieces there overlap, so nothing must succeed in writing to them.
+        """
+        out = random_pieces(self.env, self.rig, n)
+        usable = self.bad_writes or not writing
+        if self.bad and usable and out and self.rng.random() < 0.3:
+            at = self.rng.randrange(len(out))
+            room = self.bad[1] - self.bad[0]
+            if out[at].length <= room:
+                shift = self.rng.randrange(room - out[at].length + 1)
+                out[at] = Piece(self.bad[0] + shift, out[at].length)
+        return out
+
+    def size(self) -> int:
+        return self.rng.choice((0, 1, 15, 16, 17, 31, 100, 255, 777, 1460, 1460, 5000))
+
+    def seal(self, ctx: int) -> SqeSeal:
+        text = self.env.bytes(self.size())
+        pad = self.rng.choice((0, 0, 1, 40))
+        dst = self.cut(len(text) + OVERHEAD + pad, writing=True)
+        descriptor, _ = self.rig.seal_descriptor(
+            ctx, text, rtype=self.rng.randrange(256), src=self.cut(len(text)), dst=dst
+        )
+        return replace(descriptor, pad=pad)
+
+    def open(self, ctx: int) -> SqeSeal:
+        """The next record of the context's stream, or nearly."""
+        keys, _ = self.contexts[ctx]
+        index = self.opened[ctx]
+        record = bytearray(seal_record(keys, index, 22, self.env.bytes(self.size())).wire)
+        if self.rng.random() < 0.3:
+            record[self.rng.choice((-1, -16, -17, 5))] ^= 1 << self.rng.randrange(8)
+        tls13 = keys.version == uapi.TLS_1_3_VERSION
+        body = len(record) - (5 if tls13 else 13)
+        descriptor, _ = self.rig.open_descriptor(
+            ctx, bytes(record), tls13=tls13, src=self.cut(body), dst=self.cut(body - 16, True)
+        )
+        self.opened[ctx] += 1
+        return descriptor
+
+    def plain(self, ctx: int) -> SqeSeal:
+        tag_len = self.rng.choice((4, 8, 12, 13, 14, 15, 16, 16, 5))
+        aad = self.env.bytes(self.rng.choice((0, 1, 16, 20, 300)))
+        opcode, key = self.raw[ctx]
+        data, nonce = self.env.bytes(self.size()), self.env.bytes(12)
+        if opcode == Opcode.OPEN:
+            data = seal_gcm(key, nonce, aad, data, tag_len)
+        return self.rig.gcm_descriptor(ctx, opcode, nonce, aad, data, tag_len)[0]
+
+    def install(self, ctx: int) -> SqeCtx:
+        """A key for TLS or plain AES-GCM, in a context that may be in use."""
+        rng = self.rng
+        version = rng.choice((0x0303, 0x0304, 0x0303, 0x0304, 0))
+        receive = rng.random() < 0.4
+        info = crypto_info(rng, rng.choice((16, 32)), rng.choice((0, 9, 2**40)), version or 0x0303)
+        self.contexts.pop(ctx, None)
+        self.raw.pop(ctx, None)
+        if not version:
+            self.raw[ctx] = (Opcode.OPEN if receive else Opcode.SEAL, info.key)
+        else:
+            self.contexts[ctx] = (TrafficKeys.from_crypto_info(info.pack()), receive)
+            self.opened[ctx] = 0
+        return SqeCtx(
+            opcode=Opcode.CTX_SET,
+            ctx=ctx,
+            dir=int(receive),
+            version=version,
+            cipher=info.cipher,
+            salt=info.salt,
+            iv=info.iv,
+            rec_seq=info.rec_seq,
+            key=info.key,
+        )
+
+    def resync(self, ctx: int) -> SqeCtx:
+        number = self.rng.choice((0, 100, 2**41))
+        if ctx in self.contexts and self.contexts[ctx][1]:
+            self.opened[ctx] = number - self.contexts[ctx][0].first_number
+        return SqeCtx(opcode=Opcode.RESYNC, ctx=ctx, rec_seq=number.to_bytes(8, "big"))
+
+    def spoil(self, descriptor: SqeSeal) -> SqeSeal:
+        """A mistake of a driver."""
+        return self.rng.choice(
+            (
+                replace(descriptor, opcode=self.rng.choice((0, 6, 255))),
+                replace(descriptor, len=self.rng.choice((MAX + 2, 0xFFFFFFFF))),
+                replace(descriptor, dst_len=0),
+                replace(descriptor, src_cnt=max(0, descriptor.src_cnt - 1)),
+                replace(descriptor, dst_cnt=max(0, descriptor.dst_cnt - 1)),
+                # behind the end of memory: DECERR
+                replace(descriptor, src_sg=self.rig.port.mem.size + 64),
+                replace(descriptor, dst_sg=1 << 50),
+            )
+        )
+
+    def any(self) -> SqeSeal | SqeCtx:
+        """The next descriptor."""
+        rng = self.rng
+        ctx = rng.randrange(6)
+        known = ctx in self.contexts or ctx in self.raw
+        dice = rng.random()
+        if dice < 0.08 or (not known and dice < 0.8):
+            return self.install(ctx)
+        if dice < 0.11:
+            self.contexts.pop(ctx, None)
+            self.raw.pop(ctx, None)
+            return SqeCtx(opcode=Opcode.CTX_DEL, ctx=ctx)
+        if dice < 0.15:
+            return self.resync(ctx)
+        if dice < 0.25 and not self.contexts.get(ctx, (None, False))[1]:
+            return self.spoil(self.seal(ctx))
+        if ctx in self.raw:
+            return self.plain(ctx)
+        if ctx in self.contexts:
+            return self.open(ctx) if self.contexts[ctx][1] else self.seal(ctx)
+        return self.seal(rng.choice((ctx, 1000)))
+
+
+async def stress(env: Env, jobs: int) -> None:
+    """Every kind of job, mistake and bus error, queued at random on rings of random sizes.
+
+    Args:
+        jobs: descriptors; contexts come, change and go among them.
+    """
+    rng = env.rng
+    rig = await env.rig()
+    work = _Stress(env, rig)
+    left = jobs
+    while left > 0:
+        if rng.random() < 0.15:
+            # whatever is under way is gone
+            rig.sq_log2, rig.cq_log2 = rng.randint(0, 5), rng.randint(0, 5)
+            await rig.reset()
+            work.forget()
+        rig.release()
+        work.bad = None
+        if rng.random() < 0.5:
+            lo = rig.alloc(512)
+            read, write = rng.choice(((True, False), (False, True), (True, True)))
+            work.bad, work.bad_writes = (lo, lo + 512), write
+            env.fail_bus(lo, lo + 512, read, write)
+        count = min(left, rng.randint(1, 24))
+        left -= count
+        await rig.post(*(work.any() for _ in range(count)))
+        if rng.random() < 0.9:
+            await rig.drain()
+        else:
+            await rig.reset()
+            work.forget()
+        env.fail_bus(0, 0, False, False)
+    await rig.drain()
+
+
+@scenario
+async def random_stress(env: Env) -> None:
+    """A hundred jobs of every kind; `make soak` has thousands."""
+    await stress(env, 100)

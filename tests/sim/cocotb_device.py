@@ -9,7 +9,7 @@ import random
 import cocotb
 
 from ktls_cosim.lockstep import LockstepPort
-from ktls_cosim.scenarios import SCENARIOS, Env
+from ktls_cosim.scenarios import SCENARIOS, Env, Scenario, stress
 from ktls_cosim.scoreboard import Scoreboard
 from ktls_cosim.sim.port import SimPort
 from ktls_hw.model import ModelMemory, NicModel
@@ -20,11 +20,12 @@ MEMORY = ModelMemory()
 MOODY = {"latency": 50, "stall_ar": 60, "stall_r": 60, "stall_aw": 60, "stall_w": 60, "stall_b": 60}
 
 
-async def _run(dut, name: str) -> None:
+async def _run(dut, name: str, scenario: Scenario) -> None:
     moody = bool(os.environ.get("KTLS_MOODY"))
     host = dut.host
     for knob, value in MOODY.items():
         getattr(host, knob).value = value if moody else int(knob == "latency")
+    host.err_resp.value = 2 + (cocotb.RANDOM_SEED >> 32 & 1)  # SLVERR or DECERR
     host.stall_seed.value = cocotb.RANDOM_SEED & 0xFFFFFFFF
     port = SimPort(dut)
     await port.ready()
@@ -43,7 +44,7 @@ async def _run(dut, name: str) -> None:
     lockstep = LockstepPort(port, model)
     scoreboard = Scoreboard(f"pytest tests/sim/test_device.py -k {name}")
     env = Env(lockstep, scoreboard, random.Random(cocotb.RANDOM_SEED), fail_bus, lockstep=True)
-    await SCENARIOS[name](env)
+    await scenario(env)
     scoreboard.finish()
     assert lockstep.compared > 10
     dut._log.info(
@@ -53,12 +54,17 @@ async def _run(dut, name: str) -> None:
     )  # fmt: skip
 
 
-def _test(name: str):
+async def _long_stress(env: Env) -> None:
+    await stress(env, int(os.environ["KTLS_JOBS"]))
+
+
+def _test(name: str, scenario: Scenario, skip: bool = False):
     async def run(dut):
-        await _run(dut, name)
+        await _run(dut, name, scenario)
 
     run.__name__ = run.__qualname__ = name
-    return cocotb.test(timeout_time=60, timeout_unit="ms")(run)
+    return cocotb.test(timeout_time=60, timeout_unit="ms", skip=skip)(run)
 
 
-globals().update({name: _test(name) for name in SCENARIOS})
+globals().update({name: _test(name, scenario) for name, scenario in SCENARIOS.items()})
+long_stress = _test("long_stress", _long_stress, skip="KTLS_JOBS" not in os.environ)

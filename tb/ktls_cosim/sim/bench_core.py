@@ -18,7 +18,9 @@ from ktls_cosim.sim.wire import BENCH_VARIABLE
 AAD = bytes(13)
 
 
-async def _records(core: GcmCore, size: int, contexts: list[int], keys: Any) -> Any:
+async def _records(
+    core: GcmCore, size: int, contexts: list[int], keys: Any, decrypt: list[bool]
+) -> Any:
     """Records back to back, checked; returns cycles per record and inside a record."""
     core.sink.beats.clear()
     core.src.sent.clear()
@@ -27,7 +29,8 @@ async def _records(core: GcmCore, size: int, contexts: list[int], keys: Any) -> 
         nonce = number.to_bytes(12, "big")
         text = bytes((number + i) & 255 for i in range(size))
         sealed = AESGCM(keys[ctx]).encrypt(nonce, text, AAD)
-        core.record(ctx, nonce, AAD, text, sealed[:-16], sealed[-16:])
+        what = (sealed[:-16], text) if decrypt[number] else (text, sealed[:-16])
+        core.record(ctx, nonce, AAD, *what, sealed[-16:], decrypt=decrypt[number])
     await core.check()
     beats = core.sink.beats
     tags = [b.cycle for b in beats if b.values["tag"]]
@@ -44,15 +47,20 @@ async def _records(core: GcmCore, size: int, contexts: list[int], keys: Any) -> 
 
 @cocotb.test()
 async def measure(dut: Any) -> None:
-    """Every size with one key and with keys that alternate between AES-128 and AES-256."""
+    """Every size with one key, with keys of both sizes in turn, and with everything mixed."""
     core = await GcmCore.create(dut)
     rng = random.Random(cocotb.RANDOM_SEED)
-    keys = {c: rng.randbytes(16 if c % 2 else 32) for c in range(2)}
+    keys = {c: rng.randbytes(16 if c % 2 else 32) for c in range(64)}
     for c, key in keys.items():
         await core.set_key(c, key)
     out = []
     for size, count in ((16384, 4), (1460, 12), (64, 40)):
-        for name, contexts in (("one key", [0] * count), ("two keys", [0, 1] * (count // 2))):
-            figures = await _records(core, size, contexts, keys)
+        mixed = rng.sample(range(64), count)
+        for name, contexts, decrypt in (
+            ("one key", [0] * count, [False] * count),
+            ("two keys", [0, 1] * (count // 2), [False] * count),
+            ("64 keys, seal and open", mixed, [rng.random() < 0.5 for _ in mixed]),
+        ):
+            figures = await _records(core, size, contexts, keys, decrypt)
             out.append({"size": size, "keys": name, **figures})
     Path(os.environ[BENCH_VARIABLE]).write_text(json.dumps(out))
