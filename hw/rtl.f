@@ -5,10 +5,13 @@ rtl/ktls_cq.v
 rtl/ktls_csr.v
 rtl/ktls_dma_rd.v
 rtl/ktls_dma_wr.v
+rtl/ktls_dot3.v
 rtl/ktls_exec.v
 rtl/ktls_fifo.v
 rtl/ktls_gather.v
 rtl/ktls_gcm.v
+rtl/ktls_gfcol.v
+rtl/ktls_gfmul.v
 rtl/ktls_ghash.v
 rtl/ktls_keyexp.v
 rtl/ktls_nic.v
@@ -19,3 +22,4 @@ rtl/ktls_scatter.v
 rtl/ktls_sgl.v
 rtl/ktls_sq.v
 rtl/ktls_watchdog.v
+rtl/ktls_xor6.v

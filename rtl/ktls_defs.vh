@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: the two macros by which the RTL adapts to the speed of Icarus.
+// Purpose: the macros by which the RTL adapts to the speed of Icarus.
 //
 // Icarus evaluates `^` bit by bit but `|`, `-` and `&` by machine word, and
 // (a | b) - (a & b) is the exclusive or, so wide ones go through KTLS_XOR on
@@ -15,6 +15,18 @@
 `ifndef KTLS_HW_STYLE
 `define KTLS_FAST_SIM
 `endif
+`endif
+
+// A tree of single bits is what synthesis needs and what simulators are slowest at; they
+// get the same as a loop over words. Define KTLS_LUT_TREE to simulate the tree.
+`ifdef __ICARUS__
+`define KTLS_LOOPS
+`endif
+`ifdef VERILATOR
+`define KTLS_LOOPS
+`endif
+`ifdef KTLS_LUT_TREE
+`undef KTLS_LOOPS
 `endif
 
 `ifdef KTLS_FAST_SIM

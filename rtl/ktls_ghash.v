@@ -8,10 +8,9 @@
 // Data format: x_i[127] is the coefficient of x^0, i.e. [127:120] is byte 0 as
 //   printed in NIST SP 800-38D and in the CAVP vectors.
 // Source: NIST SP 800-38D section 6.3, algorithm 1: Z = sum of x_i * V_i with
-//   V_0 = H and V_i+1 = V_i * x. The V_i are linear in H, so in hardware they
-//   are wires and a few exclusive ors, and each result bit is one XOR tree.
-//   The Icarus form looks 4 bits at a time up in a table of sums of the V_i,
-//   which is filled when H changes; the tests run both forms.
+//   V_0 = H and V_i+1 = V_i * x. In hardware it is ktls_gfmul, five LUTs deep. The Icarus
+//   form looks 4 bits at a time up in a table of sums of the V_i, which is filled when
+//   H changes; the tests run both forms.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -26,12 +25,11 @@ module ktls_ghash (
     output reg  [127:0] y_o
 );
 
+`ifdef KTLS_FAST_SIM
   wire [127:0] poly = {8'he1, 120'd0};
 
   integer i;
   reg [127:0] v;
-
-`ifdef KTLS_FAST_SIM
   reg [127:0] a;
   reg [127:0] t[0:511];
   reg [127:0] z;
@@ -92,19 +90,13 @@ module ktls_ghash (
   `undef KTLS_NIBBLES
   `undef KTLS_NIBBLE
 `else
-  reg [128*128-1:0] m;  // m[128*j+i]: does x_i add to result bit j
-  reg [127:0] z;
-  wire [127:0] a = first_i ? x_i : x_i ^ y_o;
-  integer j;
+  wire [127:0] z;
 
-  always @* begin
-    v = h_i;
-    for (i = 127; i >= 0; i = i - 1) begin
-      for (j = 0; j < 128; j = j + 1) m[128*j+i] = v[j];
-      v = {1'b0, v[127:1]} ^ (v[0] ? poly : 128'd0);
-    end
-    for (j = 0; j < 128; j = j + 1) z[j] = ^(a & m[128*j+:128]);
-  end
+  ktls_gfmul mul (
+      .a(first_i ? x_i : x_i ^ y_o),
+      .b(h_i),
+      .z(z)
+  );
 
   always @(posedge clk) begin
     if (v_i) y_o <= z;

@@ -17,6 +17,7 @@ BLOCKS = [
     ("ktls_aes", "cocotb_aes"),
     ("ktls_keyexp", "cocotb_keyexp"),
     ("ktls_ghash", "cocotb_ghash"),
+    ("ktls_gfmul", "cocotb_gfmul"),
     ("ktls_gcm", "cocotb_gcm"),
     ("ktls_record", "cocotb_record"),
     ("ktls_release", "cocotb_release"),
@@ -37,6 +38,13 @@ def test_ghash_as_synthesis_reads_it(simulate) -> None:
     """Icarus normally runs the table form; this is the form that Yosys and Verilator see."""
     build = Build("ktls_ghash", tuple(rtl_sources()), defines={"KTLS_HW_STYLE": 1})
     simulate(build, "cocotb_ghash")
+
+
+def test_gfmul_as_synthesis_reads_it(simulate) -> None:
+    """The tree of LUTs that stands behind one parity per sum in simulation."""
+    build = Build("ktls_gfmul", tuple(rtl_sources()), defines={"KTLS_LUT_TREE": 1})
+    # seconds per product in an event-driven simulator; each is a sum over all of the tree
+    simulate(build, "cocotb_gfmul", env={"KTLS_PAIRS": "4"})
 
 
 def test_gcm_as_synthesis_reads_it(simulate) -> None:

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: product of two elements of GF(2^128) as GCM represents them.
+// Latency: combinational, four LUTs of six inputs deep: coefficient k of the plain product
+//   is the sum of all a_i b_(k-i), summed in steps of 3 and 6 (ktls_gfcol); x^128 = x^7 +
+//   x^2 + x + 1 says which coefficients meet in a bit of the result, and two more steps of
+//   6 sum them.
+// Data format: bit 127 is the coefficient of x^0.
+// Source: NIST SP 800-38D section 6.3.
+`resetall
+`timescale 1ns / 1ps
+`default_nettype none
+`include "ktls_defs.vh"
+
+module ktls_gfmul (
+    input  wire [127:0] a,
+    input  wire [127:0] b,
+    output wire [127:0] z
+);
+
+`ifdef KTLS_LOOPS
+  wire [127:0] poly = {8'he1, 120'd0};
+  reg [127:0] sum;
+  reg [127:0] v;
+  integer i;
+
+  always @* begin
+    sum = 128'd0;
+    v   = b;
+    for (i = 127; i >= 0; i = i - 1) begin
+      if (a[i]) sum = sum ^ v;
+      v = {1'b0, v[127:1]} ^ (v[0] ? poly : 128'd0);
+    end
+  end
+
+  assign z = sum;
+`else
+
+  // parts of coefficient k (ktls_gfcol), none if there is no such coefficient
+  function integer parts(input integer k);
+    integer n;
+    begin
+      n = k < 128 ? k + 1 : 255 - k;
+      parts = k < 0 || k > 254 ? 0 : ((n + 2) / 3 + 5) / 6;
+    end
+  endfunction
+
+  // the coefficients that meet in bit j of the result: its own, those from 128 on, and
+  // those that reducing these carries beyond 127 a second time; 255 stands for none
+  function integer source(input integer j, input integer n);
+    case (n)
+      0: source = j;
+      1: source = j < 127 ? 128 + j : 255;
+      2: source = j >= 1 ? 127 + j : 255;
+      3: source = j >= 2 ? 126 + j : 255;
+      4: source = j >= 7 ? 121 + j : 255;
+      5: source = j <= 5 ? 249 + j : 255;
+      6: source = j >= 1 && j <= 6 ? 248 + j : 255;
+      7: source = j >= 2 && j <= 7 ? 247 + j : 255;
+      8: source = j >= 7 && j <= 12 ? 242 + j : 255;
+      default: source = j <= 2 || j == 7 ? 254 : 255;
+    endcase
+  endfunction
+
+  // where the parts of source n stand among those of bit j
+  function integer place(input integer j, input integer n);
+    integer i;
+    begin
+      place = 0;
+      for (i = 0; i < n; i = i + 1) place = place + parts(source(j, i));
+    end
+  endfunction
+
+  localparam SOURCES = 10;
+
+  wire [127:0] left;  // a with the coefficient of x^0 on the right
+  wire [8*255-1:0] p;  // the parts of all coefficients
+
+  genvar k, j, n, m;
+  generate
+    for (k = 0; k < 128; k = k + 1) begin : g_turn
+      assign left[k] = a[127-k];
+    end
+    for (k = 0; k < 255; k = k + 1) begin : g_col
+      if (k < 128) begin : g_low
+        ktls_gfcol #(
+            .N(k + 1)
+        ) col (
+            .a(left[k:0]),
+            .b(b[127:127-k]),
+            .p(p[8*k+:8])
+        );
+      end else begin : g_high
+        ktls_gfcol #(
+            .N(255 - k)
+        ) col (
+            .a(left[127:k-127]),
+            .b(b[254-k:0]),
+            .p(p[8*k+:8])
+        );
+      end
+    end
+    for (j = 0; j < 128; j = j + 1) begin : g_bit
+      localparam COUNT = place(j, SOURCES);
+      localparam SUMS = (COUNT + 5) / 6;  // at most 6
+      wire [6*SUMS-1:0] u;
+      wire [5:0] s;
+      for (n = 0; n < SOURCES; n = n + 1) begin : g_source
+        if (parts(source(j, n)) != 0) begin : g_used
+          assign u[place(j, n)+:parts(source(j, n))] = p[8*source(j, n)+:parts(source(j, n))];
+        end
+      end
+      if (COUNT < 6 * SUMS) begin : g_rest
+        assign u[6*SUMS-1:COUNT] = 0;
+      end
+      for (m = 0; m < 6; m = m + 1) begin : g_sum
+        if (m < SUMS)
+          ktls_xor6 sum (
+              .a(u[6*m+:6]),
+              .z(s[m])
+          );
+        else assign s[m] = 1'b0;
+      end
+      ktls_xor6 total (
+          .a(s),
+          .z(z[127-j])
+      );
+    end
+  endgenerate
+`endif
+
+endmodule
+
+`resetall
