@@ -1,4 +1,5 @@
 rtl/ktls_aes.v
+rtl/ktls_aes_iter.v
 rtl/ktls_aes_round.v
 rtl/ktls_bytes.v
 rtl/ktls_cq.v
@@ -10,6 +11,7 @@ rtl/ktls_exec.v
 rtl/ktls_fifo.v
 rtl/ktls_gather.v
 rtl/ktls_gcm.v
+rtl/ktls_gcm_small.v
 rtl/ktls_gfcol.v
 rtl/ktls_gfmul.v
 rtl/ktls_ghash.v

@@ -18,7 +18,9 @@ module ktls_nic #(
     // blocks per cycle
     parameter LANES = 1,
     // contexts, a power of two from 2 to 1024
-    parameter CONTEXTS = 64
+    parameter CONTEXTS = 64,
+    // 0: ktls_gcm, a block per cycle; 1: ktls_gcm_small, one thing after the other
+    parameter SMALL_CORE = 0
 ) (
     input  wire                 clk,
     input  wire                 rst,
@@ -732,33 +734,65 @@ module ktls_nic #(
       .res_len(res_len)
   );
 
-  ktls_gcm #(
-      .LANES(LANES),
-      .CTX_W(CTX_W)
-  ) gcm (
-      .clk(clk),
-      .rst(data_rst),
-      .key_valid(key_valid),
-      .key_ready(key_ready),
-      .key_clear(key_clear),
-      .key_ctx(key_ctx),
-      .key_256(key_256),
-      .key(key),
-      .cmd_valid(cmd_valid),
-      .cmd_ready(cmd_ready),
-      .cmd_ctx(cmd_ctx),
-      .cmd_decrypt(cmd_decrypt),
-      .cmd_nonce(cmd_nonce),
-      .cmd_aad_len(cmd_aad_len),
-      .cmd_len(cmd_len),
-      .s_valid(gs_valid),
-      .s_ready(gs_ready),
-      .s_data(gs_data),
-      .m_valid(gm_valid),
-      .m_ready(gm_ready),
-      .m_data(gm_data),
-      .m_tag(gm_tag)
-  );
+  generate
+    if (SMALL_CORE == 0) begin : g_fast
+      ktls_gcm #(
+          .LANES(LANES),
+          .CTX_W(CTX_W)
+      ) gcm (
+          .clk(clk),
+          .rst(data_rst),
+          .key_valid(key_valid),
+          .key_ready(key_ready),
+          .key_clear(key_clear),
+          .key_ctx(key_ctx),
+          .key_256(key_256),
+          .key(key),
+          .cmd_valid(cmd_valid),
+          .cmd_ready(cmd_ready),
+          .cmd_ctx(cmd_ctx),
+          .cmd_decrypt(cmd_decrypt),
+          .cmd_nonce(cmd_nonce),
+          .cmd_aad_len(cmd_aad_len),
+          .cmd_len(cmd_len),
+          .s_valid(gs_valid),
+          .s_ready(gs_ready),
+          .s_data(gs_data),
+          .m_valid(gm_valid),
+          .m_ready(gm_ready),
+          .m_data(gm_data),
+          .m_tag(gm_tag)
+      );
+    end else begin : g_small
+      ktls_gcm_small #(
+          .LANES(LANES),
+          .CTX_W(CTX_W)
+      ) gcm (
+          .clk(clk),
+          .rst(data_rst),
+          .key_valid(key_valid),
+          .key_ready(key_ready),
+          .key_clear(key_clear),
+          .key_ctx(key_ctx),
+          .key_256(key_256),
+          .key(key),
+          .cmd_valid(cmd_valid),
+          .cmd_ready(cmd_ready),
+          .cmd_ctx(cmd_ctx),
+          .cmd_decrypt(cmd_decrypt),
+          .cmd_nonce(cmd_nonce),
+          .cmd_aad_len(cmd_aad_len),
+          .cmd_len(cmd_len),
+          .s_valid(gs_valid),
+          .s_ready(gs_ready),
+          .s_data(gs_data),
+          .m_valid(gm_valid),
+          .m_ready(gm_ready),
+          .m_data(gm_data),
+          .m_tag(gm_tag)
+      );
+    end
+  endgenerate
 
   // -------------------------------------------------------------------- scatter
 

@@ -41,8 +41,8 @@ class Bench:
         bench.port = CheckedPort(port, bench.scoreboard)
         bench.rig = Rig(bench.port)
         bench.contexts = range(int(dut.CONTEXTS.value))
-        aes = dut.nic.gcm.aes
-        bench.memories = [aes.key_mem, dut.nic.gcm.h_mem]
+        aes = dut.nic.g_fast.gcm.aes
+        bench.memories = [aes.key_mem, dut.nic.g_fast.gcm.h_mem]
         bench.memories += [aes.g_round[r].round.key_mem for r in range(1, 15)]
         await bench.rig.reset()
         return bench
@@ -51,7 +51,7 @@ class Bench:
         for memory in self.memories:
             for c in self.contexts:
                 assert memory[c].value == 0, f"{memory._path}[{c}] holds a key"
-        gcm = self.dut.nic.gcm
+        gcm = self.dut.nic.g_fast.gcm
         assert gcm.keyexp.win.value == 0
         assert gcm.keyexp.acc.value == 0
         assert self.dut.nic.exec.d.value == 0

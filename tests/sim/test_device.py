@@ -33,6 +33,28 @@ def test_small_device(simulate) -> None:
     )
 
 
+# what a core could get wrong; all scenarios run on the small core in `make soak`
+_CORE = (
+    "hello_world|aes256_hello_world|tls13_hello_world|many_connections|resync|bus_errors|"
+    "rekey_with_records_queued|reset_with_records_under_way|seal_and_open_mixed|random_stress|"
+    "open_refuses_what_is_not_authentic"
+)
+
+
+def test_another_core_in_the_same_place(simulate) -> None:
+    """The small core under the same device, driver and checks."""
+    results = simulate(
+        Build.device(SMALL_CORE=1), "cocotb_device", testcase=rf"cocotb_device\.({_CORE})"
+    )
+    assert len(results) == len(_CORE.split("|"))
+
+
+@pytest.mark.slow
+def test_every_scenario_on_the_small_core(simulate) -> None:
+    results = simulate(Build.device(SMALL_CORE=1), "cocotb_device", timeout_s=1200)
+    assert len(results) == len(SCENARIOS)
+
+
 def test_simulator_as_a_child_process(simulator: None, seed: int) -> None:
     """Plain Python uses the RTL as if it were a card."""
     from ktls_cosim.sim.remote import RemoteSim

@@ -37,7 +37,7 @@ class GcmCore:
         return core
 
     async def _key_ready(self) -> None:
-        for _ in range(3000):
+        for _ in range(30_000):
             await RisingEdge(self.dut.clk)
             if self.dut.key_ready.value == 1:
                 return
@@ -49,7 +49,8 @@ class GcmCore:
         self.dut.key.value = int.from_bytes(key.ljust(32, b"\0"), "big")
         self.dut.key_clear.value = int(clear)
         self.dut.key_valid.value = 1
-        await RisingEdge(self.dut.clk)
+        # a core may finish records before it takes a key
+        await self._key_ready()
         self.dut.key_valid.value = 0
         await RisingEdge(self.dut.clk)
         await self._key_ready()

@@ -13,6 +13,7 @@
 module ktls_tb #(
     parameter LANES = 1,
     parameter CONTEXTS = 64,
+    parameter SMALL_CORE = 0,
     parameter LINES = 65536
 );
 
@@ -93,7 +94,8 @@ module ktls_tb #(
 
   ktls_nic #(
       .LANES(LANES),
-      .CONTEXTS(CONTEXTS)
+      .CONTEXTS(CONTEXTS),
+      .SMALL_CORE(SMALL_CORE)
   ) nic (
       .clk(clk),
       .rst(rst),
