@@ -2,7 +2,7 @@
 //
 // Purpose: one coefficient of a product of polynomials over GF(2), as up to 8 bits whose
 //   exclusive or it is.
-// Latency: combinational, two LUTs deep.
+// Interface: the N products are those of a[i] and b[i]; combinational, two LUTs deep.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: product of two elements of GF(2^128) as GCM represents them.
-// Latency: combinational, four LUTs of six inputs deep: coefficient k of the plain product
+// Interface: combinational, four LUTs of six inputs deep: coefficient k of the plain product
 //   is the sum of all a_i b_(k-i), summed in steps of 3 and 6 (ktls_gfcol); x^128 = x^7 +
 //   x^2 + x + 1 says which coefficients meet in a bit of the result, and two more steps of
 //   6 sum them.

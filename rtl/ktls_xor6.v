@@ -2,6 +2,7 @@
 //
 // Purpose: exclusive or of six bits, one LUT. A module of its own because technology
 //   mappers rebuild long XOR trees with more levels than they need.
+// Interface: combinational.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none (* keep_hierarchy *)

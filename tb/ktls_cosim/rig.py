@@ -98,9 +98,13 @@ class Rig:
             at += p.length
 
     def get_pieces(self, pieces: list[Piece], length: int) -> bytes:
-        """Collect bytes from pieces."""
-        out = b"".join(self.port.mem.read(p.addr, p.length) for p in pieces if p.length)
-        return out[:length]
+        """Collect `length` bytes from pieces; what lies behind them is not looked at."""
+        out = b""
+        for p in pieces:
+            n = min(p.length, length - len(out))
+            if n:
+                out += self.port.mem.read(p.addr, n)
+        return out
 
     # ----------------------------------------------------------- descriptors
 

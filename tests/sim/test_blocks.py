@@ -35,7 +35,7 @@ def test_block(simulate, toplevel: str, module: str) -> None:
 
 
 def test_small_gcm_core(simulate) -> None:
-    """The core that is small instead of fast: all tests but the two about the law of the fast one."""
+    """The core that is small instead of fast: all tests but two about the fast one's law."""
     results = simulate(
         Build.block("ktls_gcm_small"),
         "cocotb_gcm",
