@@ -103,10 +103,11 @@ read_verilog -I{ROOT}/rtl -I{ROOT}/hw/include {" ".join(sources)}
 setattr -mod -set keep_hierarchy 1 =*
 setattr -mod -unset keep_hierarchy {" ".join(f"=*{leaf}*" for leaf in LEAVES)}
 flatten
-write_json {out}/netlist.json
+write_json netlist.json
 """
         (out / "run.ys").write_text(script)
-        subprocess.run([*yosys(), "-q", str(out / "run.ys")], check=True)
+        # YoWASP has a /tmp of its own: names relative to the folder work everywhere
+        subprocess.run([*yosys(), "-q", "run.ys"], cwd=out, check=True)
         netlist = json.loads((out / "netlist.json").read_text())["modules"]
     blocks: dict[str, Block] = {}
     for module, times in _instances(netlist, top).items():

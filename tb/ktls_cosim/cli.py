@@ -76,8 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     bench = sub.add_parser("bench", help="measure and print tables")
     bench.add_argument(
         "what",
-        choices=("rtl", "model"),
-        help="rtl: cycles of core and device; model: what the kTLS model costs",
+        choices=("rtl", "sim", "model"),
+        help="rtl: cycles of core and device; sim: CPU time of a record in simulation; "
+        "model: what the kTLS model costs",
     )
     bench.add_argument("--json", type=Path, metavar="OUT", help="also write the figures here")
 
@@ -122,6 +123,10 @@ def main(argv: list[str] | None = None) -> int:
                 from ktls_cosim.bench_model import run_bench_model
 
                 return run_bench_model(args.json)
+            if args.what == "sim":
+                from ktls_cosim.bench_sim import run_bench_sim
+
+                return run_bench_sim(args.json)
             from ktls_cosim.bench import run_bench_rtl
 
             return run_bench_rtl(args.json)

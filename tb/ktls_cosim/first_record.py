@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start a compiled simulation and check one record; `bench sim` measures how long that takes."""
+
+from __future__ import annotations
+
+from ktls import KtlsNic, KtlsStack, connect_wire, run_sync, uapi
+from ktls.crypto_info import CryptoInfo
+from ktls_cosim.scoreboard import CheckedPort, Scoreboard
+from ktls_cosim.sim.remote import RemoteSim
+
+
+def main() -> None:
+    """Send one record through the RTL, with every check."""
+    scoreboard = Scoreboard("python -m ktls_cosim.first_record")
+    with RemoteSim(name="first-record") as port:
+        nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
+        sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
+        sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+        info = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(8), bytes(16), b"SALT", bytes(8))
+        sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
+        sock.send(b"the first record")
+        sock.close()
+        scoreboard.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Purpose: a top level that drives the device without Python, to see what Python costs.
+// Interface: +image=FILE is host memory (hexadecimal lines of 64 bytes), +setup=FILE has
+//   register writes (address and value in one hexadecimal number), +records=N says how
+//   many descriptors behind the first are sealed one after the other: doorbell, interrupt,
+//   consumer index, as the driver does it. Prints CNT_RECORDS at the end.
+`timescale 1ns / 1ps
+`default_nettype none
+
+module ktls_alone;
+
+  `include "ktls_nic.vh"
+
+ktls_tb tb ();
+
+  reg [8*1024-1:0] path;
+  reg [63:0] setup[0:63];
+  integer n;
+  integer records;
+  integer written;
+
+  task write(input [11:0] addr, input [31:0] data);
+    begin
+      tb.bfm_write = 1;
+      tb.bfm_addr = addr;
+      tb.bfm_wdata = data;
+      tb.bfm_go = !tb.bfm_go;
+      @(tb.bfm_done);
+    end
+  endtask
+
+  task read(input [11:0] addr);
+    begin
+      tb.bfm_write = 0;
+      tb.bfm_addr = addr;
+      tb.bfm_go = !tb.bfm_go;
+      @(tb.bfm_done);
+    end
+  endtask
+
+  initial begin
+    for (n = 0; n < 64; n = n + 1) setup[n] = 64'd0;
+    if (!$value$plusargs("image=%s", path)) $fatal(1, "+image is missing");
+    #1 $readmemh(path, tb.host.mem);
+    if (!$value$plusargs("setup=%s", path)) $fatal(1, "+setup is missing");
+    $readmemh(path, setup);
+    if (!$value$plusargs("records=%d", records)) $fatal(1, "+records is missing");
+    wait (!tb.rst);
+    // a reset clears the key memory first
+    for (n = 0; n < 500; n = n + 1) @(posedge tb.clk);
+    for (n = 0; n < 64 && setup[n] != 0; n = n + 1) write(setup[n][43:32], setup[n][31:0]);
+    for (written = 1; written <= records + 1; written = written + 1) begin
+      write(REG_RING0_SQ_PROD, written);
+      wait (tb.irq_seen);
+      write(REG_RING0_CQ_CONS, written);
+      wait (!tb.irq_seen);
+    end
+    read(REG_CNT_RECORDS);
+    $display("records %0d", tb.bfm_rdata);
+    $finish;
+  end
+
+endmodule
+
+`default_nettype wire
