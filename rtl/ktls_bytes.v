@@ -11,6 +11,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_bytes #(
     // log2 of the bytes per cycle
@@ -49,12 +50,14 @@ module ktls_bytes #(
       kept = store;
       kept_cnt = cnt;
       if (pop_cnt != 0) begin
-        kept = store >> {pop_cnt, 3'd0};
+        kept = `KTLS_SHORTCUT(pop_cnt[W_LOG2]) ? store >> BITS : store >> {pop_cnt, 3'd0};
         kept_cnt = cnt - {1'b0, pop_cnt};
       end
       if (push) begin
-        piece = {{2 * BITS{1'b0}}, push_data & ~(ones << {push_cnt, 3'd0})};
-        kept = kept | (piece << {kept_cnt, 3'd0});
+        piece = {{2 * BITS{1'b0}}, push_data};
+        if (!`KTLS_SHORTCUT(push_cnt[W_LOG2]))
+          piece = piece & ~({{2 * BITS{1'b1}}, ones} << {push_cnt, 3'd0});
+        kept = `KTLS_SHORTCUT(kept_cnt == 0) ? piece : kept | (piece << {kept_cnt, 3'd0});
         kept_cnt = kept_cnt + {1'b0, push_cnt};
       end
       store <= kept;

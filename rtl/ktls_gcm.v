@@ -314,8 +314,14 @@ module ktls_gcm #(
 
   // ---------------------------------------------------------------------- output
 
+  reg  [     127:0] piece;
   wire              unused_ready;
   wire [OUT_LOG2:0] unused_count;
+
+  always @* begin
+    piece = g_out;
+    if (g_tag) piece = `KTLS_XOR(y, g_out);
+  end
 
   ktls_fifo #(
       .WIDTH(129),
@@ -325,7 +331,7 @@ module ktls_gcm #(
       .rst(rst),
       .s_valid(g_v),
       .s_ready(unused_ready),
-      .s_data({g_tag, g_tag ? `KTLS_XOR(y, g_out) : g_out}),
+      .s_data({g_tag, piece}),
       .m_valid(m_valid),
       .m_ready(m_ready),
       .m_data({m_tag, m_data}),

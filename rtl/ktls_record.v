@@ -139,30 +139,34 @@ module ktls_record #(
   assign cmd_decrypt = opening;
   assign cmd_len = {17'd0, inner};
 
-  wire [127:0] src_swapped = {
-    src_data[7:0],
-    src_data[15:8],
-    src_data[23:16],
-    src_data[31:24],
-    src_data[39:32],
-    src_data[47:40],
-    src_data[55:48],
-    src_data[63:56],
-    src_data[71:64],
-    src_data[79:72],
-    src_data[87:80],
-    src_data[95:88],
-    src_data[103:96],
-    src_data[111:104],
-    src_data[119:112],
-    src_data[127:120]
-  };
+  // in a block, because a simulator would pass on the sixteen parts of an assignment one by one
+  reg [127:0] src_swapped;
+
+  always @*
+    src_swapped = {
+      src_data[7:0],
+      src_data[15:8],
+      src_data[23:16],
+      src_data[31:24],
+      src_data[39:32],
+      src_data[47:40],
+      src_data[55:48],
+      src_data[63:56],
+      src_data[71:64],
+      src_data[79:72],
+      src_data[87:80],
+      src_data[95:88],
+      src_data[103:96],
+      src_data[111:104],
+      src_data[119:112],
+      src_data[127:120]
+    };
 
   // the inner type behind the text, in its last block or in one of its own
   wire with_type = tls13 && !opening && blocks_left <= 11'd1;
   wire [127:0] text_bytes = ~({128{1'b1}} >> {len[3:0], 3'b000});
   wire [127:0] type_byte = {rtype, 120'd0} >> {len[3:0], 3'b000};
-  wire [127:0] last_text = (src_swapped & text_bytes) | type_byte;
+  wire [127:0] last_text = (src_swapped & text_bytes & {128{with_type}}) | type_byte;
 
   wire [15:0] sealed_len = {1'b0, inner} + TAG;
   wire [127:0] aad_1_2 = {seq, rtype, WIRE_VERSION, 1'b0, len, 24'd0};
@@ -177,10 +181,11 @@ module ktls_record #(
 
   reg [127:0] previous;  // the block in front of this one
   wire [6:0] tag_shift = {len[3:0], 3'b000};
-  wire [127:0] tag_front = previous << tag_shift;
-  wire [127:0] tag_back = src_swapped >> (8'd128 - {1'b0, tag_shift});
-  wire [127:0] received_tag = len[3:0] == 4'd0 ? src_swapped :
-                              tag_front | (tag_block ? tag_back : 128'd0);
+  reg [127:0] tag_front;
+  reg [127:0] tag_back;
+  reg [127:0] received_tag;
+  reg tag_valid;
+  reg [SLOT_W-1:0] tag_slot;
 
   always @(posedge clk) begin
     count <= count + 32'd1;
@@ -197,6 +202,14 @@ module ktls_record #(
       if (text_phase) blocks_left <= blocks_left - 11'd1;
       previous <= src_swapped;
       if (src_err) poison[slot] <= 1'b1;
+    end
+    tag_valid <= received;
+    if (received) begin
+      tag_front = len[3:0] == 4'd0 ? 128'd0 : previous << tag_shift;
+      tag_back = !tag_block ? 128'd0 : len[3:0] == 4'd0 ? src_swapped :
+                 src_swapped >> (8'd128 - {1'b0, tag_shift});
+      received_tag <= tag_front | tag_back;
+      tag_slot <= slot;
     end
     if (in_busy && in_last) begin
       in_busy <= 1'b0;
@@ -225,8 +238,9 @@ module ktls_record #(
       poison[job_slot] <= 1'b0;
     end
     if (rst) begin
-      in_busy  <= 1'b0;
-      cmd_sent <= 1'b0;
+      in_busy   <= 1'b0;
+      cmd_sent  <= 1'b0;
+      tag_valid <= 1'b0;
     end
   end
 
@@ -291,8 +305,8 @@ module ktls_record #(
       .rst(rst),
       .new_valid(job_valid && job_ready),
       .new_slot(job_slot),
-      .tag_valid(received),
-      .tag_slot(slot),
+      .tag_valid(tag_valid),
+      .tag_slot(tag_slot),
       .tag_data(received_tag),
       .a_valid(o_valid && !silent && (!header_sent || m_valid)),
       .a_ready(a_ready),

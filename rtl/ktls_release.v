@@ -48,7 +48,7 @@ module ktls_release #(
     // what may leave
     output wire              out_valid,
     input  wire              out_ready,
-    output wire [     127:0] out_data,
+    output reg  [     127:0] out_data,
     output wire [       4:0] out_cnt,
     // what records were
     input  wire [SLOT_W-1:0] res_slot,
@@ -85,9 +85,9 @@ module ktls_release #(
   wire verdict = a_open && a_tag;
   wire take = a_valid && a_ready;
   wire has_type = last_byte != 8'd0;
-  wire [127:0] behind_tag = {128{1'b1}} >> {a_tag_len, 3'b000};
-  wire equal = (a_data | behind_tag) == (tag_mem[a_slot] | behind_tag);
-  wire good = equal && !a_poison && (!a_tls13 || has_type);
+  // computed where they are used: a simulator would follow every block with them
+  reg [127:0] behind_tag;
+  reg equal;
 
   assign a_ready = verdict ? tag_here[a_slot] : !used[RING_W];
 
@@ -113,8 +113,10 @@ module ktls_release #(
       end
     end
     if (take && verdict) begin
+      behind_tag = {128{1'b1}} >> {a_tag_len, 3'b000};
+      equal = (a_data | behind_tag) == (tag_mem[a_slot] | behind_tag);
       cp <= wp;
-      authentic[a_slot] <= good;
+      authentic[a_slot] <= equal && !a_poison && (!a_tls13 || has_type);
       result_here[a_slot] <= 1'b1;
       result[a_slot] <= {a_tls13 ? last_byte : a_rtype, a_tls13 ? last_at : a_len};
       block <= 11'd0;
@@ -154,24 +156,26 @@ module ktls_release #(
 
   wire [127:0] piece = opened && !authentic[slot] ? 128'd0 : held;
 
-  assign out_data = {
-    piece[7:0],
-    piece[15:8],
-    piece[23:16],
-    piece[31:24],
-    piece[39:32],
-    piece[47:40],
-    piece[55:48],
-    piece[63:56],
-    piece[71:64],
-    piece[79:72],
-    piece[87:80],
-    piece[95:88],
-    piece[103:96],
-    piece[111:104],
-    piece[119:112],
-    piece[127:120]
-  };
+  // as a block: see ktls_record
+  always @*
+    out_data = {
+      piece[7:0],
+      piece[15:8],
+      piece[23:16],
+      piece[31:24],
+      piece[39:32],
+      piece[47:40],
+      piece[55:48],
+      piece[63:56],
+      piece[71:64],
+      piece[79:72],
+      piece[87:80],
+      piece[95:88],
+      piece[103:96],
+      piece[111:104],
+      piece[119:112],
+      piece[127:120]
+    };
 
   always @(posedge clk) begin
     if (out_valid && out_ready) rp <= rp + 1'b1;

@@ -88,9 +88,9 @@ def test_one_module_per_file_with_its_header() -> None:
     for path in VERILOG:
         text = path.read_text()
         assert text.startswith("// SPDX-License-Identifier: Apache-2.0\n"), path
-        assert [line.split()[1] for line in text.splitlines() if line.startswith("module ")] == [
-            path.stem
-        ]
+        assert [
+            line.split()[1].rstrip(";") for line in text.splitlines() if line.startswith("module ")
+        ] == [path.stem]
         head = text[: text.index("\nmodule ")]
         assert "// Purpose:" in head, path
     for path in rtl_sources():

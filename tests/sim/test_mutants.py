@@ -108,7 +108,8 @@ def test_device_mutant_is_caught(simulator: None, mutant: Mutant) -> None:
 
 
 SCENARIO = [
-    (Mutant("tag_not_compared", "ktls_release.v", "good = equal && ", "good = ", "open"),
+    (Mutant("tag_not_compared", "ktls_release.v", "authentic[a_slot] <= equal && ",
+            "authentic[a_slot] <= ", "open"),
      "open_refuses_what_is_not_authentic"),
     (Mutant("tag_compared_in_part", "ktls_release.v", "{128{1'b1}} >> {a_tag_len, 3'b000}",
             "128'hff", "open"),
@@ -126,8 +127,8 @@ SCENARIO = [
      "open_tls13_padding"),
     (Mutant("record_without_a_type", "ktls_release.v", "(!a_tls13 || has_type)", "1'b1", "open"),
      "open_tls13_padding"),
-    (Mutant("half_of_the_tag", "ktls_record.v", "tag_front | (tag_block ? tag_back : 128'd0)",
-            "tag_front", "open"),
+    (Mutant("half_of_the_tag", "ktls_record.v", "received_tag <= tag_front | tag_back;",
+            "received_tag <= tag_front;", "open"),
      "open_every_tail"),
     (Mutant("open_additional_data", "ktls_record.v", "{1'b0, inner} + TAG;",
             "{1'b0, inner} + 16'd17;", "open"),
@@ -260,8 +261,7 @@ DEAD_ENDS = [
     (Mutant("masters_wait_for_a_dead_bus", "ktls_nic.v", "assign bus_rst = core_rst || bus_dead;",
             "assign bus_rst = core_rst;", ""),
      "a_dead_bus_is_an_error_and_a_reset_ends_it"),
-    (Mutant("keys_survive_an_error", "ktls_nic.v", ".rst(data_rst),\n      .key_valid",
-            ".rst(core_rst),\n      .key_valid", ""),
+    (Mutant("keys_survive_an_error", "ktls_csr.v", "core_rst || halt_cnt != 0", "core_rst", ""),
      "an_error_of_the_completion_ring_wipes_the_keys"),
     (Mutant("descriptor_kept_after_reset", "ktls_exec.v", "d <= 512'd0;\n    end\n  end",
             "end\n  end", ""),

@@ -204,11 +204,12 @@ module ktls_tb #(
   localparam OUT_W = 1 + 4 + 1 + 32 + 4 + 2 * 85 + DATA_W / 8 * 9 + 2 + 2;
   localparam HASH_W = (OUT_W + 63) / 64 * 64;
 
-  ktls_hash #(
-      .WIDTH(HASH_W)
-  ) outputs (
-      .clk(clk),
-      .v({
+  // sampled, so that it costs nothing while nobody asks for it
+  reg [HASH_W-1:0] sample;
+
+  always @(posedge clk) begin
+    if (outputs.on)
+      sample <= {
         {HASH_W - OUT_W{1'b0}},
         irq,
         awready,
@@ -239,7 +240,14 @@ module ktls_tb #(
         m_wvalid,
         m_bready,
         m_rready
-      })
+      };
+  end
+
+  ktls_hash #(
+      .WIDTH(HASH_W)
+  ) outputs (
+      .clk(clk),
+      .v  (sample)
   );
 
 endmodule
