@@ -52,7 +52,7 @@ TARGETS = {
         r"MUXF\d|CARRY\d|INV",
     ),
     "ecp5": Target(
-        "synth_ecp5", r"LUT4", r"TRELLIS_FF", r"TRELLIS_DPR16X4", r"DP16KD",
+        "synth_ecp5 -noflatten", r"LUT4", r"TRELLIS_FF", r"TRELLIS_DPR16X4", r"DP16KD",
         r"PFUMX|L6MUX21|CCU2C",
     ),
 }  # fmt: skip
@@ -107,7 +107,12 @@ write_json netlist.json
 """
         (out / "run.ys").write_text(script)
         # YoWASP has a /tmp of its own: names relative to the folder work everywhere
-        subprocess.run([*yosys(), "-q", "run.ys"], cwd=out, check=True)
+        done = subprocess.run(
+            [*yosys(), "-q", "-l", "log", "run.ys"], cwd=out, capture_output=True, check=False
+        )
+        if done.returncode:
+            log = (out / "log").read_text()[-2000:]
+            raise SystemExit(f"Yosys failed for {name}; the end of its log:\n{log}")
         netlist = json.loads((out / "netlist.json").read_text())["modules"]
     blocks: dict[str, Block] = {}
     for module, times in _instances(netlist, top).items():
