@@ -71,8 +71,6 @@ class DeviceContext:
     """A context of the device, from `tls_dev_add` to `tls_dev_del`."""
 
     ctx: int
-    info: CryptoInfo | None
-    """None: plain AES-GCM (`aead_add`)."""
 
 
 @dataclass(slots=True)
@@ -233,7 +231,7 @@ class KtlsNic:
             rec_seq=info.rec_seq,
             key=info.key,
         )
-        return await self._install(descriptor, info)
+        return await self._install(descriptor)
 
     async def aead_add(self, direction: int, key: bytes) -> DeviceContext:
         """Install a key for plain AES-GCM, whose users bring nonces and additional data.
@@ -252,12 +250,12 @@ class KtlsNic:
         descriptor = SqeCtx(
             opcode=Opcode.CTX_SET, dir=_direction(direction), cipher=cipher[0], key=key
         )
-        return await self._install(descriptor, None)
+        return await self._install(descriptor)
 
-    async def _install(self, descriptor: SqeCtx, info: CryptoInfo | None) -> DeviceContext:
+    async def _install(self, descriptor: SqeCtx) -> DeviceContext:
         if not self._free_ctx:
             raise NotOffloadable(f"all {self.contexts} contexts of the device are in use")
-        context = DeviceContext(self._free_ctx.popleft(), info)
+        context = DeviceContext(self._free_ctx.popleft())
         result = await self._control(replace(descriptor, ctx=context.ctx))
         if result.status != Status.OK:
             self._free_ctx.append(context.ctx)

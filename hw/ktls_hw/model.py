@@ -486,9 +486,7 @@ class NicModel:
         if d.opcode == Opcode.SEAL:
             sealed = AESGCM(ctx.key).encrypt(nonce, data, aad)
             return sealed[: d.len + d.tag_len], True
-        start = nonce + (2).to_bytes(4, "big")
-        stream = Cipher(algorithms.AES(ctx.key), modes.CTR(start)).decryptor()
-        text = stream.update(data[: d.len])
+        text = _counter_mode(ctx.key, nonce, data[: d.len])
         tag = AESGCM(ctx.key).encrypt(nonce, text, aad)[d.len :]
         good = tag[: d.tag_len] == data[d.len :]
         return text if good else bytes(d.len), good
@@ -524,8 +522,7 @@ class NicModel:
             nonce = (static ^ number).to_bytes(12, "big")
         else:
             nonce = ctx.salt + d.explicit_nonce
-        mode = modes.CTR(nonce + (2).to_bytes(4, "big"))
-        return Cipher(algorithms.AES(ctx.key), mode).decryptor().update(sealed[: d.len])
+        return _counter_mode(ctx.key, nonce, sealed[: d.len])
 
     def _list(self, addr: int, count: int) -> tuple[list[Sge], bool]:
         out = []
@@ -628,6 +625,12 @@ class NicModel:
         return _FAULTS[fault](ctx, iv, number, d.rtype, data, record)
 
 
+def _counter_mode(key: bytes, nonce: bytes, data: bytes) -> bytes:
+    """What GCM does to a text, in either direction; counters start at 2."""
+    mode = modes.CTR(nonce + (2).to_bytes(4, "big"))
+    return Cipher(algorithms.AES(key), mode).encryptor().update(data)
+
+
 def _wrong_nonce(
     ctx: _Context, iv: int, number: int, rtype: int, data: bytes, record: bytes
 ) -> bytes:
@@ -647,9 +650,7 @@ def _counter_start(
     ctx: _Context, iv: int, number: int, rtype: int, data: bytes, record: bytes
 ) -> bytes:
     # the keystream of counters 3.. where 2.. belongs, with the tag of that ciphertext
-    start = ctx.salt + iv.to_bytes(8, "big") + (2).to_bytes(4, "big")
-    stream = Cipher(algorithms.AES(ctx.key), modes.CTR(start)).encryptor()
-    keystream = stream.update(bytes(len(data) + 16))
+    keystream = _counter_mode(ctx.key, ctx.salt + iv.to_bytes(8, "big"), bytes(len(data) + 16))
     shifted = bytes(a ^ b ^ c for a, b, c in zip(data, keystream, keystream[16:], strict=False))
     wrong = NicModel._frame(ctx, iv, number, rtype, shifted)
     return record[:13] + wrong[13:]

@@ -177,13 +177,16 @@ def _figures(target: Target, module: dict[str, Any], times: int) -> Block:
 def main() -> None:
     """Synthesize for each family and print tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("family", nargs="*", choices=[*TARGETS, []], default=list(TARGETS))
+    parser.add_argument("family", nargs="*", help=f"of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--top", default="ktls_nic")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    for family in args.family:
+        if family not in TARGETS:
+            parser.error(f"{family} is none of {', '.join(TARGETS)}")
     sys.setrecursionlimit(100_000)  # carry chains
     results = {}
-    for family in args.family:
+    for family in args.family or TARGETS:
         blocks = synthesize(family, args.top)
         total = [sum(getattr(b, f) for b in blocks) for f in ("luts", "ffs", "lutrams", "brams")]
         results[family] = [asdict(b) for b in blocks]

@@ -32,9 +32,9 @@ ROUNDS = 5
 _RING = 32
 
 
-def _in(folder: str | None, simulator: str, run: Callable[[Path], None]) -> dict[str, float]:
+def _in(name: str, simulator: str, run: Callable[[Path], None]) -> dict[str, float]:
     """Run something with `SIM` set and return the figures that it leaves."""
-    out = build_root() / f"bench-sim-{folder or simulator}.json"
+    out = build_root() / f"bench-sim-{name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
     before = os.environ.get("SIM")
@@ -65,7 +65,7 @@ def stack(simulator: str) -> float:
         if not all(r.passed for r in results):
             raise CosimError(f"the benchmark failed: {results[0].message}\nlog: {folder}")
 
-    return _in(None, simulator, run)["record"]
+    return _in(simulator, simulator, run)["record"]
 
 
 def textbook() -> float:

@@ -191,6 +191,35 @@ class Rig:
         )
         return self._with_lists(descriptor, src, dst), dst
 
+    @staticmethod
+    def context_descriptor(
+        ctx: int,
+        key: bytes,
+        *,
+        salt: bytes = b"SALT",
+        iv: bytes = bytes(8),
+        seq: int = 0,
+        version: int = 0x0303,
+        receive: bool = False,
+    ) -> SqeCtx:
+        """Install an AES-GCM context; the key's length chooses the cipher."""
+        return SqeCtx(
+            opcode=Opcode.CTX_SET,
+            ctx=ctx,
+            dir=int(receive),
+            version=version,
+            cipher=52 if len(key) == 32 else 51,
+            salt=salt,
+            iv=iv,
+            rec_seq=seq.to_bytes(8, "big"),
+            key=key,
+        )
+
+    @staticmethod
+    def resync_descriptor(ctx: int, number: int) -> SqeCtx:
+        """Set the number of a context's next record."""
+        return SqeCtx(opcode=Opcode.RESYNC, ctx=ctx, rec_seq=number.to_bytes(8, "big"))
+
     def _with_lists(self, descriptor: SqeSeal, src: list[Piece], dst: list[Piece]) -> SqeSeal:
         return replace(
             descriptor,
@@ -269,23 +298,11 @@ class Rig:
         receive: bool = False,
     ) -> Cqe:
         """Install an AES-GCM context; the key's length chooses the cipher."""
-        done = await self.run(
-            SqeCtx(
-                opcode=Opcode.CTX_SET,
-                ctx=ctx,
-                dir=int(receive),
-                version=version,
-                cipher=52 if len(key) == 32 else 51,
-                salt=salt,
-                iv=iv,
-                rec_seq=seq.to_bytes(8, "big"),
-                key=key,
-            )
+        descriptor = self.context_descriptor(
+            ctx, key, salt=salt, iv=iv, seq=seq, version=version, receive=receive
         )
-        return done[0]
+        return (await self.run(descriptor))[0]
 
     async def resync(self, ctx: int, number: int) -> Cqe:
         """Set the number of a context's next record."""
-        rec_seq = number.to_bytes(8, "big")
-        done = await self.run(SqeCtx(opcode=Opcode.RESYNC, ctx=ctx, rec_seq=rec_seq))
-        return done[0]
+        return (await self.run(self.resync_descriptor(ctx, number)))[0]

@@ -353,10 +353,8 @@ async def resync(env: Env) -> None:
         iv = env.bytes(8)
         await rig.set_context(ctx, env.bytes(32), iv=iv, seq=10, version=version)
         seals = [rig.seal_descriptor(ctx, env.bytes(40))[0] for _ in range(5)]
-        resyncs = [
-            SqeCtx(opcode=Opcode.RESYNC, ctx=ctx, rec_seq=n.to_bytes(8, "big"))
-            for n in (11, 10, 2**32 + 5, 0, 2**64 - 1)
-        ]
+        numbers = (11, 10, 2**32 + 5, 0, 2**64 - 1)
+        resyncs = [rig.resync_descriptor(ctx, n) for n in numbers]
         # queued among records, they take their place
         done = await rig.run(
             seals[0], resyncs[0], seals[1], resyncs[1], seals[2], resyncs[2], seals[3],
@@ -1051,23 +1049,21 @@ class _Stress:
         else:
             self.contexts[ctx] = (TrafficKeys.from_crypto_info(info.pack()), receive)
             self.opened[ctx] = 0
-        return SqeCtx(
-            opcode=Opcode.CTX_SET,
-            ctx=ctx,
-            dir=int(receive),
-            version=version,
-            cipher=info.cipher,
+        return self.rig.context_descriptor(
+            ctx,
+            info.key,
             salt=info.salt,
             iv=info.iv,
-            rec_seq=info.rec_seq,
-            key=info.key,
+            seq=int.from_bytes(info.rec_seq, "big"),
+            version=version,
+            receive=receive,
         )
 
     def resync(self, ctx: int) -> SqeCtx:
         number = self.rng.choice((0, 100, 2**41))
         if ctx in self.contexts and self.contexts[ctx][1]:
             self.opened[ctx] = number - self.contexts[ctx][0].first_number
-        return SqeCtx(opcode=Opcode.RESYNC, ctx=ctx, rec_seq=number.to_bytes(8, "big"))
+        return self.rig.resync_descriptor(ctx, number)
 
     def spoil(self, descriptor: SqeSeal) -> SqeSeal:
         """A mistake of a driver."""

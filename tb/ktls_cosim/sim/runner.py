@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ktls_cosim.errors import SimulatorError, SimulatorMissing
 from ktls_cosim.paths import HDL, HW, ROOT, RTL, build_root
-from ktls_cosim.sim.simulators import Sources, simulator
+from ktls_cosim.sim.simulators import simulator
 
 
 def rtl_sources() -> list[Path]:
@@ -93,8 +93,7 @@ def compile_build(build: Build, *, waves: bool = False) -> Path:
     work = folder.with_name(f"{folder.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    sources = Sources(build.toplevel, build.sources, build.parameters, build.defines)
-    chosen.compile(sources, work, waves=traced)
+    chosen.compile(build, work, waves=traced)
     (work / "done").touch()
     try:
         work.rename(folder)

