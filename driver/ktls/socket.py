@@ -587,6 +587,8 @@ class KtlsSocket:
             self._ulp.close(told=self._write_shut)
         self.tcp.close()
         self.stack.before_look()
+        if self.stack.observer is not None:
+            self.stack.observer.closed(self.conn)
 
     def reset(self) -> None:
         """close(2) with SO_LINGER 0: the peer gets a reset."""

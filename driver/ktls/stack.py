@@ -54,6 +54,9 @@ class Observer(Protocol):
     def wire_sent(self, conn: int, data: bytes) -> None:
         """These bytes left towards the peer."""
 
+    def closed(self, conn: int) -> None:
+        """The socket was closed; with a port that suspends, bytes may still follow."""
+
 
 class KtlsStack:
     """One machine: sockets made here share a kernel version, a NIC and counters.

@@ -69,7 +69,7 @@ class TlsContext:
         self._version = 0
         self._device: DeviceSealer | None = None
         self._counted: list[str] = []
-        self._rx_counted = False
+        self._sides_counted: set[str] = set()
 
     def set_option(self, option: int, value: bytes | None, optlen: int) -> None:
         """setsockopt(SOL_TLS).
@@ -152,15 +152,19 @@ class TlsContext:
         observer = self._stack.observer
         if observer is not None:
             observer.tx_configured(self._conn, info.pack())
+        sealer: Sealer = SoftwareSealer()
+        if self._stack.nic is not None:
+            if self._device is not None:
+                self._device.close()
+            self._device = sealer = DeviceSealer(self._stack.nic, info, self._stack.submit, self)
+        elif self.tx is None:
+            self.tx_offloaded("there is no offload device")
         if self.tx is not None:
             # an open record is not flushed: it will be sealed with the new key
             self.tx.protection = protection
+            self.tx.sealer = sealer
+            self._stack.before_look()
             return
-        sealer: Sealer = SoftwareSealer()
-        if self._stack.nic is not None:
-            self._device = sealer = DeviceSealer(self._stack.nic, info, self._stack.submit, self)
-        else:
-            self.tx_offloaded("there is no offload device")
         self.tx = TlsTx(
             self._tcp,
             self._stack.kernel,
@@ -191,6 +195,10 @@ class TlsContext:
         return DeviceOpener(self._stack.nic, info, self._stack.submit, self)
 
     def _count(self, side: str, refused: str | None) -> None:
+        if side in self._sides_counted:
+            # a rekey is not counted again
+            return
+        self._sides_counted.add(side)
         where = "Device" if refused is None else "Sw"
         self._stack.tls_stat[f"Tls{side}{where}"] += 1
         if not self.closed:
@@ -204,11 +212,9 @@ class TlsContext:
         self._count("Tx", refused)
 
     def rx_offloaded(self, refused: str | None) -> None:
-        """The same of the receive side; a rekey is not counted again."""
+        """The same of the receive side."""
         self.why_rx_not_offloaded = refused
-        if not self._rx_counted:
-            self._rx_counted = True
-            self._count("Rx", refused)
+        self._count("Rx", refused)
 
     def record_done(self, rtype: int, length: int, completion: Completion) -> None:
         """The device has completed a record."""

@@ -15,6 +15,25 @@ EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
 
 
+def _add_capture(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--capture",
+        type=Path,
+        metavar="FILE.pcapng",
+        help="write the TCP conversations with their secrets, for Wireshark and tshark",
+    )
+
+
+def _add_live(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--port",
+        choices=("model", "sim"),
+        default="model",
+        help="model: the functional device (default); sim: the Verilog",
+    )
+    _add_capture(command)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ktls-cosim", description=__doc__)
     sub = parser.add_subparsers(dest="command", required=True)
@@ -33,6 +52,26 @@ def _parser() -> argparse.ArgumentParser:
         choices=[f.name for f in Fault],
         help="break the model on purpose and see the checkers catch it",
     )
+
+    serve = sub.add_parser(
+        "serve", help="an HTTPS server: real clients, every record sealed and opened by the device"
+    )
+    serve.add_argument("folder", type=Path, metavar="DIR", help="whose files to serve")
+    serve.add_argument("--listen", default="127.0.0.1:8443", metavar="HOST:PORT")
+    serve.add_argument("--cert", type=Path, metavar="PEM", help="default: self-signed, localhost")
+    serve.add_argument("--key", type=Path, metavar="PEM", help="default: in the file of --cert")
+
+    fetch = sub.add_parser(
+        "fetch", help="an HTTPS client: real servers, every record sealed and opened by the device"
+    )
+    fetch.add_argument("url", metavar="URL")
+    fetch.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
+    fetch.add_argument("--cafile", type=Path, metavar="PEM", help="trusted certificates")
+    fetch.add_argument("--insecure", action="store_true", help="accept any certificate")
+    for command in (serve, fetch):
+        _add_live(command)
+        command.add_argument("--tls", choices=("1.2", "1.3"), help="only this version")
+    _add_capture(demo)
 
     conformance = sub.add_parser(
         "conformance", help="play recordings of real kernels on the model and compare"
@@ -97,7 +136,37 @@ def main(argv: list[str] | None = None) -> int:
         if args.command == "demo":
             from ktls_cosim.demo import run_demo
 
-            return run_demo(args.port, file=args.file, waves=args.waves, fault=args.fault)
+            return run_demo(
+                args.port,
+                file=args.file,
+                waves=args.waves,
+                fault=args.fault,
+                capture=args.capture,
+            )
+        if args.command == "serve":
+            from ktls_cosim.live.server import run_serve
+
+            return run_serve(
+                args.folder,
+                port=args.port,
+                tls=args.tls,
+                listen=args.listen,
+                cert=args.cert,
+                key=args.key,
+                capture=args.capture,
+            )
+        if args.command == "fetch":
+            from ktls_cosim.live.client import run_fetch
+
+            return run_fetch(
+                args.url,
+                port=args.port,
+                tls=args.tls,
+                output=args.output,
+                cafile=args.cafile,
+                insecure=args.insecure,
+                capture=args.capture,
+            )
         if args.command == "conformance":
             from ktls_cosim.conformance.run import run_conformance
 

@@ -13,16 +13,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ktls import KtlsNic, KtlsSocket, KtlsStack, connect_wire, run_sync, uapi
+from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, run_sync, uapi
 from ktls.nic import Completion
 from ktls_cosim.errors import CosimError
-from ktls_cosim.scenarios import example_crypto_info
+from ktls_cosim.live.capture import Capture
+from ktls_cosim.live.secrets import Suite
+from ktls_cosim.live.transcript import MadeUpHandshake
 from ktls_cosim.scoreboard import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
 from ktls_cosim.session import open_port, waves_of
 from ktls_hw.layout import Status
 from ktls_hw.model import Fault, NicModel
 
 FILE_SIZE = 65536
+SUITE = Suite(uapi.TLS_CIPHER_AES_GCM_128, "sha256")
 TYPE_NAMES = {20: "change_cipher_spec", 21: "alert", 22: "handshake", 23: "data"}
 
 
@@ -70,11 +73,11 @@ def real_file() -> Path:
     raise CosimError(f"no file of {FILE_SIZE} bytes found; name one with --file FILE")
 
 
-def application(sock: KtlsSocket, file: Path) -> None:
+def application(sock: KtlsSocket, keys: CryptoInfo, file: Path) -> None:
     """What a program does with a kTLS socket."""
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
     # a real program takes its keys from the handshake
-    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, example_crypto_info().pack())
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, keys.pack())
 
     sock.send(b"hello world")
 
@@ -112,7 +115,14 @@ def _table(rows: list[Row]) -> Table:
     return table
 
 
-def run_demo(port_kind: str, *, file: Path | None, waves: bool, fault: str | None) -> int:
+def run_demo(
+    port_kind: str,
+    *,
+    file: Path | None,
+    waves: bool,
+    fault: str | None,
+    capture: Path | None = None,
+) -> int:
     """Run the demo.
 
     Returns:
@@ -136,8 +146,10 @@ def run_demo(port_kind: str, *, file: Path | None, waves: bool, fault: str | Non
     with progress:
         observer = DemoObserver(command, progress, total)
         with open_port(port_kind, name="demo", waves=waves) as port:
-            failure = _run(port, observer, file, fault)
+            failure = _run(port, observer, file, fault, capture)
     out.print(_table(observer.rows))
+    if capture:
+        out.print(f"capture: {capture} (open it with Wireshark, or: tshark -r {capture} -x)")
     if waves and (path := waves_of(port)):
         out.print(f"waves: {path}")
     if failure:
@@ -149,13 +161,24 @@ def run_demo(port_kind: str, *, file: Path | None, waves: bool, fault: str | Non
     return 1 if failure else 0
 
 
-def _run(port: Port, observer: DemoObserver, file: Path, fault: str | None) -> str | None:
+def _run(
+    port: Port, observer: DemoObserver, file: Path, fault: str | None, capture: Path | None
+) -> str | None:
     if fault:
         if not isinstance(port, NicModel):
             raise CosimError("--fault breaks the functional model; use it with --port model")
         port.inject(Fault[fault], record=2)
     nic = run_sync(KtlsNic.probe(CheckedPort(port, observer)))
-    application(connect_wire(KtlsStack(nic, observer), lambda _data: None), file)
+    stack = KtlsStack(nic, observer)
+    # no peer, no handshake: the keys are those of a made-up one, so that a capture can show it
+    handshake = MadeUpHandshake(SUITE, b"demo")
+    if capture is None:
+        application(connect_wire(stack, lambda _data: None), handshake.server, file)
+    else:
+        with Capture(capture) as pcapng:
+            conversation = pcapng.conversation(("192.0.2.1", 50000), ("192.0.2.2", 443))
+            handshake.write(conversation)
+            application(connect_wire(stack, conversation.server), handshake.server, file)
     try:
         observer.finish()
     except (MismatchError, NothingChecked) as e:

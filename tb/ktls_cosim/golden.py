@@ -18,6 +18,7 @@ Example, the first record of the vectors recorded from Linux 7.2.7 (key 00..0f, 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -206,3 +207,13 @@ def open_gcm(key: bytes, nonce: bytes, aad: bytes, sealed: bytes, tag_len: int) 
     # counter mode is its own inverse
     text = AESGCM(key).encrypt(nonce, body, b"")[: len(body)]
     return text if seal_gcm(key, nonce, aad, text, tag_len) == sealed else None
+
+
+def split_records(stream: bytearray) -> Iterator[bytes]:
+    """Take complete records off the front of a byte stream."""
+    while len(stream) >= 5:
+        size = 5 + int.from_bytes(stream[3:5], "big")
+        if len(stream) < size:
+            return
+        yield bytes(stream[:size])
+        del stream[:size]

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ktls-cosim fetch`: an HTTPS client whose every record the device seals and opens."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ktls_cosim.errors import CosimError
+from ktls_cosim.live.capture import Capture, EndTap
+from ktls_cosim.live.connection import Connection
+from ktls_cosim.live.handshake import HandshakeError, TlsContext, handshake
+from ktls_cosim.live.machine import Machine, open_machine
+
+PEER_TIMEOUT = 8.0
+
+
+def connect(
+    machine: Machine,
+    tls: TlsContext,
+    host: str,
+    port: int,
+    capture: Capture | None = None,
+) -> Connection:
+    """Connect, shake hands and go on with kTLS.
+
+    Raises:
+        HandshakeError, OSError: it did not work.
+    """
+    raw = socket.create_connection((host, port), PEER_TIMEOUT)
+    tap = None
+    try:
+        if capture is not None:
+            conversation = capture.conversation(raw.getsockname()[:2], raw.getpeername()[:2])
+            tap = EndTap(conversation, server=False)
+        established = handshake(
+            raw,
+            tls,
+            host,
+            None if tap is None else lambda s, d: (tap.sent if s else tap.received)(d),
+        )
+        if capture is not None:
+            conversation.secrets(established.secrets)
+        return Connection(machine, raw, established, tap)
+    except BaseException:
+        if tap is not None:
+            tap.closed()
+        raw.close()
+        raise
+
+
+def run_fetch(
+    url: str,
+    *,
+    port: str,
+    tls: str | None,
+    output: Path | None,
+    cafile: Path | None,
+    insecure: bool,
+    capture: Path | None,
+) -> int:
+    """Get a URL and write what it holds.
+
+    Returns:
+        0 if it came, and every record was right.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise CosimError(f"{url!r} is no https:// URL")
+    context = TlsContext(
+        server=False, version=tls, cafile=str(cafile) if cafile else None, verify=not insecure
+    )
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(Capture(capture)) if capture else None
+        machine = stack.enter_context(open_machine(port, "ktls-cosim fetch", name="fetch"))
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        try:
+            connection = connect(machine, context, parts.hostname, parts.port or 443, file)
+            try:
+                status = _get(connection, parts.netloc, path, output)
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException, HandshakeError) as e:
+            print(f"ktls-cosim: {url}: {e}", file=sys.stderr)
+            return 1
+        failure = machine.finish()
+        print(machine.summary(), file=sys.stderr)
+    if failure:
+        print(failure, file=sys.stderr)
+    elif status != 200:
+        print(f"ktls-cosim: {url}: status {status}", file=sys.stderr)
+    return 1 if failure or status != 200 else 0
+
+
+class _Kept:
+    """A connection that `http.client` cannot close before the answer is read."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.sendall = connection.sendall
+        self.makefile = connection.makefile
+
+    def close(self) -> None:
+        pass
+
+
+def _get(connection: Connection, host: str, path: str, output: Path | None) -> int:
+    client = http.client.HTTPConnection(host)
+    wire: Any = _Kept(connection)
+    client.sock = wire
+    client.request("GET", path, headers={"Connection": "close"})
+    answer = client.getresponse()
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
+        shutil.copyfileobj(answer, target, 1 << 16)
+        target.flush()
+    return answer.status

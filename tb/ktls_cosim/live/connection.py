@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A TLS connection after its handshake: a real TCP socket under a kTLS socket.
+
+`Connection` does what an application's TLS library does with a kTLS socket: it sends
+and reads, ends with close_notify, and answers the handshake messages that come later
+(session tickets, KeyUpdate). It blocks, one thread per connection; the machine's lock is
+held for calls of the model and never while waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import socket
+from typing import BinaryIO, Protocol
+
+from ktls import KtlsOSError, KtlsSocket, Received, Wire, connect_wire, uapi
+from ktls_cosim.live.handshake import Established
+from ktls_cosim.live.machine import Machine
+
+_READ = 1 << 16
+# a sendfile call is cut so that other connections get their turn
+_SENDFILE = 1 << 18
+# how long the peer may take to read to the end, in seconds
+_LINGER = 2.0
+_CONTROL = uapi.CMSG_HEADER_SIZE + 8
+
+_NEW_SESSION_TICKET = 4
+_KEY_UPDATE_REQUESTED = 1
+
+CLOSE_NOTIFY = 0
+UNEXPECTED_MESSAGE = 10
+BAD_RECORD_MAC = 20
+RECORD_OVERFLOW = 22
+DECODE_ERROR = 50
+_FATAL = 2
+_WARNING = 1
+_ALERT_FOR = {errno.EBADMSG: BAD_RECORD_MAC, errno.EMSGSIZE: RECORD_OVERFLOW}
+
+
+class Tap(Protocol):
+    """Is shown the bytes of a connection."""
+
+    def sent(self, data: bytes) -> None: ...
+
+    def received(self, data: bytes) -> None: ...
+
+    def closed(self) -> None: ...
+
+
+class PeerError(ConnectionError):
+    """The peer broke the protocol, or sent a fatal alert."""
+
+
+class Connection:
+    """An established connection; safe to use from one thread.
+
+    Attributes:
+        sock: the kTLS socket.
+        key_updates: KeyUpdate messages received.
+
+    Args:
+        machine: whose stack and device to use.
+        raw: the TCP socket, blocking, with a time-out.
+        established: from the handshake.
+        tap: shown what passes.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        raw: socket.socket,
+        established: Established,
+        tap: Tap | None = None,
+    ) -> None:
+        self.key_updates = 0
+        self._machine = machine
+        self._raw = raw
+        self._tap = tap
+        self._out = bytearray()
+        self._tx_secret = established.tx_secret
+        self._rx_secret = established.rx_secret
+        self._eof = False
+        self._closed = False
+        with machine.lock:
+            self._wire = Wire(self._out.extend)
+            self.sock: KtlsSocket = connect_wire(machine.stack, self._wire)
+            try:
+                self.sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+                self.sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, established.tx.pack())
+                self.sock.setsockopt(uapi.SOL_TLS, uapi.TLS_RX, established.rx.pack())
+            except BaseException:
+                self.sock.close()
+                raise
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Time-out of each wait for the peer."""
+        self._raw.settimeout(seconds)
+
+    # ------------------------------------------------------------------------- send
+
+    def _push(self) -> None:
+        """Move what the model has sent to the real socket."""
+        with self._machine.lock:
+            self.sock.flush()
+            data = bytes(self._out)
+            self._out.clear()
+        if data:
+            if self._tap is not None:
+                self._tap.sent(data)
+            self._raw.sendall(data)
+
+    def sendall(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes as data records."""
+        view = memoryview(data)
+        while len(view):
+            with self._machine.lock:
+                n = self.sock.send(view[:_SENDFILE])
+            self._push()
+            view = view[n:]
+
+    def sendfile(self, file: BinaryIO, offset: int = 0, count: int | None = None) -> int:
+        """Send a file's bytes with sendfile(2); returns how many."""
+        sent = 0
+        while count is None or sent < count:
+            piece = _SENDFILE if count is None else min(_SENDFILE, count - sent)
+            with self._machine.lock:
+                n = self.sock.sendfile(file, offset + sent, piece)
+            self._push()
+            if n == 0:
+                break
+            sent += n
+        return sent
+
+    def _send_control(self, rtype: int, data: bytes) -> None:
+        kind = (uapi.SOL_TLS, uapi.TLS_SET_RECORD_TYPE, bytes((rtype,)))
+        with self._machine.lock:
+            self.sock.sendmsg([data], [kind])
+        self._push()
+
+    def alert(self, description: int) -> None:
+        """Send an alert (RFC 8446 section 6): close_notify is a warning, all else fatal."""
+        level = _WARNING if description == CLOSE_NOTIFY else _FATAL
+        self._send_control(uapi.RECORD_TYPE_ALERT, bytes((level, description)))
+
+    # ---------------------------------------------------------------------- receive
+
+    def recv(self, size: int) -> bytes:
+        """Read application bytes; b"" after the peer's close_notify.
+
+        Raises:
+            PeerError: a fatal alert came, or the peer broke the protocol (it was told so).
+            OSError: the connection broke.
+        """
+        while not self._eof:
+            got = self._read(size)
+            if got.record_type == uapi.RECORD_TYPE_DATA:
+                if got.data:
+                    return got.data
+                continue
+            self._control(got)
+        return b""
+
+    def _read(self, size: int) -> Received:
+        """Wait for bytes of a record of any type."""
+        while True:
+            try:
+                with self._machine.lock:
+                    got = self.sock.recvmsg(size, _CONTROL, uapi.MSG_DONTWAIT)
+            except KtlsOSError as e:
+                if e.errno == errno.EAGAIN:
+                    self._pull()
+                    continue
+                with contextlib.suppress(OSError):
+                    self.alert(_ALERT_FOR.get(e.errno or 0, DECODE_ERROR))
+                raise PeerError(f"a record of the peer was refused: {e}") from e
+            if got.record_type is None:
+                raise PeerError("the peer ended the connection without close_notify")
+            return got
+
+    def _pull(self) -> None:
+        data = self._raw.recv(_READ)
+        if self._tap is not None and data:
+            self._tap.received(data)
+        with self._machine.lock:
+            if data:
+                self._wire.feed(data)
+            else:
+                self._wire.feed_eof()
+
+    def _control(self, got: Received) -> None:
+        if got.record_type == uapi.RECORD_TYPE_ALERT and len(got.data) == 2:
+            if got.data[1] == CLOSE_NOTIFY:
+                self._eof = True
+                return
+            raise PeerError(f"the peer sent alert {got.data[1]}")
+        if got.record_type == uapi.RECORD_TYPE_HANDSHAKE and self._rx_secret is not None:
+            self._post_handshake(got)
+            return
+        self._refuse(f"a record of type {got.record_type}")
+
+    def _refuse(self, what: str) -> None:
+        with contextlib.suppress(OSError):
+            self.alert(UNEXPECTED_MESSAGE)
+        raise PeerError(f"the peer sent {what}, which has no place here")
+
+    # ------------------------------------------------- handshake messages of TLS 1.3
+
+    def _post_handshake(self, got: Received) -> None:
+        """Messages behind the handshake (RFC 8446 sections 4.6.1 and 4.6.3)."""
+        data = got.data
+        # messages may be cut over records
+        while len(data) < 4 or len(data) < 4 + int.from_bytes(data[1:4], "big"):
+            more = self._read(_READ)
+            if more.record_type != uapi.RECORD_TYPE_HANDSHAKE:
+                self._refuse("half a handshake message")
+            data += more.data
+        while data:
+            kind, size = data[0], int.from_bytes(data[1:4], "big")
+            body, data = data[4 : 4 + size], data[4 + size :]
+            if kind == uapi.HANDSHAKE_KEY_UPDATE and size == 1 and not data:
+                self._peer_updated(body[0] == _KEY_UPDATE_REQUESTED)
+            elif kind != _NEW_SESSION_TICKET:
+                self._refuse(f"handshake message {kind}")
+
+    def _peer_updated(self, requested: bool) -> None:
+        assert self._rx_secret is not None
+        self.key_updates += 1
+        self._rx_secret = self._rx_secret.next()
+        with self._machine.lock:
+            self.sock.setsockopt(uapi.SOL_TLS, uapi.TLS_RX, self._rx_secret.info().pack())
+        if requested:
+            self.update_keys()
+
+    def update_keys(self, request: bool = False) -> None:
+        """Send a KeyUpdate and go on with new keys.
+
+        Args:
+            request: the peer shall update its own, too.
+
+        Raises:
+            ValueError: the connection is not TLS 1.3.
+        """
+        if self._tx_secret is None:
+            raise ValueError("KeyUpdate exists in TLS 1.3 only")
+        message = bytes((uapi.HANDSHAKE_KEY_UPDATE, 0, 0, 1, int(request)))
+        self._send_control(uapi.RECORD_TYPE_HANDSHAKE, message)
+        self._tx_secret = self._tx_secret.next()
+        with self._machine.lock:
+            self.sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, self._tx_secret.info().pack())
+
+    # ------------------------------------------------------------------------ close
+
+    def close(self) -> None:
+        """Send close_notify, close both sockets, forget the keys."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self.alert(CLOSE_NOTIFY)
+        self._end(linger=True)
+
+    def abort(self) -> None:
+        """Close without a word."""
+        if not self._closed:
+            self._closed = True
+            self._end()
+
+    def _end(self, linger: bool = False) -> None:
+        with self._machine.lock:
+            self.sock.close()
+            data = bytes(self._out)
+        with contextlib.suppress(OSError):
+            self._raw.sendall(data)
+        if self._tap is not None:
+            self._tap.closed()
+        with contextlib.suppress(OSError):
+            self._raw.shutdown(socket.SHUT_WR)
+            if linger:
+                # closing over unread bytes would be a reset, which can overtake what we sent
+                self._raw.settimeout(_LINGER)
+                while self._raw.recv(_READ):
+                    pass
+        self._raw.close()
+
+    # ---------------------------------------------------------- as a file, for http
+
+    def makefile(self, mode: str = "rb", buffering: int = -1) -> io.BufferedReader:
+        """The receive side as a file, as `http.client` and `socketserver` want it."""
+        assert mode == "rb", mode
+        return io.BufferedReader(_Reader(self), buffering if buffering > 0 else _READ)
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        data = self._connection.recv(len(view))
+        view[: len(data)] = data
+        return len(data)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ktls-cosim serve`: an HTTPS server whose every record the device seals and opens."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import shutil
+import signal
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ktls_cosim.errors import CosimError
+from ktls_cosim.live.capture import Capture, EndTap
+from ktls_cosim.live.certificate import self_signed
+from ktls_cosim.live.connection import Connection
+from ktls_cosim.live.handshake import HandshakeError, TlsContext, handshake
+from ktls_cosim.live.machine import Machine, open_machine
+
+# of each wait for a peer, in seconds
+PEER_TIMEOUT = 8.0
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT, with an IPv6 host in brackets.
+
+    Raises:
+        CosimError: it is something else.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise CosimError(f"{text!r} is no HOST:PORT, for example 127.0.0.1:8443 or [::1]:8443")
+    return host.strip("[]") or "0.0.0.0", int(port)
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder by GET and HEAD, sent with sendfile; POST and PUT are echoed."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "ktls-cosim"
+    connection: Any
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        if isinstance(self.connection, Connection) and hasattr(source, "fileno"):
+            self.wfile.flush()
+            self.connection.sendfile(source)
+        else:
+            shutil.copyfileobj(source, outputfile)
+
+    def do_POST(self) -> None:
+        """Send back what came: the receive side at work."""
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit():
+            self.send_error(411)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        left = int(length)
+        while left:
+            data = self.rfile.read(min(left, 1 << 16))
+            if not data:
+                break
+            self.wfile.write(data)
+            left -= len(data)
+
+    do_PUT = do_POST
+
+    def log_message(self, format: str, *args: Any) -> None:
+        print(f"{self.client_address[0]} {format % args}", file=sys.stderr, flush=True)
+
+
+class HttpsServer(socketserver.ThreadingTCPServer):
+    """Accepts connections, a thread each; the machine is shared.
+
+    Attributes:
+        connections: how many were accepted.
+        refused: how many of them a fault of the peer ended.
+
+    Args:
+        where: host and port to listen at; port 0: any.
+        folder: whose files are served.
+        machine: the kTLS stack.
+        tls: how handshakes are done.
+        capture: gets every conversation.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        where: tuple[str, int],
+        folder: Path,
+        machine: Machine,
+        tls: TlsContext,
+        capture: Capture | None = None,
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+        self._machine = machine
+        self._tls = tls
+        self._capture = capture
+        self.connections = 0
+        self.refused = 0
+        super().__init__(where, partial(_Handler, directory=str(folder)))
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        request.settimeout(PEER_TIMEOUT)
+        tap = None
+        conversation = None
+        if self._capture is not None:
+            here = request.getsockname()
+            conversation = self._capture.conversation(client_address[:2], here[:2])
+            tap = EndTap(conversation, server=True)
+        try:
+            established = handshake(
+                request,
+                self._tls,
+                tap=None if tap is None else lambda s, d: (tap.sent if s else tap.received)(d),
+            )
+            if conversation is not None:
+                conversation.secrets(established.secrets)
+            connection = Connection(self._machine, request, established, tap)
+        except BaseException:
+            if tap is not None:
+                tap.closed()
+            raise
+        try:
+            super().finish_request(connection, client_address)  # type: ignore[arg-type]
+            connection.close()
+        finally:
+            connection.abort()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exc_info()[1]
+        self.refused += 1
+        if not isinstance(error, (HandshakeError, OSError)):
+            # the device or this program failed, not the peer
+            super().handle_error(request, client_address)
+            return
+        print(f"{client_address[0]} connection ended: {error}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def running(server: HttpsServer) -> Iterator[HttpsServer]:
+    """Serve in a thread until the end of the block."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def run_serve(
+    folder: Path,
+    *,
+    port: str,
+    tls: str | None,
+    listen: str,
+    cert: Path | None,
+    key: Path | None,
+    capture: Path | None,
+) -> int:
+    """Serve until SIGINT or SIGTERM.
+
+    Returns:
+        0 if records were checked and all were right, else 1.
+    """
+    if not folder.is_dir():
+        raise CosimError(f"{folder} is not a folder; name the one to serve")
+    where = address(listen)
+    if cert is None:
+        cert = self_signed()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    context = TlsContext(server=True, version=tls, cert=str(cert), key=str(key) if key else None)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(Capture(capture)) if capture else None
+        machine = stack.enter_context(open_machine(port, "ktls-cosim serve", name="serve"))
+        try:
+            server = HttpsServer(where, folder, machine, context, file)
+        except OSError as e:
+            raise CosimError(f"cannot listen at {listen}: {e}; choose another --listen") from e
+        host, number = server.server_address[:2]
+        shown = f"[{host!s}]" if ":" in str(host) else str(host)
+        print(
+            f"serving {folder} at https://{shown}:{number}/ (device: {port}, certificate: {cert})",
+            flush=True,
+        )
+        with running(server):
+            stop.wait()
+        failure = machine.finish()
+        print(f"connections: {server.connections}, ended early: {server.refused}")
+        print(machine.summary())
+    if failure:
+        print(failure, file=sys.stderr)
+    return 1 if failure else 0

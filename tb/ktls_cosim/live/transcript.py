@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captures of conversations whose handshake nobody saw.
+
+A TLS analyser starts from a handshake. Where there is none, one of TLS 1.2 is made up: two
+hellos and ChangeCipherSpec, with randoms and a master secret of our choice, so that
+the keys derive from it (RFC 5246 section 6.3). Where the connection's keys come from
+elsewhere, `Transcript` opens each record with them and seals it anew under those keys:
+same records, types and bytes, other ciphertext.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from ktls import CryptoInfo
+from ktls_cosim.golden import TrafficKeys, open_record, seal_record, split_records
+from ktls_cosim.live.capture import Conversation
+from ktls_cosim.live.secrets import Suite, key_block, log_lines, tls12_info
+
+# TLS_RSA_WITH_AES_256_GCM_SHA384 and TLS_RSA_WITH_AES_128_GCM_SHA256 (RFC 5288 section 3)
+_SUITE_NUMBERS = {52: 0x009D, 51: 0x009C}
+_CHANGE_CIPHER_SPEC = bytes.fromhex("140303000101")
+
+
+class MadeUpHandshake:
+    """A TLS 1.2 handshake as far as an analyser needs it.
+
+    Attributes:
+        client, server: crypto_info of the two directions, from record 0 on.
+
+    Args:
+        suite: an AES-GCM suite.
+        seed: different conversations need different ones.
+    """
+
+    def __init__(self, suite: Suite, seed: bytes) -> None:
+        self._suite = suite
+        digest = hashlib.shake_256(seed).digest(32 + 32 + 48)
+        self._randoms = digest[:32], digest[32:64]
+        self._master = digest[64:]
+        keys = key_block(suite, self._master, *self._randoms)
+        self.client: CryptoInfo
+        self.server: CryptoInfo
+        self.client, self.server = (tls12_info(suite, *k, bytes(8), 0) for k in keys)
+
+    def write(self, conversation: Conversation) -> None:
+        """Put secrets and handshake at the head of a conversation."""
+        client_random, server_random = self._randoms
+        number = _SUITE_NUMBERS[self._suite.cipher].to_bytes(2, "big")
+        hello = b"\x03\x03" + client_random + b"\0" + b"\0\x02" + number + b"\x01\0"
+        answer = b"\x03\x03" + server_random + b"\0" + number + b"\0"
+        conversation.client(_handshake_record(1, hello))
+        conversation.server(_handshake_record(2, answer))
+        conversation.client(_CHANGE_CIPHER_SPEC)
+        conversation.server(_CHANGE_CIPHER_SPEC)
+        conversation.secrets(log_lines(client_random, {"CLIENT_RANDOM": self._master}))
+
+
+def _handshake_record(kind: int, body: bytes) -> bytes:
+    message = bytes((kind,)) + len(body).to_bytes(3, "big") + body
+    return b"\x16\x03\x03" + len(message).to_bytes(2, "big") + message
+
+
+class Resealed:
+    """One direction's records, sealed anew.
+
+    Args:
+        keys: crypto_info under which the records come.
+        instead: crypto_info under which they are written.
+    """
+
+    def __init__(self, keys: bytes, instead: CryptoInfo) -> None:
+        self._keys = TrafficKeys.from_crypto_info(keys)
+        self._instead = TrafficKeys.from_crypto_info(instead.pack())
+        self._stream = bytearray()
+        self._read = self._written = 0
+
+    def rekey(self, keys: bytes) -> None:
+        """The direction goes on with other keys."""
+        self._keys = TrafficKeys.from_crypto_info(keys)
+        self._read = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Bytes of the connection in, whole records for the capture out.
+
+        A record that does not authenticate is left out: nothing of it was received.
+        """
+        out = b""
+        self._stream += data
+        for record in split_records(self._stream):
+            opened = open_record(self._keys, self._read, record)
+            if opened is None:
+                continue
+            self._read += 1
+            rtype, text = opened
+            out += seal_record(self._instead, self._written, rtype, text).wire
+            self._written += 1
+        return out
