@@ -68,6 +68,17 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
     fetch.add_argument("--cafile", type=Path, metavar="PEM", help="trusted certificates")
     fetch.add_argument("--insecure", action="store_true", help="accept any certificate")
+    run = sub.add_parser(
+        "run", help="run an unmodified program; its kTLS is the model's, its NIC the device"
+    )
+    run.add_argument("program", nargs="+", metavar="PROGRAM ARGS", help="behind --")
+    run.add_argument("--kernel", choices=sorted(KERNELS), default="7.x")
+    run.add_argument(
+        "--exact",
+        action="store_true",
+        help="trap reads and writes, too, for programs that depend on record boundaries",
+    )
+    _add_live(run)
     for command in (serve, fetch):
         _add_live(command)
         command.add_argument("--tls", choices=("1.2", "1.3"), help="only this version")
@@ -153,6 +164,16 @@ def main(argv: list[str] | None = None) -> int:
                 listen=args.listen,
                 cert=args.cert,
                 key=args.key,
+                capture=args.capture,
+            )
+        if args.command == "run":
+            from ktls_cosim.live.program import run_program
+
+            return run_program(
+                args.program,
+                port=args.port,
+                kernel=args.kernel,
+                exact=args.exact,
                 capture=args.capture,
             )
         if args.command == "fetch":

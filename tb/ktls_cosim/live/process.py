@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Another process, as a supervisor sees it: memory, descriptors, epoll sets."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import platform
+import re
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from ktls_cosim.live.seccomp import pidfd_getfd
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PAGE = 4096
+_IOV_MAX = 1024
+_EPOLL_CTL_ADD, _EPOLL_CTL_DEL = 1, 2
+_EPOLL_ENTRY = re.compile(r"tfd:\s*(\d+)\s+events:\s*([0-9a-f]+)\s+data:\s*([0-9a-f]+)")
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+
+
+class _EpollEvent(ctypes.Structure):
+    # the kernel packs it where 32-bit programs would see another layout
+    _pack_ = 1 if platform.machine() == "x86_64" else 8
+    _fields_ = [("events", ctypes.c_uint32), ("data", ctypes.c_uint64)]
+
+
+def _pages(address: int, count: int) -> list[_Iovec]:
+    """A range cut at page borders, so that a transfer stops at the first bad page."""
+    out = []
+    end = address + count
+    while address < end:
+        stop = min(end, (address // _PAGE + 1) * _PAGE)
+        out.append(_Iovec(address, stop - address))
+        address = stop
+    return out
+
+
+class Process:
+    """A process under supervision.
+
+    Attributes:
+        pid: thread group id.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._pidfd = os.pidfd_open(pid)
+
+    def close(self) -> None:
+        os.close(self._pidfd)
+
+    @property
+    def alive(self) -> bool:
+        """Is it the same process still (numbers are used again)?"""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return not poll.poll(0)
+
+    # ----------------------------------------------------------------------- memory
+
+    def read(self, address: int, count: int) -> bytes:
+        """Bytes of its memory; fewer where an address is bad."""
+        buffer = ctypes.create_string_buffer(count)
+        done = self._transfer(_LIBC.process_vm_readv, address, buffer, count)
+        return buffer.raw[:done]
+
+    def read_exactly(self, address: int, count: int) -> bytes:
+        """The same.
+
+        Raises:
+            OSError: EFAULT.
+        """
+        data = self.read(address, count)
+        if len(data) < count:
+            raise OSError(errno.EFAULT, "a bad address")
+        return data
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write to its memory.
+
+        Raises:
+            OSError: EFAULT.
+        """
+        buffer = ctypes.create_string_buffer(data, len(data))
+        if self._transfer(_LIBC.process_vm_writev, address, buffer, len(data)) < len(data):
+            raise OSError(errno.EFAULT, "a bad address")
+
+    def writable(self, address: int, count: int) -> int:
+        """How many bytes from `address` on can be written."""
+        for line in Path(f"/proc/{self.pid}/maps").read_text().splitlines():
+            span, flags = line.split()[:2]
+            low, high = (int(x, 16) for x in span.split("-"))
+            if low <= address < high:
+                if flags[1] != "w":
+                    return 0
+                here = min(count, high - address)
+                return here if here == count else here + self.writable(high, count - here)
+        return 0
+
+    def _transfer(self, call: object, address: int, buffer: object, count: int) -> int:
+        done = 0
+        while done < count:
+            remote = _pages(address + done, count - done)[:_IOV_MAX]
+            size = sum(v.len for v in remote)
+            local = _Iovec(ctypes.addressof(buffer) + done, size)  # type: ignore[arg-type]
+            array = (_Iovec * len(remote))(*remote)
+            n: int = call(self.pid, ctypes.byref(local), 1, array, len(remote), 0)  # type: ignore[operator]
+            if n <= 0:
+                break
+            done += n
+            if n < size:
+                break
+        return done
+
+    # ------------------------------------------------------------------ descriptors
+
+    def copy_fd(self, fd: int) -> int:
+        """Our own copy of a descriptor.
+
+        Raises:
+            OSError: EBADF.
+        """
+        return pidfd_getfd(self._pidfd, fd)
+
+    @contextlib.contextmanager
+    def borrowed(self, fd: int) -> Iterator[socket.socket]:
+        """Our own copy of a socket, for a moment."""
+        copy = socket.socket(fileno=self.copy_fd(fd))
+        try:
+            yield copy
+        finally:
+            copy.close()
+
+    def socket_inode(self, fd: int) -> int | None:
+        """Which socket a descriptor is, None if it is none."""
+        try:
+            name = os.readlink(f"/proc/{self.pid}/fd/{fd}")
+        except OSError:
+            return None
+        return int(name[8:-1]) if name.startswith("socket:[") else None
+
+    def fds_of(self, inode: int) -> list[int]:
+        """All descriptors that are this socket."""
+        return [fd for fd in self._fds() if self.socket_inode(fd) == inode]
+
+    def _fds(self) -> list[int]:
+        return [int(name) for name in os.listdir(f"/proc/{self.pid}/fd")]
+
+    def cloexec(self, fd: int) -> bool:
+        """Is FD_CLOEXEC set?"""
+        info = Path(f"/proc/{self.pid}/fdinfo/{fd}").read_text()
+        found = re.search(r"^flags:\s*([0-7]+)", info, re.MULTILINE)
+        return bool(found and int(found[1], 8) & os.O_CLOEXEC)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def move_in_epoll_sets(self, fds: list[int], old: socket.socket, new: socket.socket) -> None:
+        """Epoll sets that watch `old` under one of these numbers watch `new` instead.
+
+        An epoll set holds the file behind a descriptor, so it does not notice that the
+        descriptor has become another file.
+        """
+        for number in self._fds():
+            try:
+                if os.readlink(f"/proc/{self.pid}/fd/{number}") != "anon_inode:[eventpoll]":
+                    continue
+                info = Path(f"/proc/{self.pid}/fdinfo/{number}").read_text()
+                entries = [
+                    (int(fd), int(events, 16), int(data, 16))
+                    for fd, events, data in _EPOLL_ENTRY.findall(info)
+                    if int(fd) in fds
+                ]
+                if not entries:
+                    continue
+                epoll = self.copy_fd(number)
+            except OSError:
+                continue
+            try:
+                _in_child(epoll, entries, old.fileno(), new.fileno())
+            finally:
+                os.close(epoll)
+
+
+def _in_child(epoll: int, entries: list[tuple[int, int, int]], old: int, new: int) -> None:
+    """Change an epoll set from a table of descriptors in which the numbers are free.
+
+    The number of a descriptor is part of an entry's key.
+    """
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    try:
+        top = max(fd for fd, _, _ in entries) + 1
+        # out of the way of the numbers that follow
+        safe = []
+        for fd in (epoll, old, new):
+            while fd < top:
+                fd = os.dup(fd)
+            safe.append(fd)
+        epoll, old, new = safe
+        for fd, events, data in entries:
+            event = _EpollEvent(events, data)
+            os.dup2(old, fd)
+            _LIBC.epoll_ctl(epoll, _EPOLL_CTL_DEL, fd, ctypes.byref(event))
+            os.dup2(new, fd)
+            _LIBC.epoll_ctl(epoll, _EPOLL_CTL_ADD, fd, ctypes.byref(event))
+    finally:
+        os._exit(0)
+
+
+def thread_group(tid: int) -> int:
+    """The process that a thread belongs to.
+
+    Raises:
+        OSError: it is gone.
+    """
+    for line in Path(f"/proc/{tid}/status").read_text().splitlines():
+        if line.startswith("Tgid:"):
+            return int(line.split()[1])
+    raise OSError(errno.ESRCH, "no such thread")
