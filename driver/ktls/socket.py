@@ -245,10 +245,16 @@ class KtlsSocket:
         """`sk_stream_wait_memory`: an errno, 0 to look again."""
         if flags & uapi.MSG_DONTWAIT:
             return errno.EAGAIN
-        self.tcp.release()
-        if self.tcp.sndtimeo is not None:
+        t = self.tcp
+        t.release()
+        if t.sndtimeo is not None:
             return errno.EAGAIN
-        return 0 if self.stack.sleep("sending into a full buffer") else errno.EINTR
+        # while a call sleeps the socket is nobody's (`sk_wait_event`)
+        t.owned = False
+        try:
+            return 0 if self.stack.sleep("sending into a full buffer") else errno.EINTR
+        finally:
+            t.owned = True
 
     def _wait_data(self, flags: int) -> int:
         """Wait for something to read: an errno, 0 to look again."""

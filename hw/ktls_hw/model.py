@@ -90,9 +90,15 @@ class ModelMemory:
             addr + beat > lo and addr < hi and (w if write else r) for lo, hi, r, w in self._bad
         )
 
+    def _all_good(self, addr: int, length: int, beat: int) -> bool:
+        """Is there no need to look at each beat?"""
+        return not self._bad and addr + length + beat <= self.size
+
     def device_read(self, addr: int, length: int, beat: int) -> tuple[bytes, bool]:
         """Read as the device does; returns the bytes and whether all beats were good."""
         first = addr - addr % beat
+        if self._all_good(addr, length, beat):
+            return bytes(self._data[addr : addr + length]), True
         good = not any(self.faulty(a, beat, False) for a in range(first, addr + length, beat))
         if not good:
             return bytes(length), False
@@ -100,6 +106,9 @@ class ModelMemory:
 
     def device_write(self, addr: int, data: bytes, beat: int) -> bool:
         """Write as the device does, beat by beat; bad beats change nothing."""
+        if self._all_good(addr, len(data), beat):
+            self._data[addr : addr + len(data)] = data
+            return True
         good = True
         at = 0
         while at < len(data):

@@ -10,8 +10,7 @@ from typing import Any
 
 from ktls_cosim.conformance.records import traffic_keys
 from ktls_cosim.conformance.scenario import Obs, Scenario, Step, digest
-from ktls_cosim.golden import open_record
-from ktls_cosim.scoreboard import split_records
+from ktls_cosim.golden import open_record, split_records
 
 MAX_TEXT = 16384
 # what a full buffer makes a matter of luck

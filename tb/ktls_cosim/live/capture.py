@@ -37,7 +37,7 @@ def _block(kind: int, body: bytes) -> bytes:
 def _checksum(data: bytes) -> int:
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -180,7 +180,7 @@ class Conversation:
 
 
 class EndTap:
-    """Shows one end's view of a connection to a conversation (`connection.Tap`)."""
+    """Shows one end's view of a connection to a conversation (`handshake.Tap`)."""
 
     def __init__(self, conversation: Conversation, server: bool) -> None:
         self._conversation = conversation

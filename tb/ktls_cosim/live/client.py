@@ -39,12 +39,7 @@ def connect(
         if capture is not None:
             conversation = capture.conversation(raw.getsockname()[:2], raw.getpeername()[:2])
             tap = EndTap(conversation, server=False)
-        established = handshake(
-            raw,
-            tls,
-            host,
-            None if tap is None else lambda s, d: (tap.sent if s else tap.received)(d),
-        )
+        established = handshake(raw, tls, host, tap)
         if capture is not None:
             conversation.secrets(established.secrets)
         return Connection(machine, raw, established, tap)

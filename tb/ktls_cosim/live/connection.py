@@ -13,10 +13,10 @@ import contextlib
 import errno
 import io
 import socket
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from ktls import KtlsOSError, KtlsSocket, Received, Wire, connect_wire, uapi
-from ktls_cosim.live.handshake import Established
+from ktls_cosim.live.handshake import Established, Tap
 from ktls_cosim.live.machine import Machine
 
 _READ = 1 << 16
@@ -37,16 +37,6 @@ DECODE_ERROR = 50
 _FATAL = 2
 _WARNING = 1
 _ALERT_FOR = {errno.EBADMSG: BAD_RECORD_MAC, errno.EMSGSIZE: RECORD_OVERFLOW}
-
-
-class Tap(Protocol):
-    """Is shown the bytes of a connection."""
-
-    def sent(self, data: bytes) -> None: ...
-
-    def received(self, data: bytes) -> None: ...
-
-    def closed(self) -> None: ...
 
 
 class PeerError(ConnectionError):

@@ -13,8 +13,8 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ktls import CryptoInfo, uapi
 from ktls.record import BadRecord, Protection
@@ -59,6 +59,16 @@ class Established:
     tx_secret: TrafficSecret | None
     rx_secret: TrafficSecret | None
     secrets: str = field(repr=False)
+
+
+class Tap(Protocol):
+    """Is shown the bytes of a connection."""
+
+    def sent(self, data: bytes) -> None: ...
+
+    def received(self, data: bytes) -> None: ...
+
+    def closed(self) -> None: ...
 
 
 class TlsContext:
@@ -166,7 +176,7 @@ def handshake(
     sock: socket.socket,
     tls: TlsContext,
     hostname: str | None = None,
-    tap: Callable[[bool, bytes], None] | None = None,
+    tap: Tap | None = None,
 ) -> Established:
     """Do a handshake on a connected socket; afterwards no byte behind it has been read.
 
@@ -174,7 +184,7 @@ def handshake(
         sock: connected and blocking, with a time-out.
         tls: context of this end's role.
         hostname: whom a client wants to talk to.
-        tap: shown all bytes, `tap(sent, data)`.
+        tap: shown all bytes.
 
     Raises:
         HandshakeError: the peer failed, or what was agreed cannot go on with kTLS.
@@ -191,7 +201,7 @@ def handshake(
         if data:
             sent.add(data)
             if tap is not None:
-                tap(True, data)
+                tap.sent(data)
             sock.sendall(data)
 
     secrets: dict[str, bytes] = {}
@@ -205,7 +215,7 @@ def handshake(
                 record = read_record(sock)
                 received.add(record)
                 if tap is not None:
-                    tap(False, record)
+                    tap.received(record)
                 incoming.write(record)
             except ssl.SSLError as e:
                 with contextlib.suppress(OSError):

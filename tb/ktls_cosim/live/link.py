@@ -66,7 +66,10 @@ class Link:
         else:
             bound = limit
             self._wire = _BoundedWire(
-                self._sink, self._eof, self._reset, lambda: bound - len(self.out)
+                self._sink,
+                self._eof,
+                self._reset,
+                lambda: min(bound, self.sock.tcp.sndbuf) - len(self.out),
             )
         self.sock = connect_wire(stack, self._wire)
         self._transcript = None if capture is None else _Transcript(capture, raw)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ktls import KERNELS, Kernel, KtlsNic, KtlsStack, run_sync
@@ -30,12 +30,15 @@ class Machine:
         lock: held around every use of the stack.
         stack: the kernel.
         scoreboard: what was checked.
+        sleep: called with a description when a call of the model would sleep; False: a
+            signal ends the call. By default nothing sleeps: who waits, waits outside.
     """
 
-    def __init__(self, stack: KtlsStack, scoreboard: Scoreboard) -> None:
+    def __init__(self, nic: KtlsNic, scoreboard: Scoreboard, kernel: Kernel) -> None:
         self.lock = threading.RLock()
-        self.stack = stack
         self.scoreboard = scoreboard
+        self.sleep: Callable[[str], bool] = lambda _what: False
+        self.stack = KtlsStack(nic, scoreboard, kernel=kernel, sleep=lambda what: self.sleep(what))
 
     def finish(self) -> str | None:
         """End the run.
@@ -75,5 +78,4 @@ def open_machine(
     scoreboard = LiveScoreboard(command)
     with open_port(port_kind, name=name) as port:
         nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
-        # a call never sleeps in the model: whoever waits, waits on the real socket
-        yield Machine(KtlsStack(nic, scoreboard, kernel=kernel, sleep=lambda _: False), scoreboard)
+        yield Machine(nic, scoreboard, kernel)

@@ -21,7 +21,7 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ktls import KERNELS, KtlsOSError, cmsg, uapi
@@ -32,7 +32,6 @@ from ktls_cosim.live.process import Process, thread_group
 from ktls_cosim.live.seccomp import Call, Listener, arch, filter_program, spawn
 from ktls_cosim.paths import build_root
 
-TRAPPED = ("sendmsg", "recvmsg", "getsockname", "getpeername")
 _IP, _IPV6 = 0, 41
 LEVELS = (uapi.SOL_TCP, uapi.SOL_TLS, _IP, _IPV6)
 
@@ -121,6 +120,8 @@ class Managed:
         link: the model's socket on the real connection.
         ours: our end of the socket pair, non-blocking.
         inode: of the program's end.
+        hung_up: the program has closed its end.
+        closed: so have we.
     """
 
     def __init__(self, link: Link, ours: socket.socket, inode: int) -> None:
@@ -129,6 +130,7 @@ class Managed:
         self.ours = ours
         self.inode = inode
         self.hung_up = False
+        self.closed = False
         self._tx_over = False
         self._rx_over = False
         self._error = 0
@@ -270,6 +272,7 @@ class Managed:
             self._segments.popleft()
 
     def close(self) -> None:
+        self.closed = True
         self.ours.close()
         self.link.close()
 
@@ -287,6 +290,11 @@ class Supervisor:
         listener: where its calls arrive.
         capture: gets its conversations.
     """
+
+    trapped: Sequence[str] = ("sendmsg", "recvmsg", "getsockname", "getpeername")
+    by_arg1: Mapping[str, Sequence[int]] = {"setsockopt": LEVELS, "getsockopt": LEVELS}
+    # bytes that may wait for TCP inside the model; None: no end
+    limit: int | None = None
 
     def __init__(
         self, machine: Machine, listener: Listener, capture: Capture | None = None
@@ -338,6 +346,8 @@ class Supervisor:
                         deadline = time.monotonic() + _LINGER
                 elif isinstance(key.data, Managed):
                     self.pump(key.data)
+                elif key.data is not None:
+                    key.data()
             self._retry()
         for managed in [*self._managed.values(), *self._closing]:
             managed.close()
@@ -347,6 +357,8 @@ class Supervisor:
 
     def pump(self, managed: Managed) -> None:
         """Move bytes in both directions."""
+        if managed.closed:
+            return
         with self.machine.lock:
             managed.drain()
             link = managed.link
@@ -420,9 +432,7 @@ class Supervisor:
         if managed is not None:
             self.pump(managed)
 
-    def dispatch(
-        self, name: str, call: Call, process: Process, managed: Managed | None
-    ) -> None:
+    def dispatch(self, name: str, call: Call, process: Process, managed: Managed | None) -> None:
         """Answer a call.
 
         Raises:
@@ -472,10 +482,10 @@ class Supervisor:
         except OSError:
             raw.close()
             raise
-        self.take_over(call, process, fd, raw)
+        self._take_over(call, process, raw)
         self._listener.answer(call)
 
-    def take_over(self, call: Call, process: Process, fd: int, raw: socket.socket) -> Managed:
+    def _take_over(self, call: Call, process: Process, raw: socket.socket) -> None:
         """Put the model between a program and its TCP connection."""
         ours, theirs = socket.socketpair()
         theirs.setblocking(os.get_blocking(raw.fileno()))
@@ -493,9 +503,6 @@ class Supervisor:
         managed = self.manage(link, ours, inode)
         self._managed[inode] = managed
         self.connections += 1
-        return managed
-
-    limit: int | None = None
 
     def manage(self, link: Link, ours: socket.socket, inode: int) -> Managed:
         """What stands for a connection here."""
@@ -639,19 +646,20 @@ def run_program(
     Returns:
         Its exit status; 1 if it succeeded and a record was wrong, or none was checked.
     """
+    kind = Supervisor
     if exact:
-        from ktls_cosim.live.exact import BY_ARG1, EXACT_TRAPPED, ExactSupervisor
+        from ktls_cosim.live.exact import ExactSupervisor
 
-        trapped, by_arg1, kind = EXACT_TRAPPED, BY_ARG1, ExactSupervisor
-    else:
-        trapped, kind = TRAPPED, Supervisor
-        by_arg1 = {"setsockopt": LEVELS, "getsockopt": LEVELS}
+        kind = ExactSupervisor
     numbers = arch()
-    program = filter_program(numbers, trapped, by_arg1)
+    program = filter_program(numbers, kind.trapped, kind.by_arg1)
+    reproduce = f"ktls-cosim run -- {' '.join(command)}"
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
         machine = stack.enter_context(
-            open_machine(port, f"ktls-cosim run -- {' '.join(command)}", KERNELS[kernel], name="run")
+            open_machine(
+                port, f"ktls-cosim run -- {' '.join(command)}", KERNELS[kernel], name="run"
+            )
         )
         child, listener = spawn(command, _environment(), numbers, program)
         stack.callback(listener.close)

@@ -71,6 +71,7 @@ ARCHS = {
         {
             "read": 0, "write": 1, "poll": 7, "ioctl": 16, "readv": 19, "writev": 20,
             "sendfile": 40, "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47,
+            "connect": 42, "bind": 49, "listen": 50,
             "shutdown": 48, "getsockname": 51, "getpeername": 52, "setsockopt": 54,
             "getsockopt": 55, "ppoll": 271, "splice": 275, "sendmmsg": 307, "recvmmsg": 299,
         },
@@ -82,7 +83,8 @@ ARCHS = {
             "ioctl": 29, "read": 63, "write": 64, "readv": 65, "writev": 66, "sendfile": 71,
             "ppoll": 73, "splice": 76, "getsockname": 204, "getpeername": 205, "sendto": 206,
             "recvfrom": 207, "setsockopt": 208, "getsockopt": 209, "shutdown": 210,
-            "sendmsg": 211, "recvmsg": 212, "recvmmsg": 243, "sendmmsg": 269,
+            "sendmsg": 211, "recvmsg": 212, "bind": 200, "listen": 201, "connect": 203,
+            "recvmmsg": 243, "sendmmsg": 269,
         },
     ),
 }  # fmt: skip

@@ -40,7 +40,7 @@ def address(text: str) -> tuple[str, int]:
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder by GET and HEAD, sent with sendfile; POST and PUT are echoed."""
+    """Files of a folder by GET and HEAD, sent with sendfile; POST is echoed."""
 
     protocol_version = "HTTP/1.1"
     server_version = "ktls-cosim"
@@ -71,9 +71,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.wfile.write(data)
             left -= len(data)
 
-    do_PUT = do_POST
-
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         print(f"{self.client_address[0]} {format % args}", file=sys.stderr, flush=True)
 
 
@@ -125,7 +123,7 @@ class HttpsServer(socketserver.ThreadingTCPServer):
             established = handshake(
                 request,
                 self._tls,
-                tap=None if tap is None else lambda s, d: (tap.sent if s else tap.received)(d),
+                tap=tap,
             )
             if conversation is not None:
                 conversation.secrets(established.secrets)
@@ -194,10 +192,10 @@ def run_serve(
             server = HttpsServer(where, folder, machine, context, file)
         except OSError as e:
             raise CosimError(f"cannot listen at {listen}: {e}; choose another --listen") from e
-        host, number = server.server_address[:2]
+        host, at = server.server_address[:2]
         shown = f"[{host!s}]" if ":" in str(host) else str(host)
         print(
-            f"serving {folder} at https://{shown}:{number}/ (device: {port}, certificate: {cert})",
+            f"serving {folder} at https://{shown}:{at}/ (device: {port}, certificate: {cert})",
             flush=True,
         )
         with running(server):

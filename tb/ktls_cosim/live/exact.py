@@ -1,0 +1,461 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ktls-cosim run --exact`: every call on a kTLS socket is the model's.
+
+For programs that depend on record boundaries, errors or poll bits to the letter, such as the
+kernel's own tests. Each call runs in a thread of its own under the machine's lock, so
+that it can sleep as it would in the kernel. epoll and recvmmsg are not supported.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import selectors
+import signal
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from ktls import KtlsOSError, Pipe, uapi
+from ktls_cosim.live.link import Link
+from ktls_cosim.live.process import Process
+from ktls_cosim.live.program import (
+    IOVEC,
+    LEVELS,
+    Managed,
+    Message,
+    Supervisor,
+    gather,
+    scatter,
+)
+from ktls_cosim.live.seccomp import Call
+
+_FIONREAD = 0x541B
+_POLLFD = struct.Struct("=ihh")
+_MMSGHDR_SIZE = 64
+_MMSG_LEN_AT = 56
+_POLLNVAL = 0x20
+# options that TCP below has to know, too
+_OF_TCP = (uapi.SO_SNDBUF, uapi.SO_RCVBUF, uapi.SO_LINGER)
+_OF_ULP = (*_OF_TCP, uapi.SO_RCVTIMEO, uapi.SO_SNDTIMEO, uapi.SO_RCVLOWAT)
+_NAP = 0.05
+
+Iov = Sequence[tuple[int, int]]
+
+
+class _ExactManaged(Managed):
+    """Nothing passes the program's end but the news that it was closed.
+
+    Attributes:
+        changed: there is room, or something to read; with the machine's lock.
+    """
+
+    changed: threading.Condition
+
+    def drain(self) -> None:
+        if self.hung_up:
+            return
+        try:
+            if self.ours.recv(1):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self.hung_up = True
+        self.link.sock.close()
+
+    def deliver(self) -> None:
+        pass
+
+    @property
+    def wants_tx(self) -> bool:
+        return not self.hung_up
+
+
+class ExactSupervisor(Supervisor):
+    """Answers every call on a kTLS socket with the model's answer."""
+
+    trapped = (
+        *Supervisor.trapped, "read", "write", "readv", "writev", "sendto", "recvfrom", "sendmmsg",
+        "recvmmsg", "sendfile", "splice", "shutdown", "poll", "ppoll", "bind", "listen", "connect",
+    )  # fmt: skip
+    by_arg1 = {
+        "setsockopt": (*LEVELS, uapi.SOL_SOCKET),
+        "getsockopt": (*LEVELS, uapi.SOL_SOCKET),
+        "ioctl": (_FIONREAD,),
+    }
+    limit = 1 << 18
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._changed = threading.Condition(self.machine.lock)
+        self._here = threading.local()
+        self.machine.sleep = self._sleep
+        self._stirred: deque[Managed] = deque()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK)
+        self._selector.register(self._bell, selectors.EVENT_READ, self._answer_bell)
+
+    def _answer_bell(self) -> None:
+        os.eventfd_read(self._bell)
+        while self._stirred:
+            self.pump(self._stirred.popleft())
+
+    def manage(self, link: Link, ours: socket.socket, inode: int) -> Managed:
+        managed = _ExactManaged(link, ours, inode)
+        managed.changed = threading.Condition(self.machine.lock)
+        return managed
+
+    def _sleep(self, _what: str) -> bool:
+        self._pump_all()
+        managed: _ExactManaged | None = self._here.managed
+        (managed.changed if managed is not None else self._changed).wait(_NAP)
+        return self._listener.waits(self._here.call)
+
+    def pump(self, managed: Managed) -> None:
+        with self.machine.lock:
+            super().pump(managed)
+            self._stir(managed)
+
+    def _pump_all(self) -> None:
+        """Bytes of all connections travel: a peer may be a connection of the program, too."""
+        self.machine.stack.before_look()
+        everybody = [*self._managed.values(), *self._closing]
+        moved = [m for m in everybody if m.link.flush()]
+        moved += [m for m in everybody if m.link.pump_in()]
+        for managed in moved:
+            self._stir(managed)
+
+    def _stir(self, managed: Managed) -> None:
+        """Wake who waits for this connection, one of many after the other."""
+        assert isinstance(managed, _ExactManaged)
+        managed.changed.notify(2)
+        self._changed.notify_all()
+
+    def dispatch(self, name: str, call: Call, process: Process, managed: Managed | None) -> None:
+        if name in ("poll", "ppoll"):
+            self._start(name, call, process, None)
+        elif name == "splice" and managed is None:
+            inode = process.socket_inode(call.int_arg(2))
+            target = self._managed.get(inode) if inode is not None else None
+            if target is None:
+                self._listener.proceed(call)
+            else:
+                self._start("splice_in", call, process, target)
+        elif managed is None:
+            super().dispatch(name, call, process, managed)
+        else:
+            self._start(name, call, process, managed)
+
+    def _start(self, name: str, call: Call, process: Process, managed: Managed | None) -> None:
+        thread = threading.Thread(
+            target=self._work, args=(name, call, process, managed), daemon=True
+        )
+        thread.start()
+
+    def _work(self, name: str, call: Call, process: Process, managed: Managed | None) -> None:
+        self._here.call = call
+        self._here.managed = managed
+        error = signals = 0
+        with self.machine.lock:
+            self._pump_all()
+            try:
+                if managed is not None:
+                    sock = managed.link.sock
+                    signals = sock.sigpipe
+                    with process.borrowed(call.int_arg(2 if name == "splice_in" else 0)) as theirs:
+                        sock.nonblocking = not os.get_blocking(theirs.fileno())
+                value = getattr(self, f"_x_{name}")(call, process, managed)
+            except OSError as e:
+                value, error = 0, e.errno or errno.EIO
+            self._pump_all()
+            if managed is not None:
+                self._stir(managed)
+            if managed is not None and managed.link.sock.sigpipe > signals:
+                process.signal(signal.SIGPIPE)
+        if value is None:
+            # a poll without a socket of ours
+            self._listener.proceed(call)
+        else:
+            self._listener.answer(call, value, error)
+        if managed is not None:
+            self._wake(managed)
+
+    def _wake(self, managed: Managed) -> None:
+        """Let the loop look at a connection: what it waits for may have changed."""
+        self._stirred.append(managed)
+        os.eventfd_write(self._bell, 1)
+
+    # -------------------------------------------------------------------------- send
+
+    def _send(self, process: Process, managed: Managed, iov: Iov, flags: int = 0) -> int:
+        data, fault_at = gather(process, iov)
+        return managed.link.sock.sendmsg([data], (), flags, fault_at=fault_at)
+
+    def _x_write(self, call: Call, process: Process, managed: Managed) -> int:
+        return self._send(process, managed, [(call.args[1], call.args[2])])
+
+    def _x_sendto(self, call: Call, process: Process, managed: Managed) -> int:
+        return self._send(process, managed, [(call.args[1], call.args[2])], call.int_arg(3))
+
+    def _x_writev(self, call: Call, process: Process, managed: Managed) -> int:
+        return self._send(process, managed, _iov(call, process))
+
+    def _x_sendmsg(self, call: Call, process: Process, managed: Managed) -> int:
+        return _sendmsg(process, managed, call.args[1], call.int_arg(2))
+
+    def _x_sendmmsg(self, call: Call, process: Process, managed: Managed) -> int:
+        at, count, flags = call.args[1], call.args[2] & 0xFFFFFFFF, call.int_arg(3)
+        for i in range(count):
+            batch = uapi.MSG_BATCH if i + 1 < count else 0
+            try:
+                n = _sendmsg(process, managed, at, flags | batch)
+            except OSError:
+                if i:
+                    return i
+                raise
+            process.write(at + _MMSG_LEN_AT, n.to_bytes(4, "little"))
+            at += _MMSGHDR_SIZE
+        return count
+
+    def _x_sendfile(self, call: Call, process: Process, managed: Managed) -> int:
+        source = process.copy_fd(call.int_arg(1))
+        with os.fdopen(source, "rb", buffering=0) as file:
+            binary: BinaryIO = file
+            where = call.args[2]
+            count = min(call.args[3], 0x7FFF_F000)
+            if not where:
+                start = os.lseek(source, 0, os.SEEK_CUR)
+                sent = managed.link.sock.sendfile(binary, start, count)
+                os.lseek(source, start + sent, os.SEEK_SET)
+                return sent
+            start = int.from_bytes(process.read_exactly(where, 8), "little", signed=True)
+            sent = managed.link.sock.sendfile(binary, start, count)
+            process.write(where, (start + sent).to_bytes(8, "little"))
+            return sent
+
+    # ----------------------------------------------------------------------- receive
+
+    def _receive(self, process: Process, managed: Managed, iov: Iov, flags: int = 0) -> int:
+        fault_at = _fault_at(process, iov)
+        size = sum(length for _, length in iov)
+        got = managed.link.sock.recvmsg(size, 0, flags, fault_at=fault_at)
+        scatter(process, iov, got.data)
+        return len(got.data)
+
+    def _x_read(self, call: Call, process: Process, managed: Managed) -> int:
+        return self._receive(process, managed, [(call.args[1], call.args[2])])
+
+    def _x_recvfrom(self, call: Call, process: Process, managed: Managed) -> int:
+        if call.args[5]:
+            process.write(call.args[5], bytes(4))
+        return self._receive(process, managed, [(call.args[1], call.args[2])], call.int_arg(3))
+
+    def _x_readv(self, call: Call, process: Process, managed: Managed) -> int:
+        return self._receive(process, managed, _iov(call, process))
+
+    def _x_recvmsg(self, call: Call, process: Process, managed: Managed) -> int:
+        message = Message(process, call.args[1])
+        fault_at = _fault_at(process, message.iov)
+        got = managed.link.sock.recvmsg(
+            message.size, message.controllen, call.int_arg(2), fault_at=fault_at
+        )
+        message.scatter(got.data)
+        message.write_control(got.cmsgs, got.controllen, got.msg_flags)
+        return len(got.data)
+
+    def _x_recvmmsg(self, _call: Call, _process: Process, _managed: Managed) -> int:
+        raise OSError(errno.ENOSYS, "recvmmsg is not supported")
+
+    # ------------------------------------------------------------------------ splice
+
+    def _x_splice_in(self, call: Call, process: Process, managed: Managed) -> int:
+        """From a pipe of the program into the socket."""
+        source = process.copy_fd(call.int_arg(0))
+        try:
+            nonblock = call.int_arg(5) & uapi.SPLICE_F_NONBLOCK or not os.get_blocking(source)
+            while True:
+                waiting = _pipe_bytes(source)
+                if waiting:
+                    break
+                if _hung_up(source):
+                    return 0
+                if nonblock:
+                    raise OSError(errno.EAGAIN, "the pipe is empty")
+                if not self._sleep("an empty pipe"):
+                    raise OSError(errno.EINTR, "interrupted")
+            data = os.read(source, min(call.args[4], waiting))
+        finally:
+            os.close(source)
+        pipe = Pipe(slots=-(-len(data) // 4096))
+        pipe.write(data)
+        return managed.link.sock.splice_from(pipe, len(data), call.int_arg(5))
+
+    def _x_splice(self, call: Call, process: Process, managed: Managed) -> int:
+        """From the socket into a pipe of the program."""
+        target = process.copy_fd(call.int_arg(2))
+        try:
+            room = fcntl.fcntl(target, fcntl.F_GETPIPE_SZ) - _pipe_bytes(target)
+            pipe = Pipe(slots=max(1, room // 4096))
+            count = min(call.args[4], room)
+            managed.link.sock.splice_to(pipe, count, call.int_arg(5))
+            data = b"".join(pipe.pages)
+            return os.write(target, data) if data else 0
+        finally:
+            os.close(target)
+
+    # ------------------------------------------------------------------ all the rest
+
+    def _x_shutdown(self, call: Call, _process: Process, managed: Managed) -> int:
+        managed.link.sock.shutdown(call.int_arg(1))
+        return 0
+
+    def _x_ioctl(self, call: Call, process: Process, managed: Managed) -> int:
+        process.write(call.args[2], managed.link.sock.inq.to_bytes(4, "little"))
+        return 0
+
+    def _x_bind(self, call: Call, process: Process, managed: Managed) -> int:
+        managed.link.raw.bind(_address(call, process))
+        return 0
+
+    def _x_listen(self, _call: Call, _process: Process, managed: Managed) -> int:
+        managed.link.sock.listen()
+        return 0
+
+    def _x_connect(self, call: Call, process: Process, managed: Managed) -> int:
+        family = int.from_bytes(process.read_exactly(call.args[1], 2), "little")
+        if family == socket.AF_UNSPEC:
+            managed.link.sock.disconnect()
+        else:
+            managed.link.raw.connect(_address(call, process))
+        return 0
+
+    def _x_setsockopt(self, call: Call, process: Process, managed: Managed) -> int:
+        level, option, optlen = call.int_arg(1), call.int_arg(2), call.int_arg(4)
+        if level == uapi.SOL_SOCKET and option in _OF_ULP:
+            value = process.read(call.args[3], max(0, min(optlen, 64)))
+            managed.link.sock.setsockopt(level, option, value, optlen)
+            if option not in _OF_TCP:
+                return 0
+        return self._setsockopt(call, process, managed)
+
+    def before_option(self, call: Call, process: Process, managed: Managed, option: int) -> None:
+        """There is nothing to take back: reads were trapped, too."""
+
+    def _x_getsockopt(self, call: Call, process: Process, managed: Managed) -> int:
+        return self._getsockopt(call, process, managed)
+
+    def _x_getsockname(self, call: Call, process: Process, managed: Managed) -> int:
+        return self._getsockname(call, process, managed)
+
+    def _x_getpeername(self, call: Call, process: Process, managed: Managed) -> int:
+        return self._getpeername(call, process, managed)
+
+    # -------------------------------------------------------------------------- poll
+
+    def _x_poll(self, call: Call, process: Process, _managed: None) -> int | None:
+        milliseconds = call.int_arg(2)
+        return self._poll(call, process, None if milliseconds < 0 else milliseconds / 1000)
+
+    def _x_ppoll(self, call: Call, process: Process, _managed: None) -> int | None:
+        timeout = None
+        if call.args[2]:
+            seconds, nanos = struct.unpack("=qq", process.read_exactly(call.args[2], 16))
+            timeout = seconds + nanos / 1e9
+        return self._poll(call, process, timeout)
+
+    def _poll(self, call: Call, process: Process, timeout: float | None) -> int | None:
+        count = call.args[1] & 0xFFFFFFFF
+        raw = process.read_exactly(call.args[0], _POLLFD.size * count)
+        entries = list(_POLLFD.iter_unpack(raw))
+        if not any(self._managed_of(process, fd) for fd, _, _ in entries):
+            return None
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self._pump_all()
+            bits = [self._bits(process, fd, events) for fd, events, _ in entries]
+            over = end is not None and time.monotonic() >= end
+            if any(bits) or over:
+                break
+            nap = _NAP if end is None else max(0.0, min(_NAP, end - time.monotonic()))
+            self._changed.wait(nap)
+            if not self._listener.waits(call):
+                break
+        packed = b"".join(
+            _POLLFD.pack(fd, events, revents)
+            for (fd, events, _), revents in zip(entries, bits, strict=True)
+        )
+        process.write(call.args[0], packed)
+        return sum(1 for revents in bits if revents)
+
+    def _managed_of(self, process: Process, fd: int) -> Managed | None:
+        inode = process.socket_inode(fd) if fd >= 0 else None
+        return self._managed.get(inode) if inode is not None else None
+
+    def _bits(self, process: Process, fd: int, events: int) -> int:
+        managed = self._managed_of(process, fd)
+        if managed is not None:
+            return managed.link.sock.poll(events)
+        if fd < 0:
+            return 0
+        try:
+            copy = process.copy_fd(fd)
+        except OSError:
+            return _POLLNVAL
+        try:
+            poll = select.poll()
+            poll.register(copy, events & 0xFFFF)
+            return sum(event for _, event in poll.poll(0))
+        finally:
+            os.close(copy)
+
+
+def _sendmsg(process: Process, managed: Managed, address: int, flags: int) -> int:
+    message = Message(process, address)
+    data, fault_at = message.gather()
+    return managed.link.sock.sendmsg([data], message.read_control(), flags, fault_at=fault_at)
+
+
+def _iov(call: Call, process: Process) -> Iov:
+    count = call.args[2] & 0xFFFFFFFF
+    if count > uapi.UIO_MAXIOV:
+        raise KtlsOSError(errno.EINVAL, f"{count} iovecs")
+    raw = process.read_exactly(call.args[1], IOVEC.size * count)
+    return list(IOVEC.iter_unpack(raw))
+
+
+def _fault_at(process: Process, iov: Iov) -> int | None:
+    """Offset of the first byte that the program cannot write."""
+    at = 0
+    for address, length in iov:
+        good = process.writable(address, length) if length else 0
+        at += good
+        if good < length:
+            return at
+    return None
+
+
+def _address(call: Call, process: Process) -> tuple[str, int]:
+    raw = process.read_exactly(call.args[1], min(call.args[2] & 0xFFFFFFFF, 128))
+    family = int.from_bytes(raw[:2], "little")
+    port = int.from_bytes(raw[2:4], "big")
+    if family == socket.AF_INET6:
+        return socket.inet_ntop(socket.AF_INET6, raw[8:24]), port
+    return socket.inet_ntop(socket.AF_INET, raw[4:8]), port
+
+
+def _pipe_bytes(fd: int) -> int:
+    count: int = struct.unpack("=i", fcntl.ioctl(fd, _FIONREAD, bytes(4)))[0]
+    return count
+
+
+def _hung_up(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
