@@ -3,13 +3,14 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo test unit soak kernel lint bench contract format clean help
+.PHONY: demo test unit soak kernel selftest lint bench contract format clean help
 
 help:
 	@echo "make demo      send data through the simulated NIC, every record verified"
 	@echo "make test      all tests (make unit: those without a simulator)"
 	@echo "make soak      many seeds of the random scenarios, minutes"
 	@echo "make kernel    random call scripts on the model and on a real Linux kernel, minutes"
+	@echo "make selftest  the kernel's own kTLS test on the model, minutes"
 	@echo "make bench     measured cycles of core and device"
 	@echo "make lint      every linter; make format: apply the formatters"
 	@echo "make contract  regenerate what is derived from hw/ktls_nic.rdl"
@@ -31,6 +32,9 @@ soak: $(VENV)/ready-dev
 
 kernel: $(VENV)/ready-dev
 	$(PY) -m ktls_cosim kernel $(KERNEL_ARGS)
+
+selftest: $(VENV)/ready-dev
+	$(PY) tests/live/selftest.py $(SELFTEST_ARGS)
 
 lint: $(VENV)/ready-dev
 	$(PY) -m pytest -q tests/meta/test_lint.py

@@ -64,6 +64,28 @@ if [ "$level" = dev ] && ! command -v linux.uml >/dev/null; then
     fi
 fi
 
+# real TLS programs as peers, a reader for captures, the compiler's headers for the kernel's own test
+if [ "$level" = dev ]; then
+    peers=()
+    command -v curl >/dev/null || peers+=(curl)
+    command -v openssl >/dev/null || peers+=(openssl)
+    command -v wget >/dev/null || peers+=(wget)
+    command -v xz >/dev/null || peers+=(xz-utils)
+    command -v gnutls-serv >/dev/null || peers+=(gnutls-bin)
+    command -v tstclnt >/dev/null || peers+=(libnss3-tools)
+    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || peers+=(nginx-light)
+    command -v tshark >/dev/null || peers+=(tshark)
+    if [ ${#peers[@]} -gt 0 ]; then
+        if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+            { apt-cache show tshark >/dev/null 2>&1 || apt-get update -qq; } &&
+                DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${peers[@]}" >/dev/null ||
+                say "some of these cannot be installed, their tests are skipped: ${peers[*]}"
+        else
+            say "tests with these are skipped: sudo apt-get install ${peers[*]}"
+        fi
+    fi
+fi
+
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 target=.
 [ "$level" = dev ] && target='.[dev]'

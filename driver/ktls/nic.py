@@ -233,6 +233,11 @@ class KtlsNic:
         )
         return await self._install(descriptor)
 
+    @property
+    def contexts_in_use(self) -> int:
+        """How many of the device's contexts hold keys."""
+        return self.contexts - len(self._free_ctx)
+
     async def aead_add(self, direction: int, key: bytes) -> DeviceContext:
         """Install a key for plain AES-GCM, whose users bring nonces and additional data.
 
@@ -531,7 +536,7 @@ class KtlsNic:
         return {
             "tx_tls_encrypted_packets": await read(Reg.CNT_RECORDS),
             "tx_tls_encrypted_bytes": low | await read(Reg.CNT_BYTES_HI) << 32,
-            "tx_tls_ctx": self.contexts - len(self._free_ctx),
+            "tx_tls_ctx": self.contexts_in_use,
             "rx_tls_err": await read(Reg.CNT_ERR_AUTH),
             "tx_tls_err_refused": await read(Reg.CNT_ERR_REFUSED),
             "tx_tls_err_short": await read(Reg.CNT_ERR_SHORT),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -45,7 +46,8 @@ _NSS = {
 
 def needs(program: str) -> str:
     """Where the program is; the test is skipped if it is not installed."""
-    path = shutil.which(program)
+    # Debian keeps servers where only root looks
+    path = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if path is None:
         pytest.skip(f"{program} is missing: apt-get install {PACKAGES[program]}")
     return path

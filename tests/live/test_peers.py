@@ -3,43 +3,19 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 import peers
-from ktls_cosim.live.certificate import self_signed
 from ktls_cosim.live.client import connect
 from ktls_cosim.live.handshake import TlsContext
-from ktls_cosim.live.machine import Machine, open_machine
+from ktls_cosim.live.machine import Machine
 from ktls_cosim.live.server import HttpsServer, running
 
 _LINE = 4000
-SIZE = {"model": 1 << 20, "sim": 1 << 16}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("www")
-    for port, size in SIZE.items():
-        (folder / f"{port}.bin").write_bytes(random.Random(5).randbytes(size))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def certs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("certs")
-    return {key: self_signed(key, folder) for key in peers.KEYS}
-
-
-@pytest.fixture(params=["model"])
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    with open_machine(request.param, "pytest tests/live", name="live") as machine:
-        yield machine
-        assert machine.finish() is None
-        assert machine.scoreboard.device_records > 3
 
 
 def as_server(machine: Machine, folder: Path, cert: Path, version: str) -> HttpsServer:
@@ -119,3 +95,42 @@ def test_server_and_the_silicon(
     version: str, suite: str, machine: Machine, folder: Path, certs: dict[str, Path]
 ) -> None:
     fetch("openssl", version, suite, "rsa", machine, folder, certs["rsa"], "sim.bin")
+
+
+def test_key_update_of_the_client(machine: Machine, folder: Path, certs: dict[str, Path]) -> None:
+    """`K` on the input of s_client updates its keys and asks for ours."""
+    peers.needs("openssl")
+    with running(as_server(machine, folder, certs["rsa"], "1.3")) as server:
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.server_address[1]}"]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as client:  # fmt: skip
+            assert client.stdin is not None
+            assert client.stdout is not None
+            # a command is a line that it reads by itself
+            for line in (b"K\n", b"k\n", b"GET /model.bin HTTP/1.0\r\n\r\n"):
+                time.sleep(0.4)
+                client.stdin.write(line)
+                client.stdin.flush()
+            got = client.stdout.read()
+    assert (folder / "model.bin").read_bytes() in got
+    stat = machine.stack.tls_stat
+    assert (stat["TlsRxRekeyOk"], stat["TlsTxRekeyOk"]) == (2, 1)
+
+
+@pytest.mark.parametrize("request_theirs", [False, True])
+def test_key_update_of_ours(
+    request_theirs: bool, machine: Machine, folder: Path, certs: dict[str, Path]
+) -> None:
+    tls = TlsContext(server=False, version="1.3", cafile=str(certs["rsa"]))
+    with peers.server_of("gnutls-serv", "1.3", "AES256", "rsa", folder, certs["rsa"]) as port:
+        connection = connect(machine, tls, "localhost", port)
+        reader = connection.makefile()
+        for _ in range(3):
+            connection.update_keys(request_theirs)
+            connection.sendall(b"a line\n")
+            assert reader.readline() == b"a line\n"
+        assert connection.key_updates == (3 if request_theirs else 0)
+        connection.close()
+    assert machine.stack.tls_stat["TlsTxRekeyOk"] == 3

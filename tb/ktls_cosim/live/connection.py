@@ -163,6 +163,9 @@ class Connection:
                     self._pull()
                     continue
                 with contextlib.suppress(OSError):
+                    with self._machine.lock:
+                        # a socket with a pending error sends nothing
+                        self.sock.getsockopt(uapi.SOL_SOCKET, uapi.SO_ERROR, 4)
                     self.alert(_ALERT_FOR.get(e.errno or 0, DECODE_ERROR))
                 raise PeerError(f"a record of the peer was refused: {e}") from e
             if got.record_type is None:

@@ -362,11 +362,11 @@ class Supervisor:
         with self.machine.lock:
             managed.drain()
             link = managed.link
-            link.pump_in()
-            managed.deliver()
             self.machine.stack.before_look()
             link.flush()
+            # what comes in last is delivered: nobody would call us for it again
             link.pump_in()
+            managed.deliver()
         if managed.hung_up and managed.inode in self._managed:
             del self._managed[managed.inode]
             self._closing.append(managed)
@@ -656,11 +656,7 @@ def run_program(
     reproduce = f"ktls-cosim run -- {' '.join(command)}"
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
-        machine = stack.enter_context(
-            open_machine(
-                port, f"ktls-cosim run -- {' '.join(command)}", KERNELS[kernel], name="run"
-            )
-        )
+        machine = stack.enter_context(open_machine(port, reproduce, KERNELS[kernel], name="run"))
         child, listener = spawn(command, _environment(), numbers, program)
         stack.callback(listener.close)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

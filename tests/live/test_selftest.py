@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's own test of kTLS against our model (`selftest.py`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import selftest
+
+# It wants both ends of a connection to meet EAGAIN: Linux holds sent bytes in a small send buffer
+# until a delayed acknowledgement comes. Here bytes reach the peer at once.
+EXPECTED = {"nonblocking"}
+
+
+def program(quick: bool) -> Path:
+    try:
+        return selftest.build(selftest.obtain(), quick)
+    except selftest.Unobtainable as e:
+        pytest.skip(f"the kernel's test cannot be had here: {e}")
+
+
+def check(quick: bool, at_least: int) -> None:
+    passed, failed, errors = selftest.run(program(quick), "7.x", 1500)
+    print(f"passed {len(passed)} of {len(passed) + len(failed)}")
+    assert {name.rpartition(".")[2] for name in failed} <= EXPECTED, errors[-2000:]
+    assert len(passed) >= at_least
+    assert "mismatches: 0" in errors
+
+
+def test_kernel_selftest() -> None:
+    check(quick=True, at_least=278)
+
+
+@pytest.mark.slow
+def test_kernel_selftest_with_many_processes() -> None:
+    check(quick=False, at_least=303)
