@@ -9,6 +9,7 @@ layer belongs to kTLS.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import ssl
@@ -32,6 +33,8 @@ from ktls_cosim.live.secrets import (
 _HEADER = uapi.TLS_HEADER_SIZE
 _MAX_CIPHERTEXT = uapi.TLS_MAX_PAYLOAD_SIZE + 2048
 _CHANGE_CIPHER_SPEC = 20
+# as much as an unprivileged pipe holds
+_LOG_SIZE = 1 << 20
 _CLIENT_HELLO = 1
 _SERVER_HELLO = 2
 
@@ -121,23 +124,27 @@ class TlsContext:
         self.context = context
         self._lock = threading.Lock()
         self._log = KeyLog()
-        self._fd = os.memfd_create("key log")
-        context.keylog_filename = f"/proc/self/fd/{self._fd}"
+        self._text = b""
+        # a pipe, not a file: what was read is gone, and nothing that comes meanwhile is lost
+        self._read, self._write = os.pipe()
+        fcntl.fcntl(self._read, fcntl.F_SETPIPE_SZ, _LOG_SIZE)
+        os.set_blocking(self._read, False)
+        context.keylog_filename = f"/proc/self/fd/{self._write}"
 
     def take_secrets(self, client_random: bytes) -> dict[str, bytes]:
         """What the key log says of one handshake, once."""
+        with self._lock, contextlib.suppress(BlockingIOError):
+            while text := os.read(self._read, _LOG_SIZE):
+                self._text += text
         with self._lock:
-            size = os.fstat(self._fd).st_size
-            if size:
-                # OpenSSL appends whole lines, so what is read here is complete
-                self._log.add(os.pread(self._fd, size, 0).decode())
-                if os.fstat(self._fd).st_size == size:
-                    os.ftruncate(self._fd, 0)
+            # the last line may still be on its way, but not if it is ours
+            whole, _, self._text = self._text.rpartition(b"\n")
+            self._log.add(whole.decode())
             return self._log.take(client_random)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
+        for fd in (self._read, self._write):
+            os.close(fd)
 
 
 class _Transcript:
@@ -157,12 +164,16 @@ class _Transcript:
             del self._rest[:size]
 
     def random(self, message: int) -> bytes:
-        """The random of the last ClientHello or ServerHello in the clear."""
-        found = b""
+        """The random of the first ClientHello or ServerHello.
+
+        A second ClientHello repeats it; later records are encrypted and can look like one.
+        """
         for record in self.records:
-            if record[0] == uapi.RECORD_TYPE_HANDSHAKE and record[_HEADER] == message:
-                found = record[_HEADER + 6 : _HEADER + 38]
-        return found
+            if record[0] == uapi.RECORD_TYPE_HANDSHAKE and record[_HEADER : _HEADER + 1] == bytes(
+                (message,)
+            ):
+                return record[_HEADER + 6 : _HEADER + 38]
+        return b""
 
     def explicit_nonce_of_finished(self) -> int:
         """Of the record behind ChangeCipherSpec."""

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Handshakes side by side share a key log; none of them loses its secrets."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from pathlib import Path
+
+import pytest
+
+from ktls_cosim.live.handshake import TlsContext, handshake
+from test_hostile import Client
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_many_handshakes_at_once(version: str, certs: dict[str, Path]) -> None:
+    """Two faults showed here: secrets that others had just written were lost, and one encrypted
+    Finished in 256 was taken for a ClientHello."""
+    tls = TlsContext(server=True, version=version, cert=str(certs["ecdsa"]))
+    context = ssl.create_default_context(cafile=str(certs["ecdsa"]))
+    context.check_hostname = False
+    failures: list[BaseException] = []
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    port = listener.getsockname()[1]
+
+    def serve() -> None:
+        try:
+            for _ in range(100):
+                raw, _ = listener.accept()
+                with raw:
+                    raw.settimeout(10)
+                    handshake(raw, tls)
+        except BaseException as e:
+            failures.append(e)
+
+    def ask() -> None:
+        for _ in range(100):
+            client = Client(port, context)
+            client.handshake()
+            client.raw.close()
+
+    threads = [threading.Thread(target=f) for f in (serve, ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    listener.close()
+    tls.close()
+    assert not failures
