@@ -324,7 +324,7 @@ class Supervisor:
         """
         pidfd = os.pidfd_open(child)
         self._selector.register(pidfd, selectors.EVENT_READ)
-        status = 0
+        status: int | None = None
         poll = select.poll()
         poll.register(self._listener.fd, select.POLLIN)
         alive = True
@@ -349,6 +349,10 @@ class Supervisor:
                 elif key.data is not None:
                     key.data()
             self._retry()
+        if status is None:
+            # the last process ended, and the listener was faster to tell
+            status = _exit_status(os.waitpid(child, 0)[1])
+            os.close(pidfd)
         for managed in [*self._managed.values(), *self._closing]:
             managed.close()
         for process in self._processes.values():
