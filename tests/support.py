@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
 from ktls import KtlsOSError
 
 
-def missing(what: str, install: str) -> None:
+def missing(what: str, install: str) -> NoReturn:
     """Skip with the command that helps; in CI a missing tool is a failure."""
     unavailable(f"{what} is not installed; install it with: {install}")
 
 
-def unavailable(text: str) -> None:
+def unavailable(text: str) -> NoReturn:
     """Skip because of `text`; in CI that is a failure."""
     if os.environ.get("CI"):
         pytest.fail(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import selftest
+from support import unavailable
 
 # It wants both ends of a connection to meet EAGAIN: Linux holds sent bytes in a small send buffer
 # until a delayed acknowledgement comes. Here bytes reach the peer at once.
@@ -18,7 +19,7 @@ def program(quick: bool) -> Path:
     try:
         return selftest.build(selftest.obtain(), quick)
     except selftest.Unobtainable as e:
-        pytest.skip(f"the kernel's test cannot be had here: {e}")
+        unavailable(f"the kernel's test cannot be had here: {e}")
 
 
 def check(quick: bool, at_least: int) -> None:

@@ -57,6 +57,13 @@ def test_demo_exits_1_on_every_fault(fault: str) -> None:
     [
         ("demo", "--port", "model", "--file", "/no/such/file"),
         ("demo", "--port", "nonsense"),
+        ("serve", "/no/such/folder"),
+        ("serve", ".", "--listen", "nonsense"),
+        ("serve", ".", "--listen", "127.0.0.1:99999"),
+        ("serve", ".", "--cert", "/no/such/file", "--listen", "127.0.0.1:0"),
+        ("fetch", "http://localhost/"),
+        ("fetch", "https://localhost/", "--cafile", "/no/such/file"),
+        ("run",),
         ("demo", "--fault", "nonsense"),
         ("nonsense",),
         (),
