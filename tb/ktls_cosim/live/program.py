@@ -46,6 +46,7 @@ _CONTROLLEN_AT, _FLAGS_AT = 40, 48
 IOVEC = struct.Struct("=QQ")
 _INT = struct.Struct("=i")
 _SIOCINQ = 0x541B
+_SIOCOUTQ = 0x5411
 
 
 class Message:
@@ -199,6 +200,9 @@ class Managed:
         """The next record; False if there is none now."""
         try:
             got = self.link.sock.recvmsg(_READ, 64, uapi.MSG_DONTWAIT)
+            while not got.data and got.record_type == uapi.RECORD_TYPE_DATA:
+                # an empty record is no end of the stream
+                got = self.link.sock.recvmsg(_READ, 64, uapi.MSG_DONTWAIT)
         except KtlsOSError as e:
             if e.errno != errno.EAGAIN:
                 self._error = e.errno or errno.EIO
@@ -207,7 +211,13 @@ class Managed:
         if not got.data and got.record_type is None:
             self._over()
             return False
-        self._segments.append([got.record_type, 0])
+        # plain bytes of TCP have no ends
+        plain = got.record_type is None
+        if not (plain and self._segments and self._segments[-1][0] is None):
+            if _all_read(self.ours):
+                self._segments.clear()
+                self._counted = self._delivered
+            self._segments.append([got.record_type, 0])
         self._pending = memoryview(got.data)
         return True
 
@@ -275,6 +285,11 @@ class Managed:
         self.closed = True
         self.ours.close()
         self.link.close()
+
+
+def _all_read(sock: socket.socket) -> bool:
+    """Has the other end of a socket pair read everything?"""
+    return not any(fcntl.ioctl(sock, _SIOCOUTQ, bytes(4)))
 
 
 def _unread(sock: socket.socket) -> int:
@@ -411,8 +426,9 @@ class Supervisor:
         process = self._processes.get(pid)
         if process is not None and process.alive:
             return process
-        if process is not None:
-            process.close()
+        for old in [p for p in self._processes.values() if not p.alive]:
+            del self._processes[old.pid]
+            old.close()
         self._processes[pid] = process = Process(pid)
         return process
 
@@ -642,6 +658,11 @@ def _environment() -> dict[str, str]:
     return env
 
 
+def _kill(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def run_program(
     command: list[str], *, port: str, kernel: str, exact: bool, capture: Path | None
 ) -> int:
@@ -664,9 +685,14 @@ def run_program(
         child, listener = spawn(command, _environment(), numbers, program)
         stack.callback(listener.close)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda n, _: os.kill(child, n))
+            signal.signal(number, lambda n, _: _kill(child, n))
         supervisor = kind(machine, listener, file)
-        status = supervisor.loop(child)
+        try:
+            status = supervisor.loop(child)
+        except BaseException:
+            # nobody would answer its calls any more
+            _kill(child, signal.SIGKILL)
+            raise
         failure = machine.finish()
         print(
             f"ktls-cosim: connections with kTLS: {supervisor.connections}, {machine.summary()}",

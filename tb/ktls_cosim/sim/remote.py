@@ -87,6 +87,8 @@ class RemoteSim:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                # Ctrl-C is for us: who uses the device ends the simulation when he is done
+                start_new_session=True,
             )
         ours.settimeout(ANSWER_LIMIT_S)
         self._sock = ours
