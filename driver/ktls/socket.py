@@ -13,6 +13,7 @@ import errno
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from ktls import cmsg, tcp, uapi
@@ -21,7 +22,7 @@ from ktls.errors import KtlsOSError
 from ktls.pipe import PAGE, Pipe, file_source
 from ktls.record import Buffer
 from ktls.splice import splice_file, splice_pipe
-from ktls.stack import KtlsStack
+from ktls.stack import KtlsStack, Observer
 from ktls.tcp import State, TcpSock, Wire
 from ktls.tls_main import TlsContext, readable
 from ktls.tls_tx import MemoryFaults, TlsTx
@@ -61,9 +62,14 @@ def socketpair(stack: KtlsStack) -> tuple[KtlsSocket, KtlsSocket]:
     tcp.connect(a.tcp, b.tcp)
     observer = stack.observer
     if observer is not None:
-        b.tcp.watcher = lambda data: observer.wire_sent(a.conn, data)
-        a.tcp.watcher = lambda data: observer.wire_sent(b.conn, data)
+        for near, far in ((a, b), (b, a)):
+            far.tcp.watcher = partial(_passed, observer, near.conn, far.conn)
     return a, b
+
+
+def _passed(observer: Observer, sender: int, receiver: int, data: bytes) -> None:
+    observer.wire_sent(sender, data)
+    observer.wire_received(receiver, data)
 
 
 def connect_wire(stack: KtlsStack, wire: Wire | Callable[[bytes], None]) -> KtlsSocket:
@@ -105,6 +111,7 @@ class KtlsSocket:
         observer = self.stack.observer
         if observer is not None:
             far.watch(lambda data: observer.wire_sent(self.conn, data))
+            self.tcp.watcher = lambda data: observer.wire_received(self.conn, data)
         far.near = self.tcp
         self.tcp.far = far
         self.tcp.state = State.ESTABLISHED

@@ -54,6 +54,15 @@ class Observer(Protocol):
     def wire_sent(self, conn: int, data: bytes) -> None:
         """These bytes left towards the peer."""
 
+    def rx_configured(self, conn: int, crypto_info: bytes, unread: bytes) -> None:
+        """TLS_RX was set with these bytes; records begin with what TCP holds unread."""
+
+    def wire_received(self, conn: int, data: bytes) -> None:
+        """These bytes came from the peer."""
+
+    def app_received(self, conn: int, rtype: int, data: bytes) -> None:
+        """A call handed these bytes out of records of this type."""
+
     def closed(self, conn: int) -> None:
         """The socket was closed; with a port that suspends, bytes may still follow."""
 

@@ -142,10 +142,14 @@ class TlsContext:
             stat[rekey + "Ok"] += 1
         if is_tx:
             self._install_tx(info, protection)
-        elif self.rx is not None:
-            self.rx.rekey(protection, self._opener(info))
         else:
-            self._install_rx(info, protection)
+            if self._stack.observer is not None:
+                unread = bytes(self._tcp.rcvq)
+                self._stack.observer.rx_configured(self._conn, info.pack(), unread)
+            if self.rx is not None:
+                self.rx.rekey(protection, self._opener(info))
+            else:
+                self._install_rx(info, protection)
         self._version = info.version
 
     def _install_tx(self, info: CryptoInfo, protection: Protection) -> None:
@@ -182,12 +186,24 @@ class TlsContext:
     def _install_rx(self, info: CryptoInfo, protection: Protection) -> None:
         opener = self._opener(info)
         stack = self._stack
+        # a kernel that puts bytes in the wrong place hands out what no peer sent
+        watched = stack.observer is not None and not stack.kernel.nopad_retry_misplaces
         self.rx = TlsRx(
-            self._tcp, stack.kernel, protection, stack.tls_stat, self._wait_data, opener
+            self._tcp,
+            stack.kernel,
+            protection,
+            stack.tls_stat,
+            self._wait_data,
+            opener,
+            self._app_received if watched else None,
         )
         if opener is None:
             self.rx_offloaded("there is no offload device")
         stack.before_look()
+
+    def _app_received(self, rtype: int, data: bytes) -> None:
+        assert self._stack.observer is not None
+        self._stack.observer.app_received(self._conn, rtype, data)
 
     def _opener(self, info: CryptoInfo) -> DeviceOpener | None:
         if self._stack.nic is None:

@@ -174,6 +174,7 @@ class TlsRx:
         stat: counters of /proc/net/tls_stat.
         wait: `wait(flags)` sleeps until there may be something; an errno, 0 to go on.
         opener: a device that opens records ahead, or None.
+        received: observer of what is handed out, `received(rtype, data)`.
     """
 
     def __init__(
@@ -184,8 +185,10 @@ class TlsRx:
         stat: Counter[str],
         wait: Callable[[int], int],
         opener: DeviceOpener | None = None,
+        received: Callable[[int, bytes], None] | None = None,
     ) -> None:
         self.opener = opener
+        self._received = received
         self.protection = protection
         self.no_pad = False
         self.key_update_pending = False
@@ -256,6 +259,8 @@ class TlsRx:
         except _Deliver as e:
             number = e.number
         data = bytes(call.memory[: call.count])
+        if data and self._received is not None and not flags & uapi.MSG_PEEK:
+            self._received(call.rtype, data)
         if number and not data:
             raise KtlsOSError(number, "nothing was received")
         return data, call.eor
@@ -446,6 +451,8 @@ class TlsRx:
             self._list.appendleft(opened)
             raise KtlsOSError(errno.EINVAL, "splice does not take control records")
         moved = put(opened.text[:size])
+        if moved and self._received is not None:
+            self._received(opened.control, bytes(opened.text[:moved]))
         if moved < len(opened.text):
             opened.text = opened.text[moved:]
             self._list.appendleft(opened)

@@ -215,5 +215,6 @@ def split_records(stream: bytearray) -> Iterator[bytes]:
         size = 5 + int.from_bytes(stream[3:5], "big")
         if len(stream) < size:
             return
-        yield bytes(stream[:size])
+        record = bytes(stream[:size])
         del stream[:size]
+        yield record

@@ -48,8 +48,8 @@ class Mismatch:
     """One broken expectation.
 
     Attributes:
-        check: which check found it: `golden`, `open`, `stream`, `completion`, `number`
-            or `leftover`.
+        check: which check found it: `golden`, `open`, `stream`, `received`, `completion`,
+            `number` or `leftover`.
         where: connection or context and record.
         details: lines for people.
         field: `header`, `nonce`, `ciphertext` or `tag`, where one record is wrong.
@@ -166,12 +166,62 @@ def _ctr(keys: TrafficKeys, nonce: bytes, start: int, data: bytes) -> bytes | No
 
 
 @dataclass(slots=True)
+class _Received:
+    """The receive side of a connection.
+
+    Attributes:
+        keys: under which records come, and how many of them were opened.
+        before: the same of the keys that were replaced: a record that a call has looked at
+            before the new keys came was opened with the old ones.
+        wire: bytes from the peer that were not opened yet.
+        text: what the last opened record still holds.
+    """
+
+    keys: TrafficKeys
+    records: int = 0
+    before: tuple[TrafficKeys, int] | None = None
+    wire: bytearray = field(default_factory=bytearray)
+    rtype: int = -1
+    text: bytes = b""
+
+    def next(self) -> bool | None:
+        """Open one more record.
+
+        Returns:
+            None if there is no whole one, False if it does not authenticate.
+        """
+        record = next(split_records(self.wire), None)
+        if record is None:
+            return None
+        opened = _open_as_linux(self.keys, self.records, record)
+        if opened is not None:
+            self.records += 1
+        elif self.before is not None:
+            keys, index = self.before
+            opened = _open_as_linux(keys, index, record)
+            self.before = keys, index + 1
+        if opened is None:
+            return False
+        self.rtype, self.text = opened
+        return True
+
+
+def _open_as_linux(keys: TrafficKeys, index: int, record: bytes) -> tuple[int, bytes] | None:
+    """Open a record whose outer type is not looked at in TLS 1.3."""
+    at = 5 + len(keys.explicit_nonce(index))
+    if len(record) < at + _TAG:
+        return None
+    return open_body(keys, index, record[0], record[5:at], record[at:])
+
+
+@dataclass(slots=True)
 class _Connection:
     keys: TrafficKeys | None = None
     expected: deque[tuple[int, bytearray]] = field(default_factory=deque)
     wire: bytearray = field(default_factory=bytearray)
     records: int = 0
     broken: bool = False
+    received: _Received | None = None
 
 
 class Scoreboard:
@@ -189,6 +239,7 @@ class Scoreboard:
         self.device_refused = 0
         self.wire_records = 0
         self.wire_bytes = 0
+        self.received_bytes = 0
         self._connections: dict[int, _Connection] = {}
         self._ports: list[CheckedPort] = []
 
@@ -249,6 +300,46 @@ class Scoreboard:
 
     def record_done(self, conn: int, rtype: int, length: int, completion: object) -> None:
         pass
+
+    def rx_configured(self, conn: int, crypto_info: bytes, unread: bytes) -> None:
+        c = self._conn(conn)
+        keys = TrafficKeys.from_crypto_info(crypto_info)
+        if c.received is None:
+            c.received = _Received(keys, wire=bytearray(unread))
+        else:
+            c.received.before = c.received.keys, c.received.records
+            c.received.keys, c.received.records = keys, 0
+
+    def wire_received(self, conn: int, data: bytes) -> None:
+        c = self._conn(conn)
+        if c.received is not None:
+            c.received.wire += data
+
+    def app_received(self, conn: int, rtype: int, data: bytes) -> None:
+        c = self._conn(conn)
+        r = c.received
+        where = f"connection {conn}, receiving"
+        left = data
+        while r is not None and left:
+            while not r.text:
+                opened = r.next()
+                if not opened:
+                    why = "no record holds" if opened is None else "a forged record holds"
+                    self._stop_received(c, where, f"{len(left)} bytes that {why}")
+                    return
+            n = min(len(left), len(r.text))
+            if (rtype, left[:n]) != (r.rtype, r.text[:n]):
+                got = f"type {rtype}, {left[:16].hex(' ')}"
+                self._stop_received(c, where, f"{got}; expected {r.rtype}, {r.text[:16].hex(' ')}")
+                return
+            left, r.text = left[n:], r.text[n:]
+            self.received_bytes += n
+
+    def _stop_received(self, c: _Connection, where: str, what: str) -> None:
+        # all that follows would only repeat the news
+        c.received = None
+        cause = "bytes lost, repeated or out of order between wire and application"
+        self.report(Mismatch("received", where, (what,), cause=cause))
 
     def closed(self, conn: int) -> None:
         c = self._conn(conn)

@@ -10,6 +10,7 @@ the TLS module runs it as it is, any other under `ktls-cosim run`.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -80,9 +81,11 @@ def main(port: int, pem: str, path: str) -> None:
         connection.sendfile(file)
     close_notify = bytes((1, 0))
     connection.sendmsg([close_notify], [(SOL_TLS, TLS_SET_RECORD_TYPE, bytes((21,)))])
-    connection.shutdown(socket.SHUT_WR)
-    while connection.recv(4096):
-        pass
+    with contextlib.suppress(OSError):
+        # the client may have closed first
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
 
 
 if __name__ == "__main__":

@@ -75,7 +75,11 @@ def _unpack(package: Path, folder: Path) -> None:
                 with tarfile.open(fileobj=inner_file, mode="r|xz") as inner:
                     for file in inner:
                         if file.name in wanted:
-                            inner.extract(file, folder, filter="data")
+                            target = folder / file.name
+                            target.parent.mkdir(parents=True, exist_ok=True)
+                            source = inner.extractfile(file)
+                            assert source is not None
+                            target.write_bytes(source.read())
                             wanted.discard(file.name)
                         if not wanted:
                             break

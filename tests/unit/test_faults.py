@@ -3,11 +3,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import pytest
 
-from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, connect_wire, run_sync, uapi
+from ktls import (
+    CryptoInfo,
+    DeviceError,
+    KtlsNic,
+    KtlsStack,
+    Pipe,
+    Wire,
+    connect_wire,
+    run_sync,
+    tls_rx,
+    uapi,
+)
 from ktls.record import Protection
 from ktls_cosim.golden import TrafficKeys, seal_record
 from ktls_cosim.rig import Rig
@@ -160,4 +172,68 @@ def test_a_record_cut_off_at_the_end_is_found() -> None:
     scoreboard.app_sent(1, 23, b"whole")
     scoreboard.wire_sent(1, sealed(0, b"whole")[:-1])
     with pytest.raises(MismatchError, match="no complete record"):
+        scoreboard.finish()
+
+
+# --------------------------------------------------- between the wire and the application
+
+
+def receive(scoreboard: Scoreboard, wire: bytes) -> None:
+    """Read a stream of records to its end, in pieces that cut them, and splice the rest."""
+    stack = KtlsStack(None, scoreboard)
+    far = Wire(lambda _data: None)
+    sock = connect_wire(stack, far)
+    sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    far.feed(wire[:50])
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_RX, INFO.pack())
+    far.feed(wire[50:])
+    for size in (10, 30, 100):
+        sock.recv(size, uapi.MSG_DONTWAIT | uapi.MSG_PEEK)
+        sock.recv(size, uapi.MSG_DONTWAIT)
+    sock.splice_to(Pipe(), 1000, uapi.SPLICE_F_NONBLOCK)
+
+
+STREAM = b"".join(sealed(i, bytes((i,)) * 90) for i in range(3))
+
+
+def test_what_the_application_receives_is_checked() -> None:
+    scoreboard = Scoreboard()
+    receive(scoreboard, STREAM)
+    assert scoreboard.received_bytes == 180
+    assert not scoreboard.mismatches
+
+
+def test_a_wrong_byte_on_the_way_to_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tls_rx._Call.copy
+
+    def spoilt(self: tls_rx._Call, text: bytes) -> None:
+        copy(self, text)
+        self.memory[-1] ^= 1
+
+    monkeypatch.setattr(tls_rx._Call, "copy", spoilt)
+    only_received(STREAM)
+
+
+def test_a_record_that_is_handed_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_rx, "deque", _Stuck)
+    only_received(STREAM)
+
+
+class _Stuck(deque[tls_rx.Opened]):
+    """Lets nobody take the first entry."""
+
+    def popleft(self) -> tls_rx.Opened:
+        return self[0]
+
+
+def test_a_forged_record_that_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Protection, "open", lambda _self, record: bytes(len(record) - 29))
+    only_received(STREAM[:-1] + bytes((STREAM[-1] ^ 1,)))
+
+
+def only_received(wire: bytes) -> None:
+    scoreboard = Scoreboard()
+    receive(scoreboard, wire)
+    assert {m.check for m in scoreboard.mismatches} == {"received"}
+    with pytest.raises(MismatchError, match="between wire and application"):
         scoreboard.finish()

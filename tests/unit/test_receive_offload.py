@@ -35,7 +35,7 @@ class Connection:
         self.model = NicModel(receive=receive)
         self.scoreboard = Scoreboard()
         nic = run_sync(KtlsNic.probe(CheckedPort(self.model, self.scoreboard)))
-        self.stack = KtlsStack(nic, kernel=KERNELS[kernel])
+        self.stack = KtlsStack(nic, self.scoreboard, kernel=KERNELS[kernel])
         self.far = Wire(lambda _data: None)
         self.sock: KtlsSocket = connect_wire(self.stack, self.far)
         self.sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
@@ -165,3 +165,28 @@ def test_a_broken_header_reaches_the_application() -> None:
     assert c.recv() == b"good"
     fails(errno.EINVAL, c.recv)
     assert c.opened == 1
+
+
+def test_a_rekey_of_the_transmit_side_moves_to_a_new_context() -> None:
+    """Records on both sides of a KeyUpdate, each sealed by the device under its own key."""
+    scoreboard = Scoreboard()
+    nic = run_sync(KtlsNic.probe(CheckedPort(NicModel(), scoreboard)))
+    stack = KtlsStack(nic, scoreboard, kernel=KERNELS["7.x"])
+    wire = bytearray()
+    sock = connect_wire(stack, wire.extend)
+    sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    for i in range(4):
+        info = replace(TLS13, key=bytes((i,)) * 16)
+        sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
+        sock.send(b"before")
+        sock.send(b"after")
+        keys = TrafficKeys.from_crypto_info(info.pack())
+        want = [seal_record(keys, n, 23, text).wire for n, text in enumerate((b"before", b"after"))]
+        assert bytes(wire) == b"".join(want)
+        wire.clear()
+        assert nic.contexts_in_use == 1
+    assert stack.tls_stat["TlsTxDevice"] == stack.tls_stat["TlsCurrTxDevice"] == 1
+    sock.close()
+    assert nic.contexts_in_use == 0
+    scoreboard.finish()
+    assert (scoreboard.device_records, scoreboard.wire_records) == (8, 8)
