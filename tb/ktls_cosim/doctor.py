@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import metadata, util
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,13 @@ def _kernel() -> str | None:
         return None
 
 
+def _seccomp() -> str | None:
+    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
+    if not actions.is_file() or "user_notif" not in actions.read_text().split():
+        return None
+    return "in this kernel"
+
+
 def examine() -> list[Finding]:
     """Look at everything."""
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -80,6 +88,12 @@ def examine() -> list[Finding]:
         ),
         Finding("C++ compiler (SIM=verilator)", shutil.which("g++"), False, "apt-get install g++"),
         Finding("User-Mode Linux", _kernel(), False, "apt-get install user-mode-linux"),
+        Finding(
+            "seccomp user notification (`run`)",
+            _seccomp(),
+            False,
+            "Linux 5.9 or later; in a container, a seccomp profile that allows it",
+        ),
         Finding(
             "systemrdl-compiler", _package("systemrdl-compiler"), False, "pip install -e .[dev]"
         ),

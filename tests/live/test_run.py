@@ -219,6 +219,36 @@ def test_a_system_that_forbids_it() -> None:
     assert "seccomp user notification is not possible here" in done.stderr
 
 
+@pytest.mark.parametrize("options", [(), ("--exact",)])
+def test_a_device_that_breaks_its_contract_ends_the_run(
+    options: tuple[str, ...], tmp_path: Path, certs: dict[str, Path]
+) -> None:
+    """The program must not wait for ever for an answer, nor the user for the program."""
+    peers.needs("gnutls-cli")
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        "import sys; from ktls import DeviceError; from ktls.nic import KtlsNic\n"
+        "async def xmit(*_): raise DeviceError('out of order')\n"
+        "KtlsNic.xmit = xmit\n"
+        "from ktls_cosim.cli import main; sys.exit(main())\n"
+    )
+    port = peers.free_port()
+    inner = [sys.executable, str(HERE / "gnutls_server.py"), str(port), str(certs["rsa"])]
+    command = [sys.executable, str(broken), "run", *options, "--", *inner, str(broken)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+        peers.needs("curl")
+        for _ in range(100):
+            subprocess.run(
+                ["curl", "-sk", f"https://localhost:{port}/"], capture_output=True, check=False
+            )
+            if run.poll() is not None:
+                break
+            time.sleep(0.1)
+        out = run.communicate(timeout=30)[0].decode()
+    assert run.returncode == 1, out
+    assert "the device failed: out of order" in out
+
+
 def test_unknown_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seccomp.platform, "machine", lambda: "vax")
     with pytest.raises(Exception, match="not of vax"):

@@ -52,11 +52,20 @@ Iov = Sequence[tuple[int, int]]
 class _ExactManaged(Managed):
     """Nothing passes the program's end but the news that it was closed.
 
+    Received bytes stay in TCP until a call looks for them, so that acknowledgements, windows and
+    a full send buffer of the peer are the kernel's.
+
     Attributes:
         changed: there is room, or something to read; with the machine's lock.
+        readers: calls that wait for something to read.
     """
 
     changed: threading.Condition
+    readers = 0
+
+    @property
+    def wants_in(self) -> bool:
+        return self.link.wants_in and self.readers > 0
 
     def drain(self) -> None:
         if self.hung_up:
@@ -99,11 +108,14 @@ class ExactSupervisor(Supervisor):
         self._here = threading.local()
         self.machine.sleep = self._sleep
         self._stirred: deque[Managed] = deque()
+        self._failure: BaseException | None = None
         self._bell = os.eventfd(0, os.EFD_NONBLOCK)
         self._selector.register(self._bell, selectors.EVENT_READ, self._answer_bell)
 
     def _answer_bell(self) -> None:
         os.eventfd_read(self._bell)
+        if self._failure is not None:
+            raise self._failure
         while self._stirred:
             self.pump(self._stirred.popleft())
 
@@ -113,22 +125,37 @@ class ExactSupervisor(Supervisor):
         return managed
 
     def _sleep(self, _what: str) -> bool:
-        self._pump_all()
-        managed: _ExactManaged | None = self._here.managed
-        (managed.changed if managed is not None else self._changed).wait(_NAP)
+        managed: _ExactManaged = self._here.managed
+        self._pump(managed)
+        self._wait([managed], managed.changed, _NAP)
+        self._pump(managed)
         return self._listener.waits(self._here.call)
+
+    def _wait(
+        self, watched: Sequence[_ExactManaged], changed: threading.Condition, seconds: float
+    ) -> None:
+        """Wait, and have the loop read for these connections meanwhile."""
+        for managed in watched:
+            managed.readers += 1
+            self._wake(managed)
+        changed.wait(seconds)
+        for managed in watched:
+            managed.readers -= 1
 
     def pump(self, managed: Managed) -> None:
         with self.machine.lock:
             super().pump(managed)
             self._stir(managed)
 
-    def _pump_all(self) -> None:
-        """Bytes of all connections travel: a peer may be a connection of the program, too."""
+    def _pump(self, *looking: Managed) -> None:
+        """Bytes of all connections leave, and come in for those whose state is looked at.
+
+        A peer may be a connection of the program, too.
+        """
         self.machine.stack.before_look()
         everybody = [*self._managed.values(), *self._closing]
         moved = [m for m in everybody if m.link.flush()]
-        moved += [m for m in everybody if m.link.pump_in()]
+        moved += [m for m in looking if m.link.pump_in()]
         for managed in moved:
             self._stir(managed)
 
@@ -164,8 +191,8 @@ class ExactSupervisor(Supervisor):
         self._here.managed = managed
         error = signals = 0
         with self.machine.lock:
-            self._pump_all()
             try:
+                self._pump(*[managed] if managed is not None else [])
                 if managed is not None:
                     sock = managed.link.sock
                     signals = sock.sigpipe
@@ -174,11 +201,17 @@ class ExactSupervisor(Supervisor):
                 value = getattr(self, f"_x_{name}")(call, process, managed)
             except OSError as e:
                 value, error = 0, e.errno or errno.EIO
-            self._pump_all()
+            except BaseException as e:
+                # the loop ends with it; the program must not hang until then
+                value, error = 0, errno.EIO
+                self._failure = e
+                os.eventfd_write(self._bell, 1)
+            else:
+                self._pump()
             if managed is not None:
                 self._stir(managed)
-            if managed is not None and managed.link.sock.sigpipe > signals:
-                process.signal(signal.SIGPIPE)
+                if managed.link.sock.sigpipe > signals:
+                    process.signal(signal.SIGPIPE)
         if value is None:
             # a poll without a socket of ours
             self._listener.proceed(call)
@@ -374,17 +407,18 @@ class ExactSupervisor(Supervisor):
         count = call.args[1] & 0xFFFFFFFF
         raw = process.read_exactly(call.args[0], _POLLFD.size * count)
         entries = list(_POLLFD.iter_unpack(raw))
-        if not any(self._managed_of(process, fd) for fd, _, _ in entries):
+        watched = [m for fd, _, _ in entries if (m := self._managed_of(process, fd)) is not None]
+        if not watched:
             return None
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            self._pump_all()
+            self._pump(*watched)
             bits = [self._bits(process, fd, events) for fd, events, _ in entries]
             over = end is not None and time.monotonic() >= end
             if any(bits) or over:
                 break
             nap = _NAP if end is None else max(0.0, min(_NAP, end - time.monotonic()))
-            self._changed.wait(nap)
+            self._wait(watched, self._changed, nap)
             if not self._listener.waits(call):
                 break
         packed = b"".join(
@@ -394,9 +428,11 @@ class ExactSupervisor(Supervisor):
         process.write(call.args[0], packed)
         return sum(1 for revents in bits if revents)
 
-    def _managed_of(self, process: Process, fd: int) -> Managed | None:
+    def _managed_of(self, process: Process, fd: int) -> _ExactManaged | None:
         inode = process.socket_inode(fd) if fd >= 0 else None
-        return self._managed.get(inode) if inode is not None else None
+        managed = self._managed.get(inode) if inode is not None else None
+        assert managed is None or isinstance(managed, _ExactManaged)
+        return managed
 
     def _bits(self, process: Process, fd: int, events: int) -> int:
         managed = self._managed_of(process, fd)

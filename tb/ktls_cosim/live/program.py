@@ -146,6 +146,11 @@ class Managed:
         return not (self._tx_over or self.hung_up) and len(self.link.out) < _LIMIT
 
     @property
+    def wants_in(self) -> bool:
+        """Shall we take what TCP has received?"""
+        return self.link.wants_in and not self.wants_rx
+
+    @property
     def wants_rx(self) -> bool:
         return self._pending is not None and not self.hung_up
 
@@ -383,8 +388,8 @@ class Supervisor:
             link = managed.link
             self.machine.stack.before_look()
             link.flush()
-            # what comes in last is delivered: nobody would call us for it again
-            link.pump_in()
+            if managed.wants_in:
+                link.pump_in()
             managed.deliver()
         if managed.hung_up and managed.inode in self._managed:
             del self._managed[managed.inode]
@@ -405,7 +410,7 @@ class Supervisor:
         link = managed.link
         for file, wants_read, wants_write in (
             (managed.ours, managed.wants_tx, managed.wants_rx),
-            (link.raw, link.wants_in and not managed.wants_rx, link.wants_out),
+            (link.raw, managed.wants_in, link.wants_out),
         ):
             mask = wants_read * selectors.EVENT_READ | wants_write * selectors.EVENT_WRITE
             try:
