@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,14 +110,22 @@ def test_key_update_of_the_client(machine: Machine, folder: Path, certs: dict[st
             assert client.stdin is not None
             assert client.stdout is not None
             # a command is a line that it reads by itself
-            for line in (b"K\n", b"k\n", b"GET /model.bin HTTP/1.0\r\n\r\n"):
-                time.sleep(0.4)
+            for updates, line in enumerate((b"K\n", b"k\n", b"GET /model.bin HTTP/1.0\r\n\r\n")):
+                wait_until(lambda n=updates: machine.stack.tls_stat["TlsRxRekeyOk"] == n)
+                wait_until(lambda: machine.stack.tls_stat["TlsCurrRxDevice"] == 1)
                 client.stdin.write(line)
                 client.stdin.flush()
             got = client.stdout.read()
     assert (folder / "model.bin").read_bytes() in got
     stat = machine.stack.tls_stat
     assert (stat["TlsRxRekeyOk"], stat["TlsTxRekeyOk"]) == (2, 1)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("request_theirs", [False, True])
