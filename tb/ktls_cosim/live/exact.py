@@ -52,20 +52,11 @@ Iov = Sequence[tuple[int, int]]
 class _ExactManaged(Managed):
     """Nothing passes the program's end but the news that it was closed.
 
-    Received bytes stay in TCP until a call looks for them, so that acknowledgements, windows and
-    a full send buffer of the peer are the kernel's.
-
     Attributes:
         changed: there is room, or something to read; with the machine's lock.
-        readers: calls that wait for something to read.
     """
 
     changed: threading.Condition
-    readers = 0
-
-    @property
-    def wants_in(self) -> bool:
-        return self.link.wants_in and self.readers > 0
 
     def drain(self) -> None:
         if self.hung_up:
@@ -126,36 +117,21 @@ class ExactSupervisor(Supervisor):
 
     def _sleep(self, _what: str) -> bool:
         managed: _ExactManaged = self._here.managed
-        self._pump(managed)
-        self._wait([managed], managed.changed, _NAP)
-        self._pump(managed)
+        self._pump_all()
+        managed.changed.wait(_NAP)
         return self._listener.waits(self._here.call)
-
-    def _wait(
-        self, watched: Sequence[_ExactManaged], changed: threading.Condition, seconds: float
-    ) -> None:
-        """Wait, and have the loop read for these connections meanwhile."""
-        for managed in watched:
-            managed.readers += 1
-            self._wake(managed)
-        changed.wait(seconds)
-        for managed in watched:
-            managed.readers -= 1
 
     def pump(self, managed: Managed) -> None:
         with self.machine.lock:
             super().pump(managed)
             self._stir(managed)
 
-    def _pump(self, *looking: Managed) -> None:
-        """Bytes of all connections leave, and come in for those whose state is looked at.
-
-        A peer may be a connection of the program, too.
-        """
+    def _pump_all(self) -> None:
+        """Bytes of all connections travel: a peer may be a connection of the program, too."""
         self.machine.stack.before_look()
         everybody = [*self._managed.values(), *self._closing]
         moved = [m for m in everybody if m.link.flush()]
-        moved += [m for m in looking if m.link.pump_in()]
+        moved += [m for m in everybody if m.link.pump_in()]
         for managed in moved:
             self._stir(managed)
 
@@ -192,7 +168,7 @@ class ExactSupervisor(Supervisor):
         error = signals = 0
         with self.machine.lock:
             try:
-                self._pump(*[managed] if managed is not None else [])
+                self._pump_all()
                 if managed is not None:
                     sock = managed.link.sock
                     signals = sock.sigpipe
@@ -207,7 +183,7 @@ class ExactSupervisor(Supervisor):
                 self._failure = e
                 os.eventfd_write(self._bell, 1)
             else:
-                self._pump()
+                self._pump_all()
             if managed is not None:
                 self._stir(managed)
                 if managed.link.sock.sigpipe > signals:
@@ -407,18 +383,17 @@ class ExactSupervisor(Supervisor):
         count = call.args[1] & 0xFFFFFFFF
         raw = process.read_exactly(call.args[0], _POLLFD.size * count)
         entries = list(_POLLFD.iter_unpack(raw))
-        watched = [m for fd, _, _ in entries if (m := self._managed_of(process, fd)) is not None]
-        if not watched:
+        if not any(self._managed_of(process, fd) for fd, _, _ in entries):
             return None
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            self._pump(*watched)
+            self._pump_all()
             bits = [self._bits(process, fd, events) for fd, events, _ in entries]
             over = end is not None and time.monotonic() >= end
             if any(bits) or over:
                 break
             nap = _NAP if end is None else max(0.0, min(_NAP, end - time.monotonic()))
-            self._wait(watched, self._changed, nap)
+            self._changed.wait(nap)
             if not self._listener.waits(call):
                 break
         packed = b"".join(
@@ -428,11 +403,9 @@ class ExactSupervisor(Supervisor):
         process.write(call.args[0], packed)
         return sum(1 for revents in bits if revents)
 
-    def _managed_of(self, process: Process, fd: int) -> _ExactManaged | None:
+    def _managed_of(self, process: Process, fd: int) -> Managed | None:
         inode = process.socket_inode(fd) if fd >= 0 else None
-        managed = self._managed.get(inode) if inode is not None else None
-        assert managed is None or isinstance(managed, _ExactManaged)
-        return managed
+        return self._managed.get(inode) if inode is not None else None
 
     def _bits(self, process: Process, fd: int, events: int) -> int:
         managed = self._managed_of(process, fd)
