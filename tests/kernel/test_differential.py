@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ktls import KtlsSocket
 from ktls_cosim.conformance.run import play
 from ktls_cosim.conformance.scenario import Obs, load
 from ktls_cosim.kernel import differential
@@ -103,6 +104,19 @@ def test_shrinking_needs_only_the_answers() -> None:
         s.get("n") for s in small.script
     ] == [None, 9]
     assert json.loads(differential.recording(small, "6.12.1", 0))["name"] == "live/0_0"
+
+
+def test_a_crash_of_the_model_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looked like a script that makes no sense, which is none in a whole script."""
+
+    def crash(*_: object) -> int:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(KtlsSocket, "send", crash)
+    script = [{"op": "pair"}, {"op": "send", "fd": "a", "n": 1, "seed": 1, "flags": 0}]
+    kernel = differential.personality("6.12.1")
+    (difference,) = differential.examine(kernel, script, [{"rc": 0}, {"rc": 1}])
+    assert "a bug" in str(difference)
 
 
 def test_personalities() -> None:

@@ -70,11 +70,14 @@ def examine(kernel: Kernel, script: list[Step], observed: list[Obs] | None) -> l
         return []
     try:
         got = Player(kernel).play(script)
-    except ScenarioError:
-        return []
-    except (KtlsError, Unplayable) as e:
+    except (KtlsError, Unplayable, ScenarioError) as e:
         return [Difference(0, "model", type(e).__name__, "plays the script", str(e))]
     return list(observations_differ(script, observed, got))
+
+
+def _unplayed(differences: list[Difference]) -> bool:
+    """Is the difference that the model cannot play the script?"""
+    return any(d.op == "model" for d in differences)
 
 
 def shrink(
@@ -96,7 +99,9 @@ def shrink(
             observations = [None] * len(candidates)
         for candidate, observed in zip(candidates, observations, strict=True):
             differences = examine(kernel, candidate, observed)
-            if differences and observed is not None:
+            # a step may need one that was taken away: that is another matter
+            same_kind = _unplayed(differences) == _unplayed(finding.differences)
+            if differences and observed is not None and same_kind:
                 smaller = Finding(finding.number, candidate, observed, differences)
                 break
         if smaller is not None:
