@@ -25,7 +25,7 @@ from ktls_hw.layout import Status
 from ktls_hw.model import Fault, NicModel
 
 FILE_SIZE = 65536
-SUITE = Suite(uapi.TLS_CIPHER_AES_GCM_128, "sha256")
+SUITE = Suite(uapi.TLS_CIPHER_AES_GCM_128)
 TYPE_NAMES = {20: "change_cipher_spec", 21: "alert", 22: "handshake", 23: "data"}
 
 

@@ -13,12 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ktls_cosim.errors import CosimError
-from ktls_cosim.live.capture import Capture, EndTap
-from ktls_cosim.live.connection import Connection
-from ktls_cosim.live.handshake import HandshakeError, TlsContext, handshake
+from ktls_cosim.live.capture import Capture
+from ktls_cosim.live.connection import PEER_TIMEOUT, Connection, establish
+from ktls_cosim.live.handshake import HandshakeError, TlsContext
 from ktls_cosim.live.machine import Machine, open_machine
-
-PEER_TIMEOUT = 8.0
 
 
 def connect(
@@ -34,18 +32,9 @@ def connect(
         HandshakeError, OSError: it did not work.
     """
     raw = socket.create_connection((host, port), PEER_TIMEOUT)
-    tap = None
     try:
-        if capture is not None:
-            conversation = capture.conversation(raw.getsockname()[:2], raw.getpeername()[:2])
-            tap = EndTap(conversation, server=False)
-        established = handshake(raw, tls, host, tap)
-        if capture is not None:
-            conversation.secrets(established.secrets)
-        return Connection(machine, raw, established, tap)
+        return establish(machine, raw, tls, host, capture)
     except BaseException:
-        if tap is not None:
-            tap.closed()
         raw.close()
         raise
 

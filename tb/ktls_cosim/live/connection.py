@@ -16,9 +16,12 @@ import socket
 from typing import BinaryIO
 
 from ktls import KtlsOSError, KtlsSocket, Received, Wire, connect_wire, uapi
-from ktls_cosim.live.handshake import Established, Tap
+from ktls_cosim.live.capture import Capture, EndTap
+from ktls_cosim.live.handshake import Established, Tap, TlsContext, handshake
 from ktls_cosim.live.machine import Machine
 
+# of each wait for a peer, in seconds
+PEER_TIMEOUT = 8.0
 _READ = 1 << 16
 # a sendfile call is cut so that other connections get their turn
 _SENDFILE = 1 << 18
@@ -283,6 +286,40 @@ class Connection:
         """The receive side as a file, as `http.client` and `socketserver` want it."""
         assert mode == "rb", mode
         return io.BufferedReader(_Reader(self), buffering if buffering > 0 else _READ)
+
+
+def establish(
+    machine: Machine,
+    raw: socket.socket,
+    tls: TlsContext,
+    hostname: str | None = None,
+    capture: Capture | None = None,
+) -> Connection:
+    """Shake hands on a TCP connection and go on with kTLS.
+
+    Args:
+        machine: whose stack and device to use.
+        raw: connected and blocking; gets a time-out for each wait for the peer.
+        tls: context of this end's role.
+        hostname: whom a client wants to talk to.
+        capture: gets the conversation.
+
+    Raises:
+        HandshakeError, OSError: it did not work; `raw` is still open.
+    """
+    raw.settimeout(PEER_TIMEOUT)
+    if capture is None:
+        return Connection(machine, raw, handshake(raw, tls, hostname))
+    here, there = raw.getsockname()[:2], raw.getpeername()[:2]
+    conversation = capture.conversation(*((there, here) if tls.server else (here, there)))
+    tap = EndTap(conversation, tls.server)
+    try:
+        established = handshake(raw, tls, hostname, tap)
+        conversation.secrets(established.secrets)
+        return Connection(machine, raw, established, tap)
+    except BaseException:
+        tap.closed()
+        raise
 
 
 class _Reader(io.RawIOBase):

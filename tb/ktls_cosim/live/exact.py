@@ -16,27 +16,19 @@ import selectors
 import signal
 import socket
 import struct
+import termios
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from typing import BinaryIO
 
 from ktls import KtlsOSError, Pipe, uapi
 from ktls_cosim.live.link import Link
-from ktls_cosim.live.process import Process
-from ktls_cosim.live.program import (
-    IOVEC,
-    LEVELS,
-    Managed,
-    Message,
-    Supervisor,
-    gather,
-    scatter,
-)
+from ktls_cosim.live.message import Message, gather, read_iov, scatter
+from ktls_cosim.live.process import Iov, Process
+from ktls_cosim.live.program import LEVELS, Managed, Supervisor, hung_up, unread
 from ktls_cosim.live.seccomp import Call
 
-_FIONREAD = 0x541B
 _POLLFD = struct.Struct("=ihh")
 _MMSGHDR_SIZE = 64
 _MMSG_LEN_AT = 56
@@ -45,8 +37,6 @@ _POLLNVAL = 0x20
 _OF_TCP = (uapi.SO_SNDBUF, uapi.SO_RCVBUF, uapi.SO_LINGER)
 _OF_ULP = (*_OF_TCP, uapi.SO_RCVTIMEO, uapi.SO_SNDTIMEO, uapi.SO_RCVLOWAT)
 _NAP = 0.05
-
-Iov = Sequence[tuple[int, int]]
 
 
 class _ExactManaged(Managed):
@@ -89,7 +79,7 @@ class ExactSupervisor(Supervisor):
     by_arg1 = {
         "setsockopt": (*LEVELS, uapi.SOL_SOCKET),
         "getsockopt": (*LEVELS, uapi.SOL_SOCKET),
-        "ioctl": (_FIONREAD,),
+        "ioctl": (termios.FIONREAD,),
     }
     limit = 1 << 18
 
@@ -174,7 +164,7 @@ class ExactSupervisor(Supervisor):
                     signals = sock.sigpipe
                     with process.borrowed(call.int_arg(2 if name == "splice_in" else 0)) as theirs:
                         sock.nonblocking = not os.get_blocking(theirs.fileno())
-                value = getattr(self, f"_x_{name}")(call, process, managed)
+                value = getattr(self, f"_call_{name}")(call, process, managed)
             except OSError as e:
                 value, error = 0, e.errno or errno.EIO
             except BaseException as e:
@@ -207,24 +197,24 @@ class ExactSupervisor(Supervisor):
         data, fault_at = gather(process, iov)
         return managed.link.sock.sendmsg([data], (), flags, fault_at=fault_at)
 
-    def _x_write(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_write(self, call: Call, process: Process, managed: Managed) -> int:
         return self._send(process, managed, [(call.args[1], call.args[2])])
 
-    def _x_sendto(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_sendto(self, call: Call, process: Process, managed: Managed) -> int:
         return self._send(process, managed, [(call.args[1], call.args[2])], call.int_arg(3))
 
-    def _x_writev(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_writev(self, call: Call, process: Process, managed: Managed) -> int:
         return self._send(process, managed, _iov(call, process))
 
-    def _x_sendmsg(self, call: Call, process: Process, managed: Managed) -> int:
-        return _sendmsg(process, managed, call.args[1], call.int_arg(2))
+    def _call_sendmsg(self, call: Call, process: Process, managed: Managed) -> int:
+        return Message(process, call.args[1]).send(managed.link.sock, call.int_arg(2))
 
-    def _x_sendmmsg(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_sendmmsg(self, call: Call, process: Process, managed: Managed) -> int:
         at, count, flags = call.args[1], call.args[2] & 0xFFFFFFFF, call.int_arg(3)
         for i in range(count):
             batch = uapi.MSG_BATCH if i + 1 < count else 0
             try:
-                n = _sendmsg(process, managed, at, flags | batch)
+                n = Message(process, at).send(managed.link.sock, flags | batch)
             except OSError:
                 if i:
                     return i
@@ -233,7 +223,7 @@ class ExactSupervisor(Supervisor):
             at += _MMSGHDR_SIZE
         return count
 
-    def _x_sendfile(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_sendfile(self, call: Call, process: Process, managed: Managed) -> int:
         source = process.copy_fd(call.int_arg(1))
         with os.fdopen(source, "rb", buffering=0) as file:
             binary: BinaryIO = file
@@ -252,26 +242,26 @@ class ExactSupervisor(Supervisor):
     # ----------------------------------------------------------------------- receive
 
     def _receive(self, process: Process, managed: Managed, iov: Iov, flags: int = 0) -> int:
-        fault_at = _fault_at(process, iov)
+        fault_at = process.fault_at(iov)
         size = sum(length for _, length in iov)
         got = managed.link.sock.recvmsg(size, 0, flags, fault_at=fault_at)
         scatter(process, iov, got.data)
         return len(got.data)
 
-    def _x_read(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_read(self, call: Call, process: Process, managed: Managed) -> int:
         return self._receive(process, managed, [(call.args[1], call.args[2])])
 
-    def _x_recvfrom(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_recvfrom(self, call: Call, process: Process, managed: Managed) -> int:
         if call.args[5]:
             process.write(call.args[5], bytes(4))
         return self._receive(process, managed, [(call.args[1], call.args[2])], call.int_arg(3))
 
-    def _x_readv(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_readv(self, call: Call, process: Process, managed: Managed) -> int:
         return self._receive(process, managed, _iov(call, process))
 
-    def _x_recvmsg(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_recvmsg(self, call: Call, process: Process, managed: Managed) -> int:
         message = Message(process, call.args[1])
-        fault_at = _fault_at(process, message.iov)
+        fault_at = process.fault_at(message.iov)
         got = managed.link.sock.recvmsg(
             message.size, message.controllen, call.int_arg(2), fault_at=fault_at
         )
@@ -279,21 +269,21 @@ class ExactSupervisor(Supervisor):
         message.write_control(got.cmsgs, got.controllen, got.msg_flags)
         return len(got.data)
 
-    def _x_recvmmsg(self, _call: Call, _process: Process, _managed: Managed) -> int:
+    def _call_recvmmsg(self, _call: Call, _process: Process, _managed: Managed) -> int:
         raise OSError(errno.ENOSYS, "recvmmsg is not supported")
 
     # ------------------------------------------------------------------------ splice
 
-    def _x_splice_in(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_splice_in(self, call: Call, process: Process, managed: Managed) -> int:
         """From a pipe of the program into the socket."""
         source = process.copy_fd(call.int_arg(0))
         try:
             nonblock = call.int_arg(5) & uapi.SPLICE_F_NONBLOCK or not os.get_blocking(source)
             while True:
-                waiting = _pipe_bytes(source)
+                waiting = unread(source)
                 if waiting:
                     break
-                if _hung_up(source):
+                if hung_up(source):
                     return 0
                 if nonblock:
                     raise OSError(errno.EAGAIN, "the pipe is empty")
@@ -306,11 +296,11 @@ class ExactSupervisor(Supervisor):
         pipe.write(data)
         return managed.link.sock.splice_from(pipe, len(data), call.int_arg(5))
 
-    def _x_splice(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_splice(self, call: Call, process: Process, managed: Managed) -> int:
         """From the socket into a pipe of the program."""
         target = process.copy_fd(call.int_arg(2))
         try:
-            room = fcntl.fcntl(target, fcntl.F_GETPIPE_SZ) - _pipe_bytes(target)
+            room = fcntl.fcntl(target, fcntl.F_GETPIPE_SZ) - unread(target)
             pipe = Pipe(slots=max(1, room // 4096))
             count = min(call.args[4], room)
             managed.link.sock.splice_to(pipe, count, call.int_arg(5))
@@ -321,23 +311,23 @@ class ExactSupervisor(Supervisor):
 
     # ------------------------------------------------------------------ all the rest
 
-    def _x_shutdown(self, call: Call, _process: Process, managed: Managed) -> int:
+    def _call_shutdown(self, call: Call, _process: Process, managed: Managed) -> int:
         managed.link.sock.shutdown(call.int_arg(1))
         return 0
 
-    def _x_ioctl(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_ioctl(self, call: Call, process: Process, managed: Managed) -> int:
         process.write(call.args[2], managed.link.sock.inq.to_bytes(4, "little"))
         return 0
 
-    def _x_bind(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_bind(self, call: Call, process: Process, managed: Managed) -> int:
         managed.link.raw.bind(_address(call, process))
         return 0
 
-    def _x_listen(self, _call: Call, _process: Process, managed: Managed) -> int:
+    def _call_listen(self, _call: Call, _process: Process, managed: Managed) -> int:
         managed.link.sock.listen()
         return 0
 
-    def _x_connect(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_connect(self, call: Call, process: Process, managed: Managed) -> int:
         family = int.from_bytes(process.read_exactly(call.args[1], 2), "little")
         if family == socket.AF_UNSPEC:
             managed.link.sock.disconnect()
@@ -345,34 +335,25 @@ class ExactSupervisor(Supervisor):
             managed.link.raw.connect(_address(call, process))
         return 0
 
-    def _x_setsockopt(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_setsockopt(self, call: Call, process: Process, managed: Managed) -> int:
         level, option, optlen = call.int_arg(1), call.int_arg(2), call.int_arg(4)
         if level == uapi.SOL_SOCKET and option in _OF_ULP:
             value = process.read(call.args[3], max(0, min(optlen, 64)))
             managed.link.sock.setsockopt(level, option, value, optlen)
             if option not in _OF_TCP:
                 return 0
-        return self._setsockopt(call, process, managed)
+        return super()._call_setsockopt(call, process, managed)
 
     def before_option(self, call: Call, process: Process, managed: Managed, option: int) -> None:
         """There is nothing to take back: reads were trapped, too."""
 
-    def _x_getsockopt(self, call: Call, process: Process, managed: Managed) -> int:
-        return self._getsockopt(call, process, managed)
-
-    def _x_getsockname(self, call: Call, process: Process, managed: Managed) -> int:
-        return self._getsockname(call, process, managed)
-
-    def _x_getpeername(self, call: Call, process: Process, managed: Managed) -> int:
-        return self._getpeername(call, process, managed)
-
     # -------------------------------------------------------------------------- poll
 
-    def _x_poll(self, call: Call, process: Process, _managed: None) -> int | None:
+    def _call_poll(self, call: Call, process: Process, _managed: None) -> int | None:
         milliseconds = call.int_arg(2)
         return self._poll(call, process, None if milliseconds < 0 else milliseconds / 1000)
 
-    def _x_ppoll(self, call: Call, process: Process, _managed: None) -> int | None:
+    def _call_ppoll(self, call: Call, process: Process, _managed: None) -> int | None:
         timeout = None
         if call.args[2]:
             seconds, nanos = struct.unpack("=qq", process.read_exactly(call.args[2], 16))
@@ -425,29 +406,11 @@ class ExactSupervisor(Supervisor):
             os.close(copy)
 
 
-def _sendmsg(process: Process, managed: Managed, address: int, flags: int) -> int:
-    message = Message(process, address)
-    data, fault_at = message.gather()
-    return managed.link.sock.sendmsg([data], message.read_control(), flags, fault_at=fault_at)
-
-
 def _iov(call: Call, process: Process) -> Iov:
     count = call.args[2] & 0xFFFFFFFF
     if count > uapi.UIO_MAXIOV:
         raise KtlsOSError(errno.EINVAL, f"{count} iovecs")
-    raw = process.read_exactly(call.args[1], IOVEC.size * count)
-    return list(IOVEC.iter_unpack(raw))
-
-
-def _fault_at(process: Process, iov: Iov) -> int | None:
-    """Offset of the first byte that the program cannot write."""
-    at = 0
-    for address, length in iov:
-        good = process.writable(address, length) if length else 0
-        at += good
-        if good < length:
-            return at
-    return None
+    return read_iov(process, call.args[1], count)
 
 
 def _address(call: Call, process: Process) -> tuple[str, int]:
@@ -457,14 +420,3 @@ def _address(call: Call, process: Process) -> tuple[str, int]:
     if family == socket.AF_INET6:
         return socket.inet_ntop(socket.AF_INET6, raw[8:24]), port
     return socket.inet_ntop(socket.AF_INET, raw[4:8]), port
-
-
-def _pipe_bytes(fd: int) -> int:
-    count: int = struct.unpack("=i", fcntl.ioctl(fd, _FIONREAD, bytes(4)))[0]
-    return count
-
-
-def _hung_up(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, 0)
-    return any(event & select.POLLHUP for _, event in poll.poll(0))

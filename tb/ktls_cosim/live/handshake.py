@@ -20,6 +20,7 @@ from typing import Protocol
 from ktls import CryptoInfo, uapi
 from ktls.record import BadRecord, Protection
 from ktls_cosim.errors import CosimError
+from ktls_cosim.golden import split_records
 from ktls_cosim.live.secrets import (
     KeyLog,
     Suite,
@@ -133,10 +134,10 @@ class TlsContext:
 
     def take_secrets(self, client_random: bytes) -> dict[str, bytes]:
         """What the key log says of one handshake, once."""
-        with self._lock, contextlib.suppress(BlockingIOError):
-            while text := os.read(self._read, _LOG_SIZE):
-                self._text += text
         with self._lock:
+            with contextlib.suppress(BlockingIOError):
+                while text := os.read(self._read, _LOG_SIZE):
+                    self._text += text
             # the last line may still be on its way, but not if it is ours
             whole, _, self._text = self._text.rpartition(b"\n")
             self._log.add(whole.decode())
@@ -156,12 +157,7 @@ class _Transcript:
 
     def add(self, data: bytes) -> None:
         self._rest += data
-        while len(self._rest) >= _HEADER:
-            size = _HEADER + int.from_bytes(self._rest[3:5], "big")
-            if len(self._rest) < size:
-                return
-            self.records.append(bytes(self._rest[:size]))
-            del self._rest[:size]
+        self.records += split_records(self._rest)
 
     def random(self, message: int) -> bytes:
         """The random of the first ClientHello or ServerHello.
@@ -215,7 +211,6 @@ def handshake(
                 tap.sent(data)
             sock.sendall(data)
 
-    secrets: dict[str, bytes] = {}
     try:
         while True:
             try:

@@ -8,14 +8,12 @@ import socket
 import struct
 from collections.abc import Callable
 
-from ktls import CryptoInfo, KtlsStack, Wire, connect_wire, uapi
+from ktls import KtlsStack, Wire, connect_wire, uapi
 from ktls_cosim.live.capture import Capture
-from ktls_cosim.live.secrets import Suite
-from ktls_cosim.live.transcript import MadeUpHandshake, Resealed
+from ktls_cosim.live.transcript import Transcript
 
 _READ = 1 << 16
 _LINGER_RESET = struct.pack("=ii", 1, 0)
-_HASHES = {uapi.TLS_CIPHER_AES_GCM_128: "sha256", uapi.TLS_CIPHER_AES_GCM_256: "sha384"}
 
 
 class _BoundedWire(Wire):
@@ -72,7 +70,9 @@ class Link:
                 lambda: min(bound, self.sock.tcp.sndbuf) - len(self.out),
             )
         self.sock = connect_wire(stack, self._wire)
-        self._transcript = None if capture is None else _Transcript(capture, raw)
+        self._transcript: Transcript | None = None
+        if capture is not None:
+            self._transcript = Transcript(capture, raw.getsockname()[:2], raw.getpeername()[:2])
 
     def _sink(self, data: bytes) -> None:
         self.out += data
@@ -86,9 +86,6 @@ class Link:
         with contextlib.suppress(OSError):
             self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         self.out.clear()
-        self._end()
-
-    def _end(self) -> None:
         self.ended = True
 
     def keys_set(self, option: int, blob: bytes) -> None:
@@ -152,7 +149,7 @@ class Link:
         if went:
             self.sock.tcp.acked()
         if self.sock.closed and not self.out:
-            self._end()
+            self.ended = True
         return went
 
     def close(self) -> None:
@@ -161,58 +158,5 @@ class Link:
         if not self.sock.closed:
             self.sock.close()
         if self._transcript is not None:
-            self._transcript.end()
+            self._transcript.closed()
         self.raw.close()
-
-
-class _Transcript:
-    """What a capture shows of a connection whose handshake did not pass us."""
-
-    def __init__(self, capture: Capture, raw: socket.socket) -> None:
-        self._capture = capture
-        here, there = raw.getsockname()[:2], raw.getpeername()[:2]
-        # servers have the lower port
-        self._server = here[1] < there[1]
-        self._ends = (there, here) if self._server else (here, there)
-        self._handshake: MadeUpHandshake | None = None
-        self._tx: Resealed | None = None
-        self._rx: Resealed | None = None
-
-    def keys_set(self, option: int, blob: bytes, waiting: bytes) -> None:
-        cipher = int.from_bytes(blob[2:4], "little")
-        if cipher not in _HASHES:
-            # nothing that the made-up handshake could agree on
-            return
-        if self._handshake is None:
-            seed = repr(self._ends).encode()
-            self._handshake = MadeUpHandshake(Suite(cipher, _HASHES[cipher]), seed)
-            self._conversation = self._capture.conversation(*self._ends)
-            self._handshake.write(self._conversation)
-        h = self._handshake
-        mine, theirs = (h.server, h.client) if self._server else (h.client, h.server)
-        if option == uapi.TLS_TX:
-            self._tx = _rekeyed(self._tx, blob, mine)
-        else:
-            self._rx = _rekeyed(self._rx, blob, theirs)
-            self.received(waiting)
-
-    def sent(self, data: bytes) -> None:
-        if self._tx is not None:
-            shown = self._tx.feed(data)
-            (self._conversation.server if self._server else self._conversation.client)(shown)
-
-    def received(self, data: bytes) -> None:
-        if self._rx is not None:
-            shown = self._rx.feed(data)
-            (self._conversation.client if self._server else self._conversation.server)(shown)
-
-    def end(self) -> None:
-        if self._handshake is not None:
-            self._conversation.end()
-
-
-def _rekeyed(direction: Resealed | None, blob: bytes, instead: CryptoInfo) -> Resealed:
-    if direction is None:
-        return Resealed(blob, instead)
-    direction.rekey(blob)
-    return direction

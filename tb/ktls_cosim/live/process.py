@@ -12,7 +12,7 @@ import re
 import select
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ktls_cosim.live.seccomp import pidfd_getfd
@@ -22,6 +22,9 @@ _PAGE = 4096
 _IOV_MAX = 1024
 _EPOLL_CTL_ADD, _EPOLL_CTL_DEL = 1, 2
 _EPOLL_ENTRY = re.compile(r"tfd:\s*(\d+)\s+events:\s*([0-9a-f]+)\s+data:\s*([0-9a-f]+)")
+
+
+Iov = Sequence[tuple[int, int]]
 
 
 class _Iovec(ctypes.Structure):
@@ -95,17 +98,24 @@ class Process:
         if self._transfer(_LIBC.process_vm_writev, address, buffer, len(data)) < len(data):
             raise OSError(errno.EFAULT, "a bad address")
 
-    def writable(self, address: int, count: int) -> int:
-        """How many bytes from `address` on can be written."""
+    def fault_at(self, iov: Iov) -> int | None:
+        """Offset of the first byte of a scatter list that cannot be written."""
+        spans = []
         for line in Path(f"/proc/{self.pid}/maps").read_text().splitlines():
             span, flags = line.split()[:2]
-            low, high = (int(x, 16) for x in span.split("-"))
-            if low <= address < high:
-                if flags[1] != "w":
-                    return 0
-                here = min(count, high - address)
-                return here if here == count else here + self.writable(high, count - here)
-        return 0
+            if flags[1] == "w":
+                first, _, last = span.partition("-")
+                spans.append((int(first, 16), int(last, 16)))
+        done = 0
+        for address, length in iov:
+            at, end = address, address + length
+            for low, high in spans:
+                if low <= at < high:
+                    at = min(high, end)
+            done += at - address
+            if at < end:
+                return done
+        return None
 
     def _transfer(self, call: object, address: int, buffer: object, count: int) -> int:
         done = 0

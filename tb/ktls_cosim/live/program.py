@@ -19,6 +19,7 @@ import signal
 import socket
 import struct
 import sys
+import termios
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from ktls import KERNELS, KtlsOSError, cmsg, uapi
 from ktls_cosim.live.capture import Capture
 from ktls_cosim.live.link import Link
 from ktls_cosim.live.machine import Machine, open_machine
+from ktls_cosim.live.message import Message
 from ktls_cosim.live.process import Process, thread_group
 from ktls_cosim.live.seccomp import Call, Listener, arch, filter_program, spawn
 from ktls_cosim.paths import build_root
@@ -40,78 +42,7 @@ _LIMIT = 1 << 20
 _OPTION_MAX = 4096
 # how long bytes of closed connections may take to leave, in seconds
 _LINGER = 10.0
-# struct msghdr on 64-bit Linux
-MSGHDR = struct.Struct("=QI4xQQQQi4x")
-_CONTROLLEN_AT, _FLAGS_AT = 40, 48
-IOVEC = struct.Struct("=QQ")
 _INT = struct.Struct("=i")
-_SIOCINQ = 0x541B
-_SIOCOUTQ = 0x5411
-
-
-class Message:
-    """A struct msghdr of a process."""
-
-    def __init__(self, process: Process, address: int) -> None:
-        self._process = process
-        self._address = address
-        fields = MSGHDR.unpack(process.read_exactly(address, MSGHDR.size))
-        _name, _namelen, iov, count, self.control, self.controllen, _flags = fields
-        if count > uapi.UIO_MAXIOV:
-            raise KtlsOSError(errno.EMSGSIZE, f"{count} iovecs")
-        raw = process.read_exactly(iov, IOVEC.size * count)
-        self.iov = list(IOVEC.iter_unpack(raw))
-
-    @property
-    def size(self) -> int:
-        return sum(length for _, length in self.iov)
-
-    def gather(self) -> tuple[bytes, int | None]:
-        """The bytes of the iovecs, and where the first bad address is."""
-        return gather(self._process, self.iov)
-
-    def read_control(self) -> bytes:
-        if not self.controllen:
-            return b""
-        return self._process.read_exactly(self.control, self.controllen)
-
-    def scatter(self, data: bytes) -> None:
-        scatter(self._process, self.iov, data)
-
-    def write_control(self, messages: Sequence[cmsg.Cmsg], used: int, flags: int) -> None:
-        """Control messages, msg_controllen and msg_flags as the kernel leaves them."""
-        if messages:
-            packed = cmsg.pack([(m.level, m.kind, m.data) for m in messages])
-            self._process.write(self.control, packed[:used])
-        self._process.write(self._address + _CONTROLLEN_AT, used.to_bytes(8, "little"))
-        self._process.write(self._address + _FLAGS_AT, flags.to_bytes(4, "little"))
-
-
-def gather(process: Process, iov: Sequence[tuple[int, int]]) -> tuple[bytes, int | None]:
-    """Bytes that a scatter list names, and the offset of the first bad address."""
-    parts = []
-    for address, length in iov:
-        part = process.read(address, length) if length else b""
-        parts.append(part)
-        if len(part) < length:
-            at = sum(map(len, parts))
-            rest = sum(length for _, length in iov) - at
-            return b"".join(parts) + bytes(rest), at
-    return b"".join(parts), None
-
-
-def scatter(process: Process, iov: Sequence[tuple[int, int]], data: bytes) -> None:
-    """Write bytes where a scatter list says.
-
-    Raises:
-        OSError: EFAULT.
-    """
-    at = 0
-    for address, length in iov:
-        piece = data[at : at + length]
-        if piece:
-            process.write(address, piece)
-        at += len(piece)
 
 
 class Managed:
@@ -167,9 +98,7 @@ class Managed:
                 data = b""
             if not data:
                 self._tx_over = True
-                poll = select.poll()
-                poll.register(self.ours, 0)
-                self.hung_up = any(event & select.POLLHUP for _, event in poll.poll(0))
+                self.hung_up = hung_up(self.ours)
                 with contextlib.suppress(KtlsOSError):
                     if self.hung_up:
                         self.link.sock.close()
@@ -256,7 +185,7 @@ class Managed:
         """
         self.deliver()
         # what was read without us
-        self._count(self._delivered - _unread(theirs) - self._counted)
+        self._count(self._delivered - unread(theirs) - self._counted)
         if not self._segments:
             if self._error:
                 number, self._error = self._error, 0
@@ -294,12 +223,20 @@ class Managed:
 
 def _all_read(sock: socket.socket) -> bool:
     """Has the other end of a socket pair read everything?"""
-    return not any(fcntl.ioctl(sock, _SIOCOUTQ, bytes(4)))
+    return not any(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))
 
 
-def _unread(sock: socket.socket) -> int:
-    count: int = _INT.unpack(fcntl.ioctl(sock, _SIOCINQ, bytes(4)))[0]
+def unread(file: socket.socket | int) -> int:
+    """Bytes that wait to be read from a socket or a pipe (FIONREAD)."""
+    count: int = _INT.unpack(fcntl.ioctl(file, termios.FIONREAD, bytes(4)))[0]
     return count
+
+
+def hung_up(file: socket.socket | int) -> bool:
+    """Has everybody closed the other end of a socket pair or a pipe?"""
+    poll = select.poll()
+    poll.register(file, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 class Supervisor:
@@ -471,7 +408,7 @@ class Supervisor:
             if not self._recvmsg(call, process, managed):
                 self._waiting.append((call, process, managed))
         else:
-            value = getattr(self, f"_{name}")(call, process, managed)
+            value = getattr(self, f"_call_{name}")(call, process, managed)
             self._listener.answer(call, value)
 
     def _retry(self) -> None:
@@ -535,7 +472,7 @@ class Supervisor:
 
     # ---------------------------------------------------------------------- options
 
-    def _setsockopt(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_setsockopt(self, call: Call, process: Process, managed: Managed) -> int:
         level, option, optlen = call.int_arg(1), call.int_arg(2), call.int_arg(4)
         size = max(0, min(optlen, _OPTION_MAX))
         value = process.read(call.args[3], size) if call.args[3] else None
@@ -557,7 +494,7 @@ class Supervisor:
             with process.borrowed(call.int_arg(0)) as theirs:
                 managed.take_back(theirs)
 
-    def _getsockopt(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_getsockopt(self, call: Call, process: Process, managed: Managed) -> int:
         level, option = call.int_arg(1), call.int_arg(2)
         optlen = _INT.unpack(process.read_exactly(call.args[4], 4))[0]
         link = managed.link
@@ -570,24 +507,22 @@ class Supervisor:
         process.write(call.args[4], _INT.pack(len(data)))
         return 0
 
-    def _getsockname(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_getsockname(self, call: Call, process: Process, managed: Managed) -> int:
         return _give_address(call, process, managed.link.raw, "getsockname")
 
-    def _getpeername(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_getpeername(self, call: Call, process: Process, managed: Managed) -> int:
         return _give_address(call, process, managed.link.raw, "getpeername")
 
     # --------------------------------------------------------------------- messages
 
-    def _sendmsg(self, call: Call, process: Process, managed: Managed) -> int:
+    def _call_sendmsg(self, call: Call, process: Process, managed: Managed) -> int:
         message = Message(process, call.args[1])
-        data, fault_at = message.gather()
-        flags = call.int_arg(2)
         sock = managed.link.sock
         with self.machine.lock:
             managed.drain()
             signals = sock.sigpipe
             try:
-                return sock.sendmsg([data], message.read_control(), flags, fault_at=fault_at)
+                return message.send(sock, call.int_arg(2))
             finally:
                 if sock.sigpipe > signals:
                     process.signal(signal.SIGPIPE)

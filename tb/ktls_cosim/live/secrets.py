@@ -25,23 +25,26 @@ class Suite:
 
     Attributes:
         cipher: `TLS_CIPHER_*` number.
-        hash: of the PRF or of HKDF.
     """
 
     cipher: int
-    hash: str
+
+    @property
+    def hash(self) -> str:
+        """Of the PRF or of HKDF."""
+        return "sha384" if self.cipher == uapi.TLS_CIPHER_AES_GCM_256 else "sha256"
 
 
 def suite_of(name: str) -> Suite | None:
     """The suite that OpenSSL calls `name`; None if kTLS has no such cipher."""
     if "CHACHA20" in name:
-        return Suite(uapi.TLS_CIPHER_CHACHA20_POLY1305, "sha256")
-    for size, cipher, digest in (
-        ("128", uapi.TLS_CIPHER_AES_GCM_128, "sha256"),
-        ("256", uapi.TLS_CIPHER_AES_GCM_256, "sha384"),
+        return Suite(uapi.TLS_CIPHER_CHACHA20_POLY1305)
+    for size, cipher in (
+        ("128", uapi.TLS_CIPHER_AES_GCM_128),
+        ("256", uapi.TLS_CIPHER_AES_GCM_256),
     ):
         if f"AES{size}-GCM" in name or f"AES_{size}_GCM" in name:
-            return Suite(cipher, digest)
+            return Suite(cipher)
     return None
 
 

@@ -17,14 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from ktls_cosim.errors import CosimError
-from ktls_cosim.live.capture import Capture, EndTap
+from ktls_cosim.live.capture import Capture
 from ktls_cosim.live.certificate import self_signed
-from ktls_cosim.live.connection import Connection
-from ktls_cosim.live.handshake import HandshakeError, TlsContext, handshake
+from ktls_cosim.live.connection import Connection, establish
+from ktls_cosim.live.handshake import HandshakeError, TlsContext
 from ktls_cosim.live.machine import Machine, open_machine
-
-# of each wait for a peer, in seconds
-PEER_TIMEOUT = 8.0
 
 
 def address(text: str) -> tuple[str, int]:
@@ -112,26 +109,7 @@ class HttpsServer(socketserver.ThreadingTCPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         self.connections += 1
-        request.settimeout(PEER_TIMEOUT)
-        tap = None
-        conversation = None
-        if self._capture is not None:
-            here = request.getsockname()
-            conversation = self._capture.conversation(client_address[:2], here[:2])
-            tap = EndTap(conversation, server=True)
-        try:
-            established = handshake(
-                request,
-                self._tls,
-                tap=tap,
-            )
-            if conversation is not None:
-                conversation.secrets(established.secrets)
-            connection = Connection(self._machine, request, established, tap)
-        except BaseException:
-            if tap is not None:
-                tap.closed()
-            raise
+        connection = establish(self._machine, request, self._tls, capture=self._capture)
         try:
             super().finish_request(connection, client_address)  # type: ignore[arg-type]
             connection.close()

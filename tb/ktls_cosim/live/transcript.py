@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import hashlib
 
-from ktls import CryptoInfo
+from ktls import CryptoInfo, uapi
 from ktls_cosim.golden import TrafficKeys, open_record, seal_record, split_records
-from ktls_cosim.live.capture import Conversation
+from ktls_cosim.live.capture import Address, Capture, Conversation, EndTap
 from ktls_cosim.live.secrets import Suite, key_block, log_lines, tls12_info
 
 # TLS_RSA_WITH_AES_256_GCM_SHA384 and TLS_RSA_WITH_AES_128_GCM_SHA256 (RFC 5288 section 3)
@@ -96,3 +96,64 @@ class Resealed:
             out += seal_record(self._instead, self._written, rtype, text).wire
             self._written += 1
         return out
+
+
+class Transcript:
+    """What a capture shows of a connection whose handshake did not pass us.
+
+    Args:
+        capture: gets the conversation once a direction has keys.
+        here, there: addresses of the connection; servers have the lower port.
+    """
+
+    def __init__(self, capture: Capture, here: Address, there: Address) -> None:
+        self._capture = capture
+        self._server = here[1] < there[1]
+        self._ends = (there, here) if self._server else (here, there)
+        self._tap: EndTap | None = None
+        self._tx: Resealed | None = None
+        self._rx: Resealed | None = None
+
+    def keys_set(self, option: int, blob: bytes, waiting: bytes) -> None:
+        """A direction goes on with these keys.
+
+        Args:
+            option: TLS_TX or TLS_RX.
+            blob: crypto_info.
+            waiting: received bytes that no call has read yet.
+        """
+        cipher = int.from_bytes(blob[2:4], "little")
+        if cipher not in _SUITE_NUMBERS:
+            # nothing that the made-up handshake could agree on
+            return
+        if self._tap is None:
+            self._handshake = MadeUpHandshake(Suite(cipher), repr(self._ends).encode())
+            conversation = self._capture.conversation(*self._ends)
+            self._handshake.write(conversation)
+            self._tap = EndTap(conversation, self._server)
+        h = self._handshake
+        mine, theirs = (h.server, h.client) if self._server else (h.client, h.server)
+        if option == uapi.TLS_TX:
+            self._tx = _rekeyed(self._tx, blob, mine)
+        else:
+            self._rx = _rekeyed(self._rx, blob, theirs)
+            self.received(waiting)
+
+    def sent(self, data: bytes) -> None:
+        if self._tap is not None and self._tx is not None:
+            self._tap.sent(self._tx.feed(data))
+
+    def received(self, data: bytes) -> None:
+        if self._tap is not None and self._rx is not None:
+            self._tap.received(self._rx.feed(data))
+
+    def closed(self) -> None:
+        if self._tap is not None:
+            self._tap.closed()
+
+
+def _rekeyed(direction: Resealed | None, blob: bytes, instead: CryptoInfo) -> Resealed:
+    if direction is None:
+        return Resealed(blob, instead)
+    direction.rekey(blob)
+    return direction

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scatter lists and struct msghdr in the memory of another process (64-bit Linux)."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Sequence
+
+from ktls import KtlsOSError, KtlsSocket, cmsg, uapi
+from ktls_cosim.live.process import Iov, Process
+
+_MSGHDR = struct.Struct("=QI4xQQQQi4x")
+_CONTROLLEN_AT, _FLAGS_AT = 40, 48
+_IOVEC = struct.Struct("=QQ")
+
+
+class Message:
+    """A struct msghdr of a process."""
+
+    def __init__(self, process: Process, address: int) -> None:
+        self._process = process
+        self._address = address
+        fields = _MSGHDR.unpack(process.read_exactly(address, _MSGHDR.size))
+        _name, _namelen, iov, count, self._control, self.controllen, _flags = fields
+        if count > uapi.UIO_MAXIOV:
+            raise KtlsOSError(errno.EMSGSIZE, f"{count} iovecs")
+        self.iov = read_iov(process, iov, count)
+
+    @property
+    def size(self) -> int:
+        return sum(length for _, length in self.iov)
+
+    def send(self, sock: KtlsSocket, flags: int) -> int:
+        """sendmsg(2) with what it holds."""
+        data, fault_at = gather(self._process, self.iov)
+        control = b""
+        if self.controllen:
+            control = self._process.read_exactly(self._control, self.controllen)
+        return sock.sendmsg([data], control, flags, fault_at=fault_at)
+
+    def scatter(self, data: bytes) -> None:
+        scatter(self._process, self.iov, data)
+
+    def write_control(self, messages: Sequence[cmsg.Cmsg], used: int, flags: int) -> None:
+        """Control messages, msg_controllen and msg_flags as the kernel leaves them."""
+        if messages:
+            packed = cmsg.pack([(m.level, m.kind, m.data) for m in messages])
+            self._process.write(self._control, packed[:used])
+        self._process.write(self._address + _CONTROLLEN_AT, used.to_bytes(8, "little"))
+        self._process.write(self._address + _FLAGS_AT, flags.to_bytes(4, "little"))
+
+
+def read_iov(process: Process, address: int, count: int) -> Iov:
+    """A scatter list: addresses and lengths."""
+    raw = process.read_exactly(address, _IOVEC.size * count)
+    return list(_IOVEC.iter_unpack(raw))
+
+
+def gather(process: Process, iov: Iov) -> tuple[bytes, int | None]:
+    """Bytes that a scatter list names, and the offset of the first bad address."""
+    parts = []
+    for address, length in iov:
+        part = process.read(address, length) if length else b""
+        parts.append(part)
+        if len(part) < length:
+            at = sum(map(len, parts))
+            rest = sum(length for _, length in iov) - at
+            return b"".join(parts) + bytes(rest), at
+    return b"".join(parts), None
+
+
+def scatter(process: Process, iov: Iov, data: bytes) -> None:
+    """Write bytes where a scatter list says.
+
+    Raises:
+        OSError: EFAULT.
+    """
+    at = 0
+    for address, length in iov:
+        piece = data[at : at + length]
+        if piece:
+            process.write(address, piece)
+        at += len(piece)
