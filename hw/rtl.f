@@ -14,6 +14,7 @@ rtl/ktls_gcm.v
 rtl/ktls_gcm_small.v
 rtl/ktls_gfcol.v
 rtl/ktls_gfmul.v
+rtl/ktls_gfpow.v
 rtl/ktls_ghash.v
 rtl/ktls_keyexp.v
 rtl/ktls_nic.v
@@ -23,5 +24,6 @@ rtl/ktls_release.v
 rtl/ktls_scatter.v
 rtl/ktls_sgl.v
 rtl/ktls_sq.v
+rtl/ktls_swap.v
 rtl/ktls_watchdog.v
 rtl/ktls_xor6.v

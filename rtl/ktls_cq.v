@@ -82,7 +82,8 @@ module ktls_cq #(
 
   localparam CPL_W = 8 + 16 + 8 + 16 + 8 + 1 + 1 + 64 + 32 + 1 + SLOT_W + 15 + 15 + 24;
   localparam CQE_BITS = 8 * CQE_BYTES;
-  localparam BEATS = CQE_BITS / DATA_W;
+  localparam BEATS = CQE_BITS > DATA_W ? CQE_BITS / DATA_W : 1;
+  localparam BUS_LOG2 = $clog2(DATA_W / 8);
 
   localparam ST_WAIT = 2'd0;
   localparam ST_REQUEST = 2'd1;
@@ -214,11 +215,23 @@ module ktls_cq #(
   assign done_len = opened ? res_len : len;
 
   assign req_valid = state == ST_REQUEST;
-  assign req_addr = base + {27'd0, place, 5'd0};
+  wire [63:0] addr = base + {27'd0, place, 5'd0};
+  assign req_addr  = {addr[63:BUS_LOG2], {BUS_LOG2{1'b0}}};
   assign req_beats = BEATS[7:0] - 8'd1;
-  assign w_valid = state == ST_WRITE;
-  assign w_data = entry[DATA_W-1:0];
-  assign w_strb = ~{DATA_W / 8{1'b0}};
+  assign w_valid   = state == ST_WRITE;
+
+  generate
+    if (DATA_W <= CQE_BITS) begin : g_beat
+      assign w_data = entry[DATA_W-1:0];
+      assign w_strb = ~{DATA_W / 8{1'b0}};
+    end else begin : g_beat
+      // one of several entries that share a beat
+      localparam PLACES = DATA_W / CQE_BITS;
+      wire [DATA_W/8-1:0] first = {{DATA_W / 8 - CQE_BYTES{1'b0}}, {CQE_BYTES{1'b1}}};
+      assign w_data = {PLACES{entry}};
+      assign w_strb = first << addr[BUS_LOG2-1:0];
+    end
+  endgenerate
 
   assign idle = pending == 0 && !v && state == ST_WAIT && prod == written;
 
@@ -272,7 +285,7 @@ module ktls_cq #(
     end
   end
 
-  wire unused_ok = &{1'b0, written_shift[31:1], r_data[4]};
+  wire unused_ok = &{1'b0, addr, written_shift[31:1], r_data[4]};
 
 endmodule
 

@@ -267,7 +267,7 @@ module ktls_csr #(
   assign s_axil_arready = !s_axil_rvalid || s_axil_rready;
   assign s_axil_rresp   = 2'b00;
 
-  wire [3:0] lanes = LANES;
+  wire [3:0] lanes = LANES[3:0];
   wire [15:0] contexts = CONTEXTS;
   wire ready = keys_ready && !flush && !core_rst;
 

@@ -57,6 +57,7 @@ module ktls_exec #(
     output wire [      14:0] seal_aad_len,
     output wire [       4:0] seal_tag_len,
     output wire [      16:0] seal_src_len,
+    output wire [      14:0] seal_src_aad,
     output wire [      31:0] seal_salt,
     output wire [      63:0] seal_iv,
     output wire [      63:0] seal_seq,
@@ -213,6 +214,7 @@ module ktls_exec #(
   assign seal_tag_len = tag[4:0];
   wire [16:0] aad_blocks = raw ? ({2'd0, aad_len[14:0]} + 17'd15) & ~17'd15 : 17'd0;
   assign seal_src_len = aad_blocks + len[16:0] + (opening ? {1'b0, tag} : 17'd0);
+  assign seal_src_aad = aad_blocks[14:0];
   assign seal_salt = raw ? swap4(d[SQE_SEAL_NONCE_LSB+:SQE_SEAL_NONCE_W]) : salt;
   wire [63:0] explicit_nonce = swap8(d[SQE_SEAL_EXPLICIT_NONCE_LSB+:SQE_SEAL_EXPLICIT_NONCE_W]);
   assign seal_iv = raw || (opening && !tls13) ? explicit_nonce : iv;

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: read the source of a record, from any number of pieces of any
-//   alignment, as one stream of full blocks.
-// Interface: job_* and e_* as in ktls_plan. Blocks leave in order; the last one of
-//   a record is zero behind its last byte, a record of 0 bytes has none. Bytes that
-//   the list lacks are zeros. m_err marks the first block that holds bytes which
-//   are not the source's and all later ones of the record (up to two good blocks
-//   that still wait in front of it may be marked too). done_* reports once per record.
+//   alignment, as one stream of full words of the data bus.
+// Interface: job_* and e_* as in ktls_plan. Words leave in order; the last one of
+//   a record is zero behind its last byte, a record of 0 bytes has none. The first job_cut
+//   bytes (a multiple of 16) have words of their own, in the last of which the rest is
+//   whatever follows. Bytes that the list lacks are zeros. m_err marks the first word that
+//   holds bytes which are not the source's and all later ones of the record (up to two good
+//   words that still wait in front of it may be marked too). done_* reports once per record.
 // Latency/throughput: a beat per cycle; the read buffer hides the memory's latency.
-// Data format: byte 0 of a block is bits [7:0].
+// Data format: byte 0 of a word is bits [7:0].
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -25,6 +26,7 @@ module ktls_gather #(
     input  wire              job_valid,
     output wire              job_ready,
     input  wire [      16:0] job_len,
+    input  wire [      14:0] job_cut,
     // entries of their lists
     input  wire              e_valid,
     output wire              e_ready,
@@ -40,7 +42,7 @@ module ktls_gather #(
     input  wire              rsp_valid,
     input  wire [DATA_W-1:0] rsp_data,
     input  wire              rsp_err,
-    // blocks
+    // words
     output wire              m_valid,
     input  wire              m_ready,
     output wire [DATA_W-1:0] m_data,
@@ -166,7 +168,7 @@ module ktls_gather #(
     if (rst) held <= 0;
   end
 
-  // ------------------------------------------------- beats to bytes to blocks
+  // ------------------------------------------------- beats to bytes to words
 
   reg begun;  // the chunk at the head has given bytes
   reg [16:0] rest;  // bytes of it still to come
@@ -186,16 +188,58 @@ module ktls_gather #(
 
   wire [BEAT_LOG2+1:0] avail;
   wire ending = c_valid && c_kind == KIND_END;
-  wire full = avail >= BEAT[BEAT_LOG2+1:0];
+  wire [BEAT_LOG2:0] most;  // bytes that the next word may have
+  wire full = avail >= {1'b0, most};
 
   assign b_ready = is_data && push_ready;
   assign c_ready = (pushed && n == left) || (ending && avail == 0);
 
-  wire [BEAT_LOG2:0] whole = full ? BEAT[BEAT_LOG2:0] : avail[BEAT_LOG2:0];
+  wire [BEAT_LOG2:0] whole = full ? most : avail[BEAT_LOG2:0];
   wire [BEAT_LOG2:0] pop_cnt = (m_valid && m_ready) ? whole : {BEAT_LOG2 + 1{1'b0}};
 
   assign m_valid = full || (ending && avail != 0);
   assign m_err   = bad || (ending && c_err);
+
+  generate
+    if (DATA_W == 128) begin : g_cut
+      assign most = BEAT[BEAT_LOG2:0];  // a cut is between words anyway
+      wire unused_cut = &{1'b0, job_cut};
+    end else begin : g_cut
+      // records are planned ahead of their bytes, so their cuts wait
+      wire [14:0] next;
+      wire unused_next;
+      wire unused_room;
+      wire [5:0] unused_cuts;
+      reg at;  // this record has given words
+      reg [14:0] rest_of_cut;
+      wire [14:0] cut = at ? rest_of_cut : next;
+
+      ktls_fifo #(
+          .WIDTH(15),
+          .LOG2 (5)
+      ) cuts (
+          .clk(clk),
+          .rst(rst),
+          .s_valid(job_valid && job_ready),
+          .s_ready(unused_room),
+          .s_data(job_cut),
+          .m_valid(unused_next),
+          .m_ready(done_valid),
+          .m_data(next),
+          .count(unused_cuts)
+      );
+
+      assign most = cut != 0 && cut < BEAT[14:0] ? cut[BEAT_LOG2:0] : BEAT[BEAT_LOG2:0];
+
+      always @(posedge clk) begin
+        if (m_valid && m_ready) begin
+          at <= 1'b1;
+          rest_of_cut <= cut != 0 ? cut - {{14 - BEAT_LOG2{1'b0}}, whole} : 15'd0;
+        end
+        if (done_valid || rst) at <= 1'b0;
+      end
+    end
+  endgenerate
 
   ktls_bytes #(
       .W_LOG2(BEAT_LOG2)

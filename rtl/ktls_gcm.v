@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: AES-GCM, one block per cycle, records of different keys back to back.
+// Purpose: AES-GCM, 1, 2 or 4 blocks per cycle, records of different keys back to back.
 //
 // Interface:
 //   key_*  installs or wipes (key_clear) the key of a context; ready again when done.
 //          No record of that context may be in flight.
 //   cmd_*  announces a record: context, direction, 96-bit nonce, bytes of AAD and
 //          of text (length 0 is legal for both).
-//   s_*    its blocks: the AAD padded to blocks, then the text padded to blocks
-//          (padding is ignored). Nothing of a record is taken before its command.
-//   m_*    its result: the text blocks (zeros behind a partial last one), then one
-//          block with m_tag that is the 16-byte tag. Opening compares outside.
-//   s and m may stall at any time; the pipeline itself never stops: a block is only
+//   s_*    its words of LANES blocks: the AAD padded to words, then the text padded to
+//          words (padding is ignored). Nothing of a record is taken before its command.
+//   m_*    its result: the words of text (zeros behind a partial last one), then one
+//          word with m_tag: the 16-byte tag, then zeros. Opening compares outside.
+//   s and m may stall at any time; the pipeline itself never stops: a word is only
 //   let in while the output FIFO has room for everything that is under way.
 //
-// Latency/throughput: a record of a AAD and n text blocks takes a + n + 1 cycles,
-//   so 16 bytes per cycle inside a record; a change of key costs nothing. From
-//   a text block to its result 20 cycles; the tag follows the last block at once.
+// Latency/throughput: a record of a AAD and n text words takes a + n + 1 cycles,
+//   so 16 LANES bytes per cycle inside a record; a change of key costs nothing. From
+//   a text word to its result 20 cycles (21 with several lanes); the tag follows the
+//   last word at once. Setting a key: ktls_keyexp and, with several lanes, ktls_gfpow.
 //
-// Data format: bits [127:120] are byte 0, so constants compare directly with the
+// Data format: byte 0 of a word stands on the left, so constants compare directly with the
 //   printed vectors of NIST SP 800-38D and CAVP. key[255:248] is byte 0 of the key;
 //   a 128-bit key stands in key[255:128].
 // Source: NIST SP 800-38D sections 6 and 7 (96-bit nonces: J0 = nonce || 1).
@@ -63,16 +64,20 @@ module ktls_gcm #(
 
   generate
     // an instance of a module that does not exist: every tool stops and prints its name
-    if (LANES != 1) ktls_gcm_supports_only_LANES_1 illegal_parameter ();
+    if (LANES != 1 && LANES != 2 && LANES != 4)
+      ktls_gcm_LANES_must_be_1_2_or_4 illegal_parameter ();
   endgenerate
+
+  localparam DATA_W = 128 * LANES;
+  localparam TAIL_W = 4 + $clog2(LANES);  // of a number of bytes in a word
 
   localparam KIND_AAD = 2'd0;
   localparam KIND_TEXT = 2'd1;
   localparam KIND_LEN = 2'd2;  // length block into GHASH, J0 through AES
 
-  localparam OUT_LOG2 = 5;  // more than the 20 cycles from issue to output
+  localparam OUT_LOG2 = 5;  // more than the 21 cycles from issue to output
   localparam META_LOG2 = 5;  // more than the AES latency
-  localparam META_W = 128 + 4 + 2 + 1 + 1 + CTX_W;
+  localparam META_W = DATA_W + TAIL_W + 2 + 1 + 1 + CTX_W;
 
   // ------------------------------------------------------------------ key engine
 
@@ -119,10 +124,10 @@ module ktls_gcm #(
   reg               decrypt;
   reg  [      95:0] nonce;
   reg  [      31:0] ctr;
-  reg  [      12:0] aad_left;  // blocks
+  reg  [      12:0] aad_left;  // words
   reg  [      28:0] text_left;
-  reg  [       3:0] aad_tail;  // bytes in the last block, 0: all 16
-  reg  [       3:0] text_tail;
+  reg  [TAIL_W-1:0] aad_tail;  // bytes in the last word, 0: all
+  reg  [TAIL_W-1:0] text_tail;
   reg  [      15:0] aad_len;
   reg  [      31:0] text_len;
   reg  [OUT_LOG2:0] credit;  // free places of the output FIFO, less what is under way
@@ -144,14 +149,15 @@ module ktls_gcm #(
   wire take_cmd = cmd_valid && cmd_ready;
   wire pop = m_valid && m_ready;
 
-  wire [127:0] ones = ~128'd0;
-  wire [3:0] tail = in_aad ? (aad_left == 13'd1 ? aad_tail : 4'd0)
-                           : (text_left == 29'd1 ? text_tail : 4'd0);
+  wire [DATA_W-1:0] ones = ~{DATA_W{1'b0}};
+  wire [TAIL_W-1:0] whole = {TAIL_W{1'b0}};
+  wire [TAIL_W-1:0] tail = in_aad ? (aad_left == 13'd1 ? aad_tail : whole)
+                                  : (text_left == 29'd1 ? text_tail : whole);
 
   reg [META_LOG2-1:0] meta_wp;
   reg [META_LOG2-1:0] meta_rp;
   reg [META_W-1:0] meta[0:(1<<META_LOG2)-1];
-  reg [127:0] block;
+  reg [DATA_W-1:0] block;
 
   always @(posedge clk) begin
     if (go_aad || go_text) begin
@@ -159,8 +165,9 @@ module ktls_gcm #(
       if (tail != 0) block = block & ~(ones >> {tail, 3'd0});
       meta[meta_wp] <= {block, tail, go_aad ? KIND_AAD : KIND_TEXT, decrypt, first, ctx};
     end else if (go_len) begin
-      block = {45'd0, aad_len, 3'd0, 29'd0, text_len, 3'd0};
-      meta[meta_wp] <= {block, 4'd0, KIND_LEN, decrypt, first, ctx};
+      block = {DATA_W{1'b0}};
+      block[DATA_W-1-:128] = {45'd0, aad_len, 3'd0, 29'd0, text_len, 3'd0};
+      meta[meta_wp] <= {block, whole, KIND_LEN, decrypt, first, ctx};
     end
     if (go) begin
       meta_wp <= meta_wp + 1'b1;
@@ -169,7 +176,7 @@ module ktls_gcm #(
     if (go_aad) aad_left <= aad_left - 13'd1;
     if (go_text) begin
       text_left <= text_left - 29'd1;
-      ctr <= ctr + 32'd1;
+      ctr <= ctr + LANES[31:0];
     end
     if (go_len) busy <= 1'b0;
     if (take_cmd) begin
@@ -182,10 +189,10 @@ module ktls_gcm #(
       ctr <= 32'd2;
       aad_len <= cmd_aad_len;
       text_len <= cmd_len;
-      aad_left <= {1'b0, cmd_aad_len[15:4]} + {12'd0, |cmd_aad_len[3:0]};
-      text_left <= {1'b0, cmd_len[31:4]} + {28'd0, |cmd_len[3:0]};
-      aad_tail <= cmd_aad_len[3:0];
-      text_tail <= cmd_len[3:0];
+      aad_left <= {{TAIL_W - 3{1'b0}}, cmd_aad_len[15:TAIL_W]} + {12'd0, |cmd_aad_len[TAIL_W-1:0]};
+      text_left <= {{TAIL_W - 3{1'b0}}, cmd_len[31:TAIL_W]} + {28'd0, |cmd_len[TAIL_W-1:0]};
+      aad_tail <= cmd_aad_len[TAIL_W-1:0];
+      text_tail <= cmd_len[TAIL_W-1:0];
     end
 
     if (go_text || go_len) begin
@@ -207,10 +214,10 @@ module ktls_gcm #(
 
   // ------------------------------------------------------------------------- AES
 
-  wire [127:0] ks;
-  reg  [ 15:0] slot;  // record slots under way, with and without AES work
-  reg  [ 15:0] h_pipe;  // the GHASH key under way
-  wire         unused_aes_v;
+  wire [DATA_W-1:0] ks;
+  reg  [      15:0] slot;  // record slots under way, with and without AES work
+  reg  [      15:0] h_pipe;  // the GHASH key under way
+  wire              unused_aes_v;
 
   ktls_aes #(
       .CTX_W(CTX_W)
@@ -226,8 +233,35 @@ module ktls_gcm #(
       .k256_i(h_slot ? job_k256 : k256),
       .blk_i(h_slot ? 128'd0 : {nonce, in_text ? ctr : 32'd1}),
       .v_o(unused_aes_v),
-      .blk_o(ks)
+      .blk_o(ks[DATA_W-1-:128])
   );
+
+  // the lanes behind the first, for the blocks of a text word that there are
+  genvar g;
+  generate
+    for (g = 1; g < LANES; g = g + 1) begin : g_lane
+      localparam [TAIL_W-1:0] BEFORE = 16 * g;
+      wire [31:0] my_ctr = ctr + g;
+      wire unused_v;
+
+      ktls_aes #(
+          .CTX_W(CTX_W)
+      ) aes (
+          .clk(clk),
+          .rst(rst),
+          .kw_en(kw_en),
+          .kw_stage(kw_stage),
+          .kw_ctx(kw_ctx),
+          .kw_data(kw_data),
+          .v_i(go_text && (tail == 0 || tail > BEFORE)),
+          .ctx_i(ctx),
+          .k256_i(k256),
+          .blk_i({nonce, my_ctr}),
+          .v_o(unused_v),
+          .blk_o(ks[DATA_W-1-128*g-:128])
+      );
+    end
+  endgenerate
 
   always @(posedge clk) begin
     slot   <= {slot[14:0], go};
@@ -238,22 +272,60 @@ module ktls_gcm #(
     end
   end
 
-  // ------------------------------------------- keystream, GHASH input, GHASH key
+  // ---------------------------------------------- GHASH keys: H, H^2 .. H^LANES
 
-  reg [    127:0] h_mem        [0:(1<<CTX_W)-1];
-  reg [    127:0] h;
-  reg [    127:0] x_in;
-  reg [    127:0] block_x;
-  reg [      3:0] x_tail;
-  reg [      1:0] x_kind_next;
-  reg             x_decrypt;
-  reg             x_first_next;
-  reg [CTX_W-1:0] x_ctx;
-  reg             x_v;
-  reg [      1:0] x_kind;
-  reg             x_first;
-  reg [    127:0] x_ghash;
-  reg [    127:0] x_out;
+  reg [DATA_W-1:0] h_mem[0:(1<<CTX_W)-1];  // H on the right
+  wire h_write;
+  wire [DATA_W-1:0] h_powers;
+
+  generate
+    if (LANES == 1) begin : g_h
+      assign h_write  = h_pipe[15];
+      assign h_powers = ks;
+    end else begin : g_h
+      ktls_gfpow #(
+          .N(LANES)
+      ) pow (
+          .clk(clk),
+          .rst(rst),
+          .start(h_pipe[15]),
+          .h(ks[DATA_W-1-:128]),
+          .done(h_write),
+          .powers(h_powers)
+      );
+    end
+  endgenerate
+
+  assign h_done = h_write;
+
+  always @(posedge clk) begin
+    if (kw_en && kw_stage == 4'd15) h_mem[kw_ctx] <= {DATA_W{1'b0}};
+    else if (h_write) h_mem[job_ctx] <= h_powers;
+  end
+
+  // --------------------------------------------------- keystream and GHASH input
+  //
+  // A word of k blocks takes the hash from y to (y ^ b1) H^k ^ b2 H^(k-1) .. ^ bk H. So the
+  // lane of b1 multiplies by H^k, the next by H^(k-1), and those behind the last block,
+  // which are zero, by anything.
+
+  reg     [DATA_W-1:0] powers;
+  reg     [DATA_W-1:0] h;  // of each lane
+  reg     [DATA_W-1:0] x_in;
+  reg     [DATA_W-1:0] block_x;
+  reg     [TAIL_W-1:0] x_tail;
+  reg     [       1:0] x_kind_next;
+  reg                  x_decrypt;
+  reg                  x_first_next;
+  reg     [ CTX_W-1:0] x_ctx;
+  reg                  x_v;
+  reg     [       1:0] x_kind;
+  reg                  x_first;
+  reg     [DATA_W-1:0] x_ghash;
+  reg     [DATA_W-1:0] x_out;
+  reg     [TAIL_W-1:0] last_at;  // the last byte of the word
+  integer              x_blocks;  // less one
+  integer              i;
 
   always @(posedge clk) begin
     x_v <= 1'b0;
@@ -263,15 +335,26 @@ module ktls_gcm #(
       x_v <= 1'b1;
       x_kind <= x_kind_next;
       x_first <= x_first_next;
-      if (x_first_next) h <= h_mem[x_ctx];
+      if (LANES == 1) begin
+        if (x_first_next) h <= h_mem[x_ctx];
+      end else begin
+        if (x_first_next) powers = h_mem[x_ctx];
+        last_at  = x_kind_next == KIND_LEN ? {TAIL_W{1'b0}} : x_tail - 1'b1;
+        x_blocks = {{32 - TAIL_W{1'b0}}, last_at} >> 4;
+        for (i = 0; i < LANES; i = i + 1)
+        if (i <= x_blocks) h[DATA_W-1-128*i-:128] <= powers[128*(x_blocks-i)+:128];
+      end
       x_ghash <= x_in;
       if (x_kind_next == KIND_TEXT) begin
-        block_x = `KTLS_XOR(x_in, ks);
+        block_x = ks;
         if (x_tail != 0) block_x = block_x & ~(ones >> {x_tail, 3'd0});
+        block_x = `KTLS_XOR(x_in, block_x);
         x_out <= block_x;
         if (!x_decrypt) x_ghash <= block_x;
       end else begin
-        x_out <= ks;
+        block_x = {DATA_W{1'b0}};
+        block_x[DATA_W-1-:128] = ks[DATA_W-1-:128];
+        x_out <= block_x;
       end
     end
     if (rst) begin
@@ -280,51 +363,117 @@ module ktls_gcm #(
     end
   end
 
-  assign h_done = h_pipe[15];
-
-  always @(posedge clk) begin
-    if (kw_en && kw_stage == 4'd15) h_mem[kw_ctx] <= 128'd0;
-    else if (h_done) h_mem[job_ctx] <= ks;
-  end
-
   // ----------------------------------------------------------------------- GHASH
 
-  reg          g_v;
-  reg          g_tag;
-  reg  [127:0] g_out;
+  wire y_v;
+  wire y_first;
+  wire [1:0] y_kind;
+  wire [127:0] y_h;
+  wire [127:0] y_x;
+  wire [DATA_W-1:0] y_out;
+  wire [127:0] others;  // the products of the other lanes
   wire [127:0] y;
+  reg g_v;
+  reg g_tag;
+  reg [DATA_W-1:0] g_out;
 
-  ktls_ghash ghash (
+  generate
+    if (LANES == 1) begin : g_ghash
+      assign y_v = x_v;
+      assign y_first = x_first;
+      assign y_kind = x_kind;
+      assign y_h = h;
+      assign y_x = x_ghash;
+      assign y_out = x_out;
+      assign others = 128'd0;
+    end else begin : g_ghash
+      // the first lane waits for the others, which need a cycle
+      reg v;
+      reg first_1;
+      reg [1:0] kind;
+      reg [127:0] h_1;
+      reg [127:0] x_1;
+      reg [DATA_W-1:0] out;
+      wire [128*LANES-129:0] p;
+
+      always @(posedge clk) begin
+        v <= x_v && !rst;
+        if (x_v) begin
+          first_1 <= x_first;
+          kind <= x_kind;
+          h_1 <= h[DATA_W-1-:128];
+          x_1 <= x_ghash[DATA_W-1-:128];
+          out <= x_out;
+        end
+      end
+
+      for (g = 1; g < LANES; g = g + 1) begin : g_product
+        ktls_ghash product (
+            .clk(clk),
+            .v_i(x_v),
+            .first_i(1'b1),
+            .h_i(h[DATA_W-1-128*g-:128]),
+            .x_i(x_ghash[DATA_W-1-128*g-:128]),
+            .add_i(128'd0),
+            .y_o(p[128*(g-1)+:128])
+        );
+      end
+
+      reg [127:0] sum;
+
+      if (LANES == 2) begin : g_sum
+        always @* sum = p;
+      end else begin : g_sum
+        always @* begin
+          sum = `KTLS_XOR(p[127:0], p[255:128]);
+          sum = `KTLS_XOR(sum, p[383:256]);
+        end
+      end
+
+      assign y_v = v;
+      assign y_first = first_1;
+      assign y_kind = kind;
+      assign y_h = h_1;
+      assign y_x = x_1;
+      assign y_out = out;
+      assign others = sum;
+    end
+  endgenerate
+
+  ktls_ghash #(
+      .ADDEND(LANES > 1)
+  ) ghash (
       .clk(clk),
-      .v_i(x_v),
-      .first_i(x_first),
-      .h_i(h),
-      .x_i(x_ghash),
+      .v_i(y_v),
+      .first_i(y_first),
+      .h_i(y_h),
+      .x_i(y_x),
+      .add_i(others),
       .y_o(y)
   );
 
   always @(posedge clk) begin
     if (rst) g_v <= 1'b0;
-    else g_v <= x_v && x_kind != KIND_AAD;
-    if (x_v) begin
-      g_tag <= x_kind == KIND_LEN;
-      g_out <= x_out;
+    else g_v <= y_v && y_kind != KIND_AAD;
+    if (y_v) begin
+      g_tag <= y_kind == KIND_LEN;
+      g_out <= y_out;
     end
   end
 
   // ---------------------------------------------------------------------- output
 
-  reg  [     127:0] piece;
+  reg  [DATA_W-1:0] piece;
   wire              unused_ready;
   wire [OUT_LOG2:0] unused_count;
 
   always @* begin
     piece = g_out;
-    if (g_tag) piece = `KTLS_XOR(y, g_out);
+    if (g_tag) piece[DATA_W-1-:128] = `KTLS_XOR(y, g_out[DATA_W-1-:128]);
   end
 
   ktls_fifo #(
-      .WIDTH(129),
+      .WIDTH(DATA_W + 1),
       .LOG2 (OUT_LOG2)
   ) out_fifo (
       .clk(clk),

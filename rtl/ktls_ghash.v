@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: GHASH accumulator: y = (y ^ x) * H in one cycle.
+// Purpose: GHASH accumulator: y = (y ^ x) * H ^ add in one cycle.
 // Interface: v_i with block x_i; first_i starts a new hash (y counts as 0). h_i
 //   must be stable in the cycle of v_i; it may change with every block, so
-//   hashes of different keys follow each other without a gap.
+//   hashes of different keys follow each other without a gap. add_i counts if the
+//   parameter ADDEND is set: the products of other lanes, see ktls_gcm.
 // Latency/throughput: 1 cycle, one block per cycle.
 // Data format: x_i[127] is the coefficient of x^0, i.e. [127:120] is byte 0 as
 //   printed in NIST SP 800-38D and in the CAVP vectors.
@@ -16,12 +17,16 @@
 `default_nettype none
 `include "ktls_defs.vh"
 
-module ktls_ghash (
+module ktls_ghash #(
+    // 1: add_i is added
+    parameter ADDEND = 0
+) (
     input  wire         clk,
     input  wire         v_i,
     input  wire         first_i,
     input  wire [127:0] h_i,
     input  wire [127:0] x_i,
+    input  wire [127:0] add_i,
     output reg  [127:0] y_o
 );
 
@@ -35,6 +40,9 @@ module ktls_ghash (
   reg [127:0] z;
   reg [127:0] w;
   integer n;
+
+  // a lane that has not had a key multiplies zeros
+  initial for (i = 0; i < 512; i = i + 1) t[i] = 128'd0;
 
   always @(h_i) begin
     v = h_i;
@@ -83,7 +91,7 @@ module ktls_ghash (
       `KTLS_NIBBLES(5'd20, 5'd21, 5'd22, 5'd23)
       `KTLS_NIBBLES(5'd24, 5'd25, 5'd26, 5'd27)
       `KTLS_NIBBLES(5'd28, 5'd29, 5'd30, 5'd31)
-      y_o <= z;
+      y_o <= ADDEND ? `KTLS_XOR(z, add_i) : z;
     end
   end
 
@@ -99,9 +107,11 @@ module ktls_ghash (
   );
 
   always @(posedge clk) begin
-    if (v_i) y_o <= z;
+    if (v_i) y_o <= ADDEND ? z ^ add_i : z;
   end
 `endif
+
+  wire unused_ok = &{1'b0, add_i};
 
 endmodule
 

@@ -6,7 +6,7 @@
 //   interrupt. What stands in registers and memory: docs/registers.md; how to use
 //   it: docs/programmers-guide.md. Either side of both buses may stall at any time.
 // Latency/throughput: 16 * LANES bytes per cycle inside a record, n + 2 cycles for a
-//   record of n blocks as long as memory keeps up; records of one or many contexts
+//   record of n words of that size as long as memory keeps up; records of one or many contexts
 //   overlap. `ktls-cosim bench rtl` measures it.
 // Source: RFC 5246 and RFC 5288 for records, Linux's struct tls12_crypto_info_* for
 //   the contexts.
@@ -15,7 +15,7 @@
 `default_nettype none
 
 module ktls_nic #(
-    // blocks per cycle
+    // blocks per cycle: 1, 2 or 4; a beat of the master has as many
     parameter LANES = 1,
     // contexts, a power of two from 2 to 1024
     parameter CONTEXTS = 64,
@@ -92,7 +92,8 @@ module ktls_nic #(
 
   generate
     // instances of modules that do not exist: every tool stops and prints their names
-    if (LANES != 1) ktls_nic_supports_only_LANES_1 illegal_parameter ();
+    if (LANES != 1 && LANES != 2 && LANES != 4)
+      ktls_nic_LANES_must_be_1_2_or_4 illegal_parameter ();
     if (CONTEXTS < 2 || CONTEXTS > 1024 || (1 << CTX_W) != CONTEXTS)
       ktls_nic_CONTEXTS_must_be_a_power_of_two_from_2_to_1024 illegal_parameter ();
   endgenerate
@@ -347,6 +348,7 @@ module ktls_nic #(
   wire [14:0] seal_aad_len;
   wire [4:0] seal_tag_len;
   wire [16:0] seal_src_len;
+  wire [14:0] seal_src_aad;
   wire [31:0] seal_salt;
   wire [63:0] seal_iv;
   wire [63:0] seal_seq;
@@ -405,6 +407,7 @@ module ktls_nic #(
       .seal_aad_len(seal_aad_len),
       .seal_tag_len(seal_tag_len),
       .seal_src_len(seal_src_len),
+      .seal_src_aad(seal_src_aad),
       .seal_salt(seal_salt),
       .seal_iv(seal_iv),
       .seal_seq(seal_seq),
@@ -458,6 +461,7 @@ module ktls_nic #(
   wire gather_valid;
   wire gather_ready;
   wire [16:0] gather_len;
+  wire [14:0] gather_cut;
   wire scatter_valid;
   wire scatter_ready;
   wire [16:0] scatter_len;
@@ -511,17 +515,17 @@ module ktls_nic #(
   );
 
   ktls_fifo #(
-      .WIDTH(LEN_W),
+      .WIDTH(LEN_W + 15),
       .LOG2 (SLOT_W)
   ) gather_jobs (
       .clk(clk),
       .rst(data_rst),
       .s_valid(seal_push),
       .s_ready(job_room[2]),
-      .s_data(seal_src_len),
+      .s_data({seal_src_len, seal_src_aad}),
       .m_valid(gather_valid),
       .m_ready(gather_ready),
-      .m_data(gather_len),
+      .m_data({gather_len, gather_cut}),
       .count(unused_counts[2*(SLOT_W+1)+:SLOT_W+1])
   );
 
@@ -633,6 +637,7 @@ module ktls_nic #(
       .job_valid(gather_valid),
       .job_ready(gather_ready),
       .job_len(gather_len),
+      .job_cut(gather_cut),
       .e_valid(src_e_valid),
       .e_ready(src_e_ready),
       .e_addr(src_e_addr),
@@ -674,7 +679,7 @@ module ktls_nic #(
   wire out_valid;
   wire out_ready;
   wire [DATA_W-1:0] out_data;
-  wire [4:0] out_cnt;
+  wire [$clog2(DATA_W/8):0] out_cnt;
   wire [SLOT_W-1:0] cycles_slot;
   wire [31:0] cycles;
   wire res_valid;
@@ -683,6 +688,7 @@ module ktls_nic #(
   wire [14:0] res_len;
 
   ktls_record #(
+      .LANES (LANES),
       .CTX_W (CTX_W),
       .SLOT_W(SLOT_W)
   ) record (

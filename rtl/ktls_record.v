@@ -2,8 +2,8 @@
 //
 // Purpose: TLS record framing around the GCM core: nonce and additional data in
 //   front of it, header, explicit nonce, ciphertext and tag behind it.
-// Interface: job_* announces a record; src_* are its plaintext blocks (ktls_gather);
-//   cmd_*, s_* and m_* are the core; out_* are pieces of the finished record. A
+// Interface: job_* announces a record; src_* are the words of its plaintext (ktls_gather);
+//   cmd_*, s_* and m_* are the core; a word has LANES blocks of 16 bytes; out_* are pieces of the finished record. A
 //   record whose source has an error (src_err) is finished with zeros instead of
 //   ciphertext and tag from there on: no keystream and no authentic record of
 //   wrong bytes leaves. `cycles` answers for slot `cycles_slot` how long that
@@ -11,12 +11,12 @@
 //   An opened record (job_open) has ciphertext and tag as its source and its text as
 //   its result, which ktls_release holds until the tag has been compared.
 //   In TLS 1.3 (job_tls13) the record type and any padding go behind the text, in its
-//   last block and in blocks of their own, up to job_inner bytes.
+//   last word and in words of their own, up to job_inner bytes.
 //   Plain AES-GCM (job_raw) has its additional data in front of the text in the source,
 //   a tag of job_tag_len bytes, and no header.
-// Latency/throughput: no cycle of its own between records: n + 2 cycles for n blocks
+// Latency/throughput: no cycle of its own between records: n + 2 cycles for n words
 //   given to the core.
-// Data format: the core's blocks have byte 0 in [127:120], bytes on buses in [7:0].
+// Data format: the core's words have byte 0 on the left, words on buses in [7:0].
 // Source: RFC 5246 section 6.2.3.3, RFC 5288 section 3: nonce = salt || explicit,
 //   AAD = seq_num || type || version || length, record = header || explicit ||
 //   ciphertext || tag. RFC 8446 sections 5.2 and 5.3: nonce = (salt || iv) xor
@@ -26,68 +26,78 @@
 `default_nettype none
 
 module ktls_record #(
+    // 16-byte blocks per cycle
+    parameter LANES  = 1,
     // width of a context number
     parameter CTX_W  = 6,
     // log2 of the records that may be under way
     parameter SLOT_W = 3
 ) (
-    input  wire              clk,
-    input  wire              rst,
+    input  wire                      clk,
+    input  wire                      rst,
     // records
-    input  wire              job_valid,
-    output wire              job_ready,
-    input  wire [SLOT_W-1:0] job_slot,
-    input  wire [ CTX_W-1:0] job_ctx,
-    input  wire [       7:0] job_rtype,
-    input  wire              job_open,
-    input  wire              job_tls13,
-    input  wire              job_raw,
-    input  wire [      14:0] job_len,
-    input  wire [      14:0] job_inner,
-    input  wire [      14:0] job_aad_len,
-    input  wire [       4:0] job_tag_len,
-    input  wire [      31:0] job_salt,
-    input  wire [      63:0] job_iv,
-    input  wire [      63:0] job_seq,
+    input  wire                      job_valid,
+    output wire                      job_ready,
+    input  wire [        SLOT_W-1:0] job_slot,
+    input  wire [         CTX_W-1:0] job_ctx,
+    input  wire [               7:0] job_rtype,
+    input  wire                      job_open,
+    input  wire                      job_tls13,
+    input  wire                      job_raw,
+    input  wire [              14:0] job_len,
+    input  wire [              14:0] job_inner,
+    input  wire [              14:0] job_aad_len,
+    input  wire [               4:0] job_tag_len,
+    input  wire [              31:0] job_salt,
+    input  wire [              63:0] job_iv,
+    input  wire [              63:0] job_seq,
     // plaintext
-    input  wire              src_valid,
-    output wire              src_ready,
-    input  wire [     127:0] src_data,
-    input  wire              src_err,
+    input  wire                      src_valid,
+    output wire                      src_ready,
+    input  wire [     128*LANES-1:0] src_data,
+    input  wire                      src_err,
     // core
-    output wire              cmd_valid,
-    input  wire              cmd_ready,
-    output wire [ CTX_W-1:0] cmd_ctx,
-    output wire              cmd_decrypt,
-    output wire [      95:0] cmd_nonce,
-    output wire [      15:0] cmd_aad_len,
-    output wire [      31:0] cmd_len,
-    output wire              s_valid,
-    input  wire              s_ready,
-    output wire [     127:0] s_data,
-    input  wire              m_valid,
-    output wire              m_ready,
-    input  wire [     127:0] m_data,
-    input  wire              m_tag,
+    output wire                      cmd_valid,
+    input  wire                      cmd_ready,
+    output wire [         CTX_W-1:0] cmd_ctx,
+    output wire                      cmd_decrypt,
+    output wire [              95:0] cmd_nonce,
+    output wire [              15:0] cmd_aad_len,
+    output wire [              31:0] cmd_len,
+    output wire                      s_valid,
+    input  wire                      s_ready,
+    output wire [     128*LANES-1:0] s_data,
+    input  wire                      m_valid,
+    output wire                      m_ready,
+    input  wire [     128*LANES-1:0] m_data,
+    input  wire                      m_tag,
     // record
-    output wire              out_valid,
-    input  wire              out_ready,
-    output wire [     127:0] out_data,
-    output wire [       4:0] out_cnt,
+    output wire                      out_valid,
+    input  wire                      out_ready,
+    output wire [     128*LANES-1:0] out_data,
+    output wire [$clog2(16*LANES):0] out_cnt,
     // figures and, for opened records, what they were
-    input  wire [SLOT_W-1:0] cycles_slot,
-    output wire [      31:0] cycles,
-    input  wire              res_take,
-    output wire              res_valid,
-    output wire              res_ok,
-    output wire [       7:0] res_rtype,
-    output wire [      14:0] res_len
+    input  wire [        SLOT_W-1:0] cycles_slot,
+    output wire [              31:0] cycles,
+    input  wire                      res_take,
+    output wire                      res_valid,
+    output wire                      res_ok,
+    output wire [               7:0] res_rtype,
+    output wire [              14:0] res_len
 );
 
   localparam APPLICATION_DATA = 8'd23;
   localparam WIRE_VERSION = 16'h0303;
   localparam EXTRA_1_2 = 16'd24;  // explicit nonce and tag
   localparam TAG = 16'd16;
+  localparam DATA_W = 128 * LANES;
+  localparam WORD = 16 * LANES;  // bytes
+  localparam WORD_LOG2 = $clog2(WORD);
+  localparam COUNT_W = 15 - WORD_LOG2;  // of words of a record
+
+  function [COUNT_W-1:0] words(input [14:0] bytes);
+    words = bytes[14:WORD_LOG2] + {{COUNT_W - 1{1'b0}}, |bytes[WORD_LOG2-1:0]};
+  endfunction
 
   // ----------------------------------------------- in front of the core
 
@@ -98,7 +108,7 @@ module ktls_record #(
   reg [7:0] rtype;
   reg opening;
   reg tls13;
-  reg tail;  // a block that begins with the inner type follows the text
+  reg tail;  // a word that begins with the inner type follows the text
   reg raw;
   reg [14:0] len;
   reg [14:0] inner;  // with type and padding
@@ -107,9 +117,9 @@ module ktls_record #(
   reg [31:0] salt;
   reg [63:0] iv;
   reg [63:0] seq;
-  reg [10:0] aad_left;  // blocks of additional data
-  reg [10:0] blocks_left;  // blocks of text from the source
-  reg [10:0] inner_left;  // blocks of text for the core
+  reg [COUNT_W-1:0] aad_left;  // words of additional data
+  reg [COUNT_W-1:0] text_left;  // words of text from the source
+  reg [COUNT_W-1:0] inner_left;  // words of text for the core
   reg [31:0] count;
 
   reg [31:0] cycle_mem[0:(1<<SLOT_W)-1];
@@ -118,16 +128,18 @@ module ktls_record #(
   wire o_ready;
   wire aad_phase = in_busy && cmd_sent && aad_left != 0;
   wire in_text = in_busy && cmd_sent && aad_left == 0;
-  wire text_phase = in_text && blocks_left != 0;
-  // type and padding behind the text, in blocks of their own
-  wire made_phase = in_text && blocks_left == 0 && inner_left != 0;
+  wire text_phase = in_text && text_left != 0;
+  // type and padding behind the text, in words of their own
+  wire made_phase = in_text && text_left == 0 && inner_left != 0;
   // the source of an opened record holds its tag behind the ciphertext, often with the
-  // end of it in a block of its own
-  wire tag_phase = in_text && opening && blocks_left == 0;
-  wire tag_block = len[3:0] == 4'd0 || {1'b0, len[3:0]} + tag_len > 5'd16;
-  wire received = tag_phase && (src_valid || !tag_block);
+  // end of it in a word of its own
+  wire tag_phase = in_text && opening && text_left == 0;
+  wire [WORD_LOG2-1:0] end_at = len[WORD_LOG2-1:0];  // bytes of text in its last word, 0: all
+  wire [WORD_LOG2:0] tag_end = {1'b0, end_at} + {{WORD_LOG2 - 4{1'b0}}, tag_len};
+  wire tag_word = end_at == 0 || tag_end > WORD[WORD_LOG2:0];
+  wire received = tag_phase && (src_valid || !tag_word);
   wire in_last = in_text && (opening ? received :
-                             inner_left == 0 || (inner_left == 11'd1 && s_valid && s_ready));
+                             inner_left == 0 || (inner_left == 1 && s_valid && s_ready));
   wire in_free = !in_busy || in_last;
 
   assign job_ready = in_free && o_ready;
@@ -139,49 +151,42 @@ module ktls_record #(
   assign cmd_decrypt = opening;
   assign cmd_len = {17'd0, inner};
 
-  // in a block, because a simulator would pass on the sixteen parts of an assignment one by one
-  reg [127:0] src_swapped;
+  wire [DATA_W-1:0] src_swapped;
 
-  always @*
-    src_swapped = {
-      src_data[7:0],
-      src_data[15:8],
-      src_data[23:16],
-      src_data[31:24],
-      src_data[39:32],
-      src_data[47:40],
-      src_data[55:48],
-      src_data[63:56],
-      src_data[71:64],
-      src_data[79:72],
-      src_data[87:80],
-      src_data[95:88],
-      src_data[103:96],
-      src_data[111:104],
-      src_data[119:112],
-      src_data[127:120]
-    };
+  ktls_swap #(
+      .LANES(LANES)
+  ) swap (
+      .a(src_data),
+      .z(src_swapped)
+  );
 
-  // the inner type behind the text, in its last block or in one of its own
-  wire with_type = tls13 && !opening && blocks_left <= 11'd1;
-  wire [127:0] text_bytes = ~({128{1'b1}} >> {len[3:0], 3'b000});
-  wire [127:0] type_byte = {rtype, 120'd0} >> {len[3:0], 3'b000};
-  wire [127:0] last_text = (src_swapped & text_bytes & {128{with_type}}) | type_byte;
+  // the inner type behind the text, in its last word or in one of its own
+  wire with_type = tls13 && !opening && text_left <= 1;
+  wire [DATA_W-1:0] text_bytes = ~({DATA_W{1'b1}} >> {end_at, 3'b000});
+  wire [DATA_W-1:0] type_byte = {rtype, {DATA_W - 8{1'b0}}} >> {end_at, 3'b000};
+  wire [DATA_W-1:0] last_text = (src_swapped & text_bytes & {DATA_W{with_type}}) | type_byte;
 
   wire [15:0] sealed_len = {1'b0, inner} + TAG;
   wire [127:0] aad_1_2 = {seq, rtype, WIRE_VERSION, 1'b0, len, 24'd0};
   wire [127:0] aad_1_3 = {APPLICATION_DATA, WIRE_VERSION, sealed_len, 88'd0};
+  reg [DATA_W-1:0] aad;
+
+  always @* begin
+    aad = {DATA_W{1'b0}};
+    aad[DATA_W-1-:128] = tls13 ? aad_1_3 : aad_1_2;
+  end
+
   wire from_source = text_phase || (aad_phase && raw);
 
   assign s_valid = from_source ? src_valid : aad_phase || made_phase;
-  assign s_data = made_phase ? (tail ? type_byte : 128'd0) :
+  assign s_data = made_phase ? (tail ? type_byte : {DATA_W{1'b0}}) :
                   from_source ? (text_phase && with_type && !tail ? last_text : src_swapped) :
-                  tls13 ? aad_1_3 : aad_1_2;
-  assign src_ready = (from_source && s_ready) || (tag_phase && tag_block);
+                  aad;
+  assign src_ready = (from_source && s_ready) || (tag_phase && tag_word);
 
-  reg [127:0] previous;  // the block in front of this one
-  wire [6:0] tag_shift = {len[3:0], 3'b000};
-  reg [127:0] tag_front;
+  reg [DATA_W-1:0] previous;  // the word in front of this one
+  wire [WORD_LOG2:0] tag_split = WORD[WORD_LOG2:0] - {1'b0, end_at};  // bytes of it in there
+  reg [DATA_W-1:0] tag_front;
   reg [127:0] tag_back;
   reg [127:0] received_tag;
   reg tag_valid;
@@ -194,21 +199,21 @@ module ktls_record #(
       count <= 32'd2;
     end
     if (s_valid && s_ready) begin
-      if (aad_phase) aad_left <= aad_left - 11'd1;
-      else inner_left <= inner_left - 11'd1;
+      if (aad_phase) aad_left <= aad_left - 1'b1;
+      else inner_left <= inner_left - 1'b1;
       if (made_phase) tail <= 1'b0;
     end
     if (src_ready && src_valid) begin
-      if (text_phase) blocks_left <= blocks_left - 11'd1;
+      if (text_phase) text_left <= text_left - 1'b1;
       previous <= src_swapped;
       if (src_err) poison[slot] <= 1'b1;
     end
     tag_valid <= received;
     if (received) begin
-      tag_front = len[3:0] == 4'd0 ? 128'd0 : previous << tag_shift;
-      tag_back = !tag_block ? 128'd0 : len[3:0] == 4'd0 ? src_swapped :
-                 src_swapped >> (8'd128 - {1'b0, tag_shift});
-      received_tag <= tag_front | tag_back;
+      tag_front = end_at == 0 ? {DATA_W{1'b0}} : previous << {end_at, 3'b000};
+      tag_back  = tag_word ? src_swapped[DATA_W-1-:128] : 128'd0;
+      if (end_at != 0) tag_back = tag_back >> {tag_split, 3'b000};
+      received_tag <= tag_front[DATA_W-1-:128] | tag_back;
       tag_slot <= slot;
     end
     if (in_busy && in_last) begin
@@ -223,7 +228,7 @@ module ktls_record #(
       rtype <= job_rtype;
       opening <= job_open;
       tls13 <= job_tls13;
-      tail <= job_tls13 && !job_open && job_len[3:0] == 4'd0;
+      tail <= job_tls13 && !job_open && job_len[WORD_LOG2-1:0] == 0;
       raw <= job_raw;
       len <= job_len;
       inner <= job_inner;
@@ -232,9 +237,9 @@ module ktls_record #(
       salt <= job_salt;
       iv <= job_iv;
       seq <= job_seq;
-      aad_left <= job_raw ? job_aad_len[14:4] + {10'd0, |job_aad_len[3:0]} : 11'd1;
-      blocks_left <= job_len[14:4] + {10'd0, |job_len[3:0]};
-      inner_left <= job_inner[14:4] + {10'd0, |job_inner[3:0]};
+      aad_left <= job_raw ? words(job_aad_len) : 1;
+      text_left <= words(job_len);
+      inner_left <= words(job_inner);
       poison[job_slot] <= 1'b0;
     end
     if (rst) begin
@@ -245,6 +250,8 @@ module ktls_record #(
   end
 
   assign cycles = cycle_mem[cycles_slot];
+
+  wire unused_ok = &{1'b0, tag_front};
 
   // ------------------------------------------------- behind the core
 
@@ -286,11 +293,18 @@ module ktls_record #(
   wire [63:0] explicit_nonce = o_tls13 ? 64'd0 : o_iv;
   wire [127:0] header = {outer_type, WIRE_VERSION, body, explicit_nonce, 24'd0};
   wire [4:0] header_cnt = o_tls13 ? 5'd5 : 5'd13;
+  wire [4:0] short_cnt = header_sent ? o_tag_len : header_cnt;
 
-  wire [127:0] piece = !header_sent ? header : poison[o_slot] ? 128'd0 : m_data;
+  reg [DATA_W-1:0] piece;
 
-  wire [4:0] piece_cnt = !header_sent ? header_cnt : m_tag ? o_tag_len :
-                         o_left >= 15'd16 ? 5'd16 : {1'b0, o_left[3:0]};
+  always @* begin
+    piece = poison[o_slot] || !header_sent ? {DATA_W{1'b0}} : m_data;
+    if (!header_sent) piece[DATA_W-1-:128] = header;
+  end
+
+  wire [WORD_LOG2:0] piece_cnt = !header_sent || m_tag ? {{WORD_LOG2 - 4{1'b0}}, short_cnt} :
+                                 o_left >= WORD[14:0] ? WORD[WORD_LOG2:0] :
+                                 {1'b0, o_left[WORD_LOG2-1:0]};
   // a record without a header spends that cycle, too, so that all take equally long
   wire silent = (o_open || o_raw) && !header_sent;
   wire a_ready;
@@ -299,6 +313,7 @@ module ktls_record #(
   assign o_done  = m_valid && m_ready && m_tag;
 
   ktls_release #(
+      .LANES (LANES),
       .SLOT_W(SLOT_W)
   ) release_pieces (
       .clk(clk),
@@ -338,7 +353,7 @@ module ktls_record #(
         header_sent <= 1'b1;
         o_left <= o_inner;
       end else if (m_valid) begin
-        next_left = o_left - 15'd16;
+        next_left = o_left - WORD[14:0];
         o_left <= next_left;
         if (m_tag) header_sent <= 1'b0;
       end

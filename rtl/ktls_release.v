@@ -12,54 +12,58 @@
 // Latency/throughput: a piece per cycle in and out; pieces of a sealed record leave
 //   after 1 cycle, those of an opened one from 1 cycle after its tag on. Time depends
 //   on lengths alone, never on what a tag or a text is.
-// Data format: byte 0 of a block is bits [127:120], of a piece that leaves [7:0].
+// Data format: byte 0 of a piece stands on the left, of one that leaves in [7:0].
 // Source: RFC 8446 section 5.2 (inner plaintext: text || type || zeros).
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 
 module ktls_release #(
+    // 16-byte blocks of a piece
+    parameter LANES  = 1,
     // log2 of the records that may be under way
-    parameter SLOT_W = 3,
-    // log2 of the blocks that are held: more than a record has
-    parameter RING_W = 11
+    parameter SLOT_W = 3
 ) (
-    input  wire              clk,
-    input  wire              rst,
+    input  wire                      clk,
+    input  wire                      rst,
     // received tags
-    input  wire              new_valid,
-    input  wire [SLOT_W-1:0] new_slot,
-    input  wire              tag_valid,
-    input  wire [SLOT_W-1:0] tag_slot,
-    input  wire [     127:0] tag_data,
+    input  wire                      new_valid,
+    input  wire [        SLOT_W-1:0] new_slot,
+    input  wire                      tag_valid,
+    input  wire [        SLOT_W-1:0] tag_slot,
+    input  wire [             127:0] tag_data,
     // pieces
-    input  wire              a_valid,
-    output wire              a_ready,
-    input  wire [     127:0] a_data,
-    input  wire [       4:0] a_cnt,
-    input  wire              a_open,
-    input  wire              a_tag,
-    input  wire [SLOT_W-1:0] a_slot,
-    input  wire [      14:0] a_len,
-    input  wire [       4:0] a_tag_len,
-    input  wire              a_tls13,
-    input  wire [       7:0] a_rtype,
-    input  wire              a_poison,
+    input  wire                      a_valid,
+    output wire                      a_ready,
+    input  wire [     128*LANES-1:0] a_data,
+    input  wire [$clog2(16*LANES):0] a_cnt,
+    input  wire                      a_open,
+    input  wire                      a_tag,
+    input  wire [        SLOT_W-1:0] a_slot,
+    input  wire [              14:0] a_len,
+    input  wire [               4:0] a_tag_len,
+    input  wire                      a_tls13,
+    input  wire [               7:0] a_rtype,
+    input  wire                      a_poison,
     // what may leave
-    output wire              out_valid,
-    input  wire              out_ready,
-    output reg  [     127:0] out_data,
-    output wire [       4:0] out_cnt,
+    output wire                      out_valid,
+    input  wire                      out_ready,
+    output wire [     128*LANES-1:0] out_data,
+    output wire [$clog2(16*LANES):0] out_cnt,
     // what records were
-    input  wire [SLOT_W-1:0] res_slot,
-    input  wire              res_take,
-    output wire              res_valid,
-    output wire              res_ok,
-    output wire [       7:0] res_rtype,
-    output wire [      14:0] res_len
+    input  wire [        SLOT_W-1:0] res_slot,
+    input  wire                      res_take,
+    output wire                      res_valid,
+    output wire                      res_ok,
+    output wire [               7:0] res_rtype,
+    output wire [              14:0] res_len
 );
 
-  localparam ENTRY_W = 1 + SLOT_W + 5 + 128;
+  localparam DATA_W = 128 * LANES;
+  localparam WORD = 16 * LANES;  // bytes
+  localparam WORD_LOG2 = $clog2(WORD);
+  localparam RING_W = 15 - WORD_LOG2;  // 32 KiB: more than a record
+  localparam ENTRY_W = 1 + SLOT_W + WORD_LOG2 + 1 + DATA_W;
 
   reg [ENTRY_W-1:0] ring[0:(1<<RING_W)-1];
   reg [RING_W:0] wp;  // the next piece that comes
@@ -74,10 +78,10 @@ module ktls_release #(
 
   // ------------------------------------------------------------- pieces come
 
-  reg [10:0] block;  // number of the next block of text
+  reg [14-WORD_LOG2:0] word;  // number of the next word of text
   reg [14:0] last_at;  // place of the last byte that is not zero
   reg [7:0] last_byte;
-  reg [4:0] found;
+  reg [WORD_LOG2:0] found;
   reg [7:0] found_byte;
   integer i;
 
@@ -85,7 +89,7 @@ module ktls_release #(
   wire verdict = a_open && a_tag;
   wire take = a_valid && a_ready;
   wire has_type = last_byte != 8'd0;
-  // computed where they are used: a simulator would follow every block with them
+  // computed where they are used: a simulator would follow every piece with them
   reg [127:0] behind_tag;
   reg equal;
 
@@ -98,28 +102,28 @@ module ktls_release #(
       if (!a_open) cp <= wp + 1'b1;
     end
     if (take && !verdict && a_open) begin
-      block <= block + 11'd1;
-      found = 5'd16;
+      word <= word + 1'b1;
+      found = WORD[WORD_LOG2:0];
       found_byte = 8'd0;
-      for (i = 0; i < 16; i = i + 1) begin
-        if (a_data[8*(15-i)+:8] != 8'd0) begin
-          found = i[4:0];
-          found_byte = a_data[8*(15-i)+:8];
+      for (i = 0; i < WORD; i = i + 1) begin
+        if (a_data[8*(WORD-1-i)+:8] != 8'd0) begin
+          found = i[WORD_LOG2:0];
+          found_byte = a_data[8*(WORD-1-i)+:8];
         end
       end
-      if (!found[4]) begin
-        last_at   <= {block, found[3:0]};
+      if (!found[WORD_LOG2]) begin
+        last_at   <= {word, found[WORD_LOG2-1:0]};
         last_byte <= found_byte;
       end
     end
     if (take && verdict) begin
       behind_tag = {128{1'b1}} >> {a_tag_len, 3'b000};
-      equal = (a_data | behind_tag) == (tag_mem[a_slot] | behind_tag);
+      equal = (a_data[DATA_W-1-:128] | behind_tag) == (tag_mem[a_slot] | behind_tag);
       cp <= wp;
       authentic[a_slot] <= equal && !a_poison && (!a_tls13 || has_type);
       result_here[a_slot] <= 1'b1;
       result[a_slot] <= {a_tls13 ? last_byte : a_rtype, a_tls13 ? last_at : a_len};
-      block <= 11'd0;
+      word <= 0;
       last_byte <= 8'd0;
     end
     if (tag_valid) begin
@@ -136,7 +140,7 @@ module ktls_release #(
       result_here <= 0;
       wp <= 0;
       cp <= 0;
-      block <= 11'd0;
+      word <= 0;
       last_byte <= 8'd0;
     end
   end
@@ -149,33 +153,17 @@ module ktls_release #(
 
   wire opened;
   wire [SLOT_W-1:0] slot;
-  wire [127:0] held;
+  wire [DATA_W-1:0] held;
 
   assign {opened, slot, out_cnt, held} = ring[rp[RING_W-1:0]];
   assign out_valid = rp != cp;
 
-  wire [127:0] piece = opened && !authentic[slot] ? 128'd0 : held;
-
-  // as a block: see ktls_record
-  always @*
-    out_data = {
-      piece[7:0],
-      piece[15:8],
-      piece[23:16],
-      piece[31:24],
-      piece[39:32],
-      piece[47:40],
-      piece[55:48],
-      piece[63:56],
-      piece[71:64],
-      piece[79:72],
-      piece[87:80],
-      piece[95:88],
-      piece[103:96],
-      piece[111:104],
-      piece[119:112],
-      piece[127:120]
-    };
+  ktls_swap #(
+      .LANES(LANES)
+  ) swap (
+      .a(opened && !authentic[slot] ? {DATA_W{1'b0}} : held),
+      .z(out_data)
+  );
 
   always @(posedge clk) begin
     if (out_valid && out_ready) rp <= rp + 1'b1;

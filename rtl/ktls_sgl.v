@@ -4,6 +4,7 @@
 // Interface: job_* takes lists in order, the next while entries of the last are
 //   still waiting. e_* gives the entries; e_last ends a list. A list of 0 entries
 //   gives one of length 0. e_err: the entry could not be read (its length is 0).
+//   A beat of the bus holds one entry of 16 bytes or several.
 // Latency/throughput: bursts of up to 8 entries, several lists under way at once, an
 //   entry per cycle.
 // Data format: structure `sge` of docs/registers.md.
@@ -12,7 +13,7 @@
 `default_nettype none
 
 module ktls_sgl #(
-    // bits of the data bus; one entry is one beat of 128 bits
+    // bits of the data bus
     parameter DATA_W = 128
 ) (
     input  wire              clk,
@@ -42,36 +43,52 @@ module ktls_sgl #(
 
   `include "ktls_nic.vh"
 
-  localparam ENTRIES_LOG2 = 4;
-  localparam BURST = 8;
+  localparam BEATS_LOG2 = 4;
+  localparam BURST = 8;  // entries, so never more beats
+  localparam LANES = DATA_W / 128;
+  localparam BEAT_LOG2 = $clog2(DATA_W / 8);
+  localparam PLACE_W = LANES == 1 ? 1 : $clog2(LANES);  // of an entry in its beat
+  localparam [3:0] TOP = LANES[3:0] - 4'd1;  // the last place of a beat
 
   reg busy;
   reg [63:0] addr;
   reg [15:0] left;
-  reg [ENTRIES_LOG2:0] held;  // entries stored or asked for
-  // bursts under way, and whether each is the last of its list
-  reg final_burst[0:(1<<ENTRIES_LOG2)-1];
-  reg [ENTRIES_LOG2-1:0] wp;
-  reg [ENTRIES_LOG2-1:0] rp;
+  reg [BEATS_LOG2:0] held;  // beats stored or asked for
+  // bursts under way: where the first and the last entry stand in their beats, and
+  // whether the last one ends its list
+  reg [PLACE_W-1:0] first_mem[0:(1<<BEATS_LOG2)-1];
+  reg [PLACE_W-1:0] last_mem[0:(1<<BEATS_LOG2)-1];
+  reg final_burst[0:(1<<BEATS_LOG2)-1];
+  reg [BEATS_LOG2-1:0] wp;
+  reg [BEATS_LOG2-1:0] rp;
   wire waiting = wp != rp;
 
   // stay inside 128-byte windows, so that no burst crosses 4 KiB
   wire [3:0] window = 4'd8 - {1'b0, addr[6:4]};
-  wire [3:0] beats = left < {12'd0, window} ? left[3:0] : window;
-  wire room = held <= (1 << ENTRIES_LOG2) - BURST;
+  wire [3:0] count = left < {12'd0, window} ? left[3:0] : window;
+  // places of the first and the last entry, counted from the start of the first beat
+  wire [3:0] first = addr[7:4] & TOP;
+  wire [3:0] last = first + count - 4'd1;  // at most 3 + 8 - 1
+  wire [3:0] more = last >> $clog2(LANES);  // beats behind the first
+  wire [BEATS_LOG2:0] beats = {1'b0, more} + 1'b1;
+  wire room = held <= (1 << BEATS_LOG2) - BURST;
 
   assign req_valid = busy && left != 0 && room;
-  assign req_addr  = {addr[63:4], 4'd0};
-  assign req_beats = {4'd0, beats} - 8'd1;
+  assign req_addr  = {addr[63:BEAT_LOG2], {BEAT_LOG2{1'b0}}};
+  assign req_beats = {4'd0, more};
 
   wire sent = req_valid && req_ready;
   wire empty_list = busy && left == 0 && !waiting && room;
+  reg begun_burst;  // the burst that comes has given beats
   reg push;
   reg push_err;
   reg push_last;
-  reg [31:0] push_len;
-  reg [63:0] push_addr;
-  wire pop = e_valid && e_ready;
+  reg [PLACE_W-1:0] push_start;
+  reg [PLACE_W-1:0] push_stop;
+  reg [96*LANES-1:0] push_entries;
+  wire pop;
+
+  integer i;
 
   assign job_ready = !busy;
 
@@ -82,50 +99,86 @@ module ktls_sgl #(
       left <= job_cnt;
     end
     if (sent) begin
-      addr <= {addr[63:4], 4'd0} + {56'd0, beats, 4'd0};
-      left <= left - {12'd0, beats};
-      final_burst[wp] <= left == {12'd0, beats};
+      addr <= {addr[63:4], 4'd0} + {56'd0, count, 4'd0};
+      left <= left - {12'd0, count};
+      first_mem[wp] <= first[PLACE_W-1:0];
+      last_mem[wp] <= last[PLACE_W-1:0] & TOP[PLACE_W-1:0];
+      final_burst[wp] <= left == {12'd0, count};
       wp <= wp + 1'b1;
-      if (left == {12'd0, beats}) busy <= 1'b0;
+      if (left == {12'd0, count}) busy <= 1'b0;
     end
+    if (rsp_valid) begun_burst <= !rsp_last;
     if (rsp_valid && rsp_last) rp <= rp + 1'b1;
     if (empty_list) busy <= 1'b0;
     push <= rsp_valid || empty_list;
     if (rsp_valid || empty_list) begin
-      push_err  <= rsp_valid && rsp_err;
-      push_last <= empty_list || (rsp_last && final_burst[rp]);
-      push_len  <= (empty_list || rsp_err) ? 32'd0 : rsp_data[SGE_LEN_LSB+:SGE_LEN_W];
-      push_addr <= rsp_data[SGE_ADDR_LSB+:SGE_ADDR_W];
+      push_err   <= rsp_valid && rsp_err;
+      push_last  <= empty_list || (rsp_last && final_burst[rp]);
+      push_start <= empty_list || begun_burst ? {PLACE_W{1'b0}} : first_mem[rp];
+      push_stop  <= empty_list ? {PLACE_W{1'b0}} : rsp_last ? last_mem[rp] : TOP[PLACE_W-1:0];
+      for (i = 0; i < LANES; i = i + 1)
+      push_entries[96*i+:96] <= {
+        (empty_list || rsp_err) ? 32'd0 : rsp_data[128*i+SGE_LEN_LSB+:SGE_LEN_W],
+        rsp_data[128*i+SGE_ADDR_LSB+:SGE_ADDR_W]
+      };
     end
-    held <= held + (sent ? {1'b0, beats} : 5'd0) + {4'd0, empty_list} - {4'd0, pop};
+    held <= held + (sent ? beats : 5'd0) + {4'd0, empty_list} - {4'd0, pop};
     if (rst) begin
       busy <= 1'b0;
-      wp   <= 0;
-      rp   <= 0;
+      begun_burst <= 1'b0;
+      wp <= 0;
+      rp <= 0;
       push <= 1'b0;
       held <= 0;
     end
   end
 
+  // ------------------------------------------------------------- beats to entries
+
+  wire b_valid;
+  wire b_err;
+  wire b_last;
+  wire [PLACE_W-1:0] b_start;
+  wire [PLACE_W-1:0] b_stop;
+  wire [96*LANES-1:0] b_entries;
   wire unused_ready;
-  wire [ENTRIES_LOG2:0] unused_count;
+  wire [BEATS_LOG2:0] unused_count;
 
   ktls_fifo #(
-      .WIDTH(98),
-      .LOG2 (ENTRIES_LOG2)
-  ) entries (
+      .WIDTH(2 + 2 * PLACE_W + 96 * LANES),
+      .LOG2 (BEATS_LOG2)
+  ) fetched (
       .clk(clk),
       .rst(rst),
       .s_valid(push),
       .s_ready(unused_ready),
-      .s_data({push_err, push_last, push_len, push_addr}),
-      .m_valid(e_valid),
-      .m_ready(e_ready),
-      .m_data({e_err, e_last, e_len, e_addr}),
+      .s_data({push_err, push_last, push_start, push_stop, push_entries}),
+      .m_valid(b_valid),
+      .m_ready(pop),
+      .m_data({b_err, b_last, b_start, b_stop, b_entries}),
       .count(unused_count)
   );
 
-  wire unused_ok = &{1'b0, addr[3:0], rsp_data[127:96]};
+  reg begun;  // the beat at the head has given entries
+  reg [PLACE_W-1:0] next;
+  wire [PLACE_W-1:0] place = begun ? next : b_start;
+  wire at_stop = place == b_stop;
+
+  assign e_valid = b_valid;
+  assign e_err = b_err;
+  assign e_last = b_last && at_stop;
+  assign {e_len, e_addr} = b_entries[96*place+:96];
+  assign pop = b_valid && e_ready && at_stop;
+
+  always @(posedge clk) begin
+    if (e_valid && e_ready) begin
+      begun <= !at_stop;
+      next  <= place + 1'b1;
+    end
+    if (rst) begun <= 1'b0;
+  end
+
+  wire unused_ok = &{1'b0, addr[3:0], rsp_data};
 
 endmodule
 

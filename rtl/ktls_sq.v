@@ -57,6 +57,7 @@ module ktls_sq #(
   wire take = d_valid && d_ready;
 
   reg [511:0] part;  // the beats so far, shifted in from the left
+  wire [511+DATA_W:0] with_beat = {rsp_data, part};
   reg part_full;
   reg part_err;
 
@@ -66,7 +67,7 @@ module ktls_sq #(
     part_full <= rsp_valid && rsp_last;
     if (part_full) part_err <= 1'b0;
     if (rsp_valid) begin
-      part <= {rsp_data, part[511:DATA_W]};
+      part <= with_beat[511+DATA_W:DATA_W];
       if (rsp_err) part_err <= 1'b1;
       if (rsp_last) cons <= cons + 32'd1;
     end
@@ -81,6 +82,7 @@ module ktls_sq #(
 
   assign idle = held == 0 && fetch == prod;
 
+  wire unused_ok = &{1'b0, with_beat};
   wire unused_ready;
   wire [DEPTH_LOG2:0] unused_count;
 

@@ -25,9 +25,10 @@ NS_PER_CYCLE = 4
 CORE_MODULE = "ktls_cosim.sim.bench_core"
 MEMORY_LATENCY = 50
 JOBS = ("seal", "open", "mixed")
+LANES = (1, 2, 4)
 
 
-def measure_core() -> list[dict[str, Any]]:
+def measure_core(lanes: int) -> list[dict[str, Any]]:
     """Figures of the GCM core (`sim.bench_core`)."""
     from ktls_cosim.sim.runner import Build, run_tests
     from ktls_cosim.sim.wire import BENCH_VARIABLE
@@ -36,21 +37,23 @@ def measure_core() -> list[dict[str, Any]]:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
     results, folder = run_tests(
-        Build.block("ktls_gcm"), CORE_MODULE, env={BENCH_VARIABLE: str(out)}, name="bench-core"
-    )
+        Build.block("ktls_gcm", LANES=lanes), CORE_MODULE, env={BENCH_VARIABLE: str(out)},
+        name="bench-core",
+    )  # fmt: skip
     if not all(r.passed for r in results) or not out.exists():
         raise CosimError(f"the core gave wrong results; log: {folder / 'run.log'}")
     figures: list[dict[str, Any]] = json.loads(out.read_text())
     return figures
 
 
-def measure_device() -> list[dict[str, Any]]:
+def measure_device(lanes: int) -> list[dict[str, Any]]:
     """Figures of the device behind a memory that answers after 50 cycles."""
     from ktls_cosim.sim.remote import RemoteSim
+    from ktls_cosim.sim.runner import Build
 
     out = []
     scoreboard = Scoreboard("ktls-cosim bench rtl")
-    with RemoteSim(name="bench-device") as sim:
+    with RemoteSim(Build.device(LANES=lanes), name="bench-device") as sim:
         sim.knob("latency", MEMORY_LATENCY)
         for size, few, many in ((16384, 2, 6), (1460, 4, 20), (64, 4, 28)):
             for job in JOBS:
@@ -62,7 +65,7 @@ def measure_device() -> list[dict[str, Any]]:
                         "size": size,
                         "job": job,
                         "per_record": (b - a) / (many - few),
-                        "law": -(-size // 16) + 2,
+                        "law": -(-size // (16 * lanes)) + 2,
                         "idle_latency": latency,
                     }
                 )
@@ -110,8 +113,9 @@ async def _span(port: CheckedPort, size: int, count: int, job: str) -> int:
     return (end - begin) // NS_PER_CYCLE
 
 
-def _core_table(figures: list[dict[str, Any]]) -> Table:
-    table = Table(title="GCM core, 1 lane, records back to back", box=None, pad_edge=False)
+def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
+    title = f"GCM core, LANES={lanes}, records back to back"
+    table = Table(title=title, box=None, pad_edge=False)
     for name in (
         "bytes", "keys", "cycles/record", "law n+2", "extra", "bytes/cycle",
         "bytes/cycle inside", "first out", "tag",
@@ -125,15 +129,15 @@ def _core_table(figures: list[dict[str, Any]]) -> Table:
             str(f["law"]),
             f"{f['per_record'] - f['law']:.2f}",
             f"{f['size'] / f['per_record']:.2f}",
-            f"{16 / f['inside']:.2f}",
+            f"{16 * lanes / f['inside']:.2f}" if f["inside"] else "",
             str(f["first_ciphertext"]),
             str(f["tag_after_last_block"]),
         )
     return table
 
 
-def _device_table(figures: list[dict[str, Any]]) -> Table:
-    title = f"device, 1 lane, two contexts in turn, memory latency {MEMORY_LATENCY} cycles"
+def _device_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
+    title = f"device, LANES={lanes}, two contexts in turn, memory latency {MEMORY_LATENCY} cycles"
     table = Table(title=title, box=None, pad_edge=False)
     for name in (
         "bytes", "job", "cycles/record", "of the core's rate", "bytes/cycle", "one idle record"
@@ -154,12 +158,18 @@ def _device_table(figures: list[dict[str, Any]]) -> Table:
 def run_bench_rtl(json_out: Path | None) -> int:
     """Measure, print, and write JSON if asked."""
     out = Console(highlight=False, width=110)
-    core = measure_core()
-    out.print(_core_table(core))
-    out.print("first out: cycles from a text block to its ciphertext; tag: cycles after the last\n")
-    device = measure_device()
-    out.print(_device_table(device))
+    figures: dict[str, dict[int, list[dict[str, Any]]]] = {"core": {}, "device": {}}
+    for lanes in LANES:
+        figures["core"][lanes] = measure_core(lanes)
+        out.print(_core_table(lanes, figures["core"][lanes]), "")
+    out.print(
+        "n: words of 16 LANES bytes; first out: cycles from a word of text to its ciphertext; "
+        "tag: cycles after the last\n"
+    )
+    for lanes in LANES:
+        figures["device"][lanes] = measure_device(lanes)
+        out.print(_device_table(lanes, figures["device"][lanes]), "")
     out.print("one idle record: doorbell write to interrupt")
     if json_out:
-        json_out.write_text(json.dumps({"core": core, "device": device}, indent=2) + "\n")
+        json_out.write_text(json.dumps(figures, indent=2) + "\n")
     return 0

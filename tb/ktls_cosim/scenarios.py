@@ -565,6 +565,8 @@ async def bus_errors(env: Env) -> None:
 
     async def try_at(lo: int, hi: int, read: bool, write: bool) -> tuple[Cqe, Cqe]:
         bad, dst = rig.seal_descriptor(2, data)
+        rig.alloc(64)  # the two lists must not share a beat
+        bad = replace(bad, dst_sg=rig.put_list(dst))
         where = {
             "src": rig_src(rig, bad),
             "dst": dst[0].addr,

@@ -50,12 +50,13 @@ def test_iverilog_as_synthesis_reads_it(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 4])
 @pytest.mark.parametrize("top", ["ktls_nic", "ktls_gcm"])
-def test_verilator(top: str) -> None:
+def test_verilator(top: str, lanes: int) -> None:
     verilator = tool("verilator", "apt-get install verilator")
     quiet(
         verilator, "--lint-only", "-Wall", *INCLUDES, HW / "lint" / "verilator.vlt",
-        "--top-module", top, *rtl_sources(),
+        "--top-module", top, f"-GLANES={lanes}", *rtl_sources(),
     )  # fmt: skip
 
 

@@ -16,13 +16,15 @@ from ktls_cosim.sim.bus import StreamSink, StreamSource, random_pause, start
 N = 4
 
 
-def pattern(addr: int) -> int:
-    return int.from_bytes(bytes((addr + i) * 7 & 0xFF for i in range(16)), "little")
+def pattern(addr: int, size: int) -> int:
+    """What memory holds in the `size` bytes of a beat."""
+    return int.from_bytes(bytes((addr + i) * 7 & 0xFF for i in range(size)), "little")
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def every_client_gets_its_own_beats_in_order(dut):
     rng = random.Random(cocotb.RANDOM_SEED)
+    beat = len(dut.rsp_data) // 8  # bytes
     cycles = await start(
         dut, flush=0, req_valid=0, req_addr=0, req_beats=0, m_axi_rvalid=0, m_axi_arready=0
     )
@@ -39,9 +41,11 @@ async def every_client_gets_its_own_beats_in_order(dut):
                 a = ar.beats[served].values
                 served += 1
                 for i in range(a["len"] + 1):
-                    addr = a["addr"] + 16 * i
+                    addr = a["addr"] + beat * i
                     r.send(
-                        data=pattern(addr), resp=2 * (addr % 1024 == 512), last=int(i == a["len"])
+                        data=pattern(addr, beat),
+                        resp=2 * (addr % 1024 == 512),
+                        last=int(i == a["len"]),
                     )
 
     cocotb.start_soon(slave())
@@ -53,7 +57,11 @@ async def every_client_gets_its_own_beats_in_order(dut):
         for _ in range(N)
     ]
     want = [
-        [(pattern(a + 16 * i), int((a + 16 * i) % 1024 == 512)) for a, n in jobs for i in range(n)]
+        [
+            (pattern(at, beat), int(at % 1024 == 512))
+            for a, n in jobs
+            for at in range(a, a + beat * n, beat)
+        ]
         for jobs in todo
     ]
     got: list[list[tuple[int, int]]] = [[] for _ in range(N)]

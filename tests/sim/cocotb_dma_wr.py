@@ -55,7 +55,8 @@ async def bursts_and_marks_of_two_clients(dut):
         if rng.random() < 0.5:
             jobs[1].append((rng.randrange(1 << 20) * 4096 + 512, 2))
     jobs[0].append(None)
-    data = [[rng.getrandbits(128) for job in js if job for _ in range(job[1])] for js in jobs]
+    width = len(dut.m_axi_wdata)
+    data = [[rng.getrandbits(width) for job in js if job for _ in range(job[1])] for js in jobs]
     want_marks, bad = [], 0
     for job in jobs[0]:
         if job is None:
@@ -86,8 +87,8 @@ async def bursts_and_marks_of_two_clients(dut):
         dut.req0_mark.value = int(bool(jobs[0]) and jobs[0][0] is None)
         wv = sum(int(bool(data[c]) and rng.random() < 0.8) << c for c in (0, 1))
         dut.w_valid.value = wv
-        dut.w_data.value = sum(data[c][0] << (128 * c) for c in (0, 1) if data[c])
-        dut.w_strb.value = 0xFFFF_FFFF
+        dut.w_data.value = sum(data[c][0] << (width * c) for c in (0, 1) if data[c])
+        dut.w_strb.value = (1 << len(dut.w_strb)) - 1
         await ReadOnly()
         ready, wr = int(dut.req_ready.value), int(dut.w_ready.value) & wv
         if dut.mark_done.value == 1:

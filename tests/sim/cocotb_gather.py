@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb tests of the gather unit (`ktls_gather`): pieces in, blocks out."""
+"""cocotb tests of the gather unit (`ktls_gather`): pieces in, words out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ class Bench:
 
     def __init__(self, dut, cycles, rng):
         self.dut = dut
+        self.word = len(dut.m_data) // 8  # bytes
         self.rng = rng
         self.memory = rng.randbytes(MEMORY)
         pause = random_pause(rng, 0.2)
-        self.job = StreamSource(dut, "job", ["len"], cycles)
+        self.job = StreamSource(dut, "job", ["len", "cut"], cycles)
         self.entry = StreamSource(dut, "e", ["addr", "len", "last", "err"], cycles, pause)
         self.req = StreamSink(dut, "req", ["addr", "beats"], cycles, pause)
         self.out = StreamSink(dut, "m", ["data", "err"], cycles, pause)
@@ -43,12 +44,13 @@ class Bench:
             while served < len(self.req.beats):
                 r = self.req.beats[served].values
                 served += 1
-                assert r["addr"] % 16 == 0
+                assert r["addr"] % self.word == 0
                 for i in range(r["beats"] + 1):
-                    a = r["addr"] + 16 * i
+                    a = r["addr"] + self.word * i
                     self.dut.rsp_valid.value = 1
                     self.dut.rsp_err.value = int(a >= MEMORY)
-                    self.dut.rsp_data.value = int.from_bytes(self.memory[a : a + 16], "little")
+                    beat = self.memory[a : a + self.word]
+                    self.dut.rsp_data.value = int.from_bytes(beat, "little")
                     await RisingEdge(self.dut.clk)
                     self.dut.rsp_valid.value = 0
 
@@ -58,10 +60,12 @@ class Bench:
             if self.dut.done_valid.value == 1:
                 self.done.append((int(self.dut.done_short.value), int(self.dut.done_err.value)))
 
-    async def gather(self, length: int, entries: list[tuple[int, int]]) -> tuple[bytes, list[int]]:
-        """One record; returns its blocks and their error flags."""
+    async def gather(
+        self, length: int, entries: list[tuple[int, int]], cut: int = 0
+    ) -> tuple[bytes, list[int]]:
+        """One record; returns its words and their error flags."""
         start_at = len(self.out.beats)
-        self.job.send(len=length)
+        self.job.send(len=length, cut=cut)
         for i, (addr, n) in enumerate(entries):
             self.entry.send(addr=addr, len=n, last=int(i == len(entries) - 1), err=0)
         done = len(self.done)
@@ -70,7 +74,7 @@ class Bench:
             if len(self.done) > done:
                 break
         beats = self.out.beats[start_at:]
-        data = b"".join(b.values["data"].to_bytes(16, "little") for b in beats)
+        data = b"".join(b.values["data"].to_bytes(self.word, "little") for b in beats)
         return data, [b.values["err"] for b in beats]
 
 
@@ -86,7 +90,7 @@ async def pieces_of_any_alignment(dut):
         whole = b"".join(bench.memory[a : a + n] for a, n in entries)
         length = rng.randint(0, len(whole))
         data, errors = await bench.gather(length, entries)
-        assert data == whole[:length].ljust(-(-length // 16) * 16, b"\0")
+        assert data == whole[:length].ljust(-(-length // bench.word) * bench.word, b"\0")
         assert not any(errors)
     assert set(bench.done) == {(0, 0)}
 
@@ -98,7 +102,7 @@ async def a_list_that_is_too_short_is_filled_and_reported(dut):
         data, errors = await bench.gather(want, [(33, have)])
         assert data[:have] == bench.memory[33 : 33 + have]
         assert not any(data[have:])
-        assert len(data) == -(-want // 16) * 16
+        assert len(data) == -(-want // bench.word) * bench.word
         assert errors[-1] == 1
         assert bench.done[-1] == (1, 0)
     data, errors = await bench.gather(16, [(0, 16)])
@@ -106,13 +110,32 @@ async def a_list_that_is_too_short_is_filled_and_reported(dut):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def a_read_error_marks_its_block_and_all_later_ones(dut):
+async def a_cut_ends_a_word(dut):
+    """Additional data has words of its own; what follows starts in a new one."""
     bench = await Bench.create(dut)
-    _, errors = await bench.gather(96, [(MEMORY - 48, 96)])
-    # blocks that still wait in the queue may be marked too: never later, up to 2 early
+    rng, word = bench.rng, bench.word
+    for _ in range(60):
+        cut = 16 * rng.choice((0, 1, 2, 3, 4, 5, 8, 9, 20))
+        length = cut + rng.choice((0, 1, 15, 16, 17, 63, 64, 65, 200))
+        at = rng.randrange(MEMORY - 2000)
+        data, errors = await bench.gather(length, [(at, 7), (at + 7, length)], cut)
+        whole = bench.memory[at : at + length]
+        words = -(-cut // word) * word
+        assert data[:cut] == whole[:cut]
+        rest = length - cut
+        assert data[words:] == whole[cut:].ljust(-(-rest // word) * word, b"\0")
+        assert not any(errors)
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def a_read_error_marks_its_word_and_all_later_ones(dut):
+    bench = await Bench.create(dut)
+    word = bench.word
+    _, errors = await bench.gather(6 * word, [(MEMORY - 3 * word, 6 * word)])
+    # words that still wait in the queue may be marked too: never later, up to 2 early
     assert errors[3:] == [1, 1, 1]
     assert errors == sorted(errors)
     assert errors[0] == 0
     assert bench.done[-1] == (0, 1)
-    _, errors = await bench.gather(32, [(64, 32)])
+    _, errors = await bench.gather(2 * word, [(64, 2 * word)])
     assert (errors, bench.done[-1]) == ([0, 0], (0, 0))

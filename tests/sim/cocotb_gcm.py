@@ -54,7 +54,9 @@ async def _random_records(dut, rng, count: int, **pauses) -> None:
         c = rng.choice(list(keys))
         nonce = rng.randbytes(12)
         aad = rng.randbytes(rng.choice((0, 0, 5, 13, 13, 16, 17, 40)))
-        text = rng.randbytes(rng.choice((0, 1, 15, 16, 17, 31, 32, 33, 64, 100)))
+        text = rng.randbytes(
+            rng.choice((0, 1, 15, 16, 17, 31, 32, 33, 48, 49, 63, 64, 65, 100, 128))
+        )
         sealed, tag = _golden(keys[c], nonce, aad, text)
         if rng.random() < 0.5:
             core.record(c, nonce, aad, text, sealed, tag)
@@ -95,7 +97,7 @@ async def a_key_is_set_while_records_of_others_flow(dut):
     core = await GcmCore.create(dut)
     first, second = rng.randbytes(32), rng.randbytes(16)
     await core.set_key(1, first)
-    text = rng.randbytes(16 * 200)
+    text = rng.randbytes(core.word * 200)
     sealed, tag = _golden(first, b"n" * 12, b"aad", text)
     core.record(1, b"n" * 12, b"aad", text, sealed, tag)
     for _ in range(20):
@@ -125,21 +127,21 @@ async def a_wiped_key_is_gone(dut):
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
 async def throughput_and_latency(dut):
-    """The throughput law: a + n + 1 cycles per record, a key change costs nothing."""
+    """The throughput law: a + n + 1 cycles per record of n words, a key change costs nothing."""
     rng = random.Random(cocotb.RANDOM_SEED)
     core = await GcmCore.create(dut)
     for c in (0, 1):
         await core.set_key(c, rng.randbytes((16, 32)[c]))
     n, records = 64, 6
     for i in range(records):
-        core.record(i % 2, bytes(12), bytes(13), bytes(16 * n), b"", bytes(16))
+        core.record(i % 2, bytes(12), bytes(13), bytes(core.word * n), b"", bytes(16))
         core.expected = []
     beats = await core.sink.wait_for(records * (n + 1), dut.clk)
     tags = [b.cycle for b in beats if b.values["tag"]]
     assert [b - a for a, b in pairwise(tags)] == [n + 2] * (records - 1)
     text = [b.cycle for b in beats[:n]]
-    assert text == list(range(text[0], text[0] + n)), "one block per cycle inside a record"
-    # sent[0] is the AAD block, sent[1] the first text block
+    assert text == list(range(text[0], text[0] + n)), "one word per cycle inside a record"
+    # sent[0] is the AAD, sent[1] the first text word
     latency = text[0] - core.src.sent[1].cycle
     assert latency <= 40, latency
     assert tags[0] - text[-1] <= 10

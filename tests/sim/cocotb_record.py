@@ -22,6 +22,7 @@ class Bench:
     def __init__(self, dut, cycles: Cycles, rng: random.Random, share: float):
         pause = random_pause(rng, share)
         self.dut = dut
+        self.word = len(dut.src_data) // 8  # bytes
         self.jobs = StreamSource(dut, "job", JOB, cycles)
         self.src = StreamSource(dut, "src", ["data", "err"], cycles, pause)
         self.cmd = StreamSink(
@@ -37,11 +38,16 @@ class Bench:
         cycles = await start(dut, cycles_slot=0, res_take=0, src_valid=0, m_valid=0, job_valid=0)
         return cls(dut, cycles, rng, share)
 
+    def send_tag(self) -> None:
+        """The core's last word."""
+        tag = bytes(range(16)).ljust(self.word, b"\0")
+        self.core_out.send(data=int.from_bytes(tag, "big"), tag=1)
+
     def record_bytes(self, pieces: int) -> bytes:
         """The next record: `pieces` pieces of the output."""
         out = b""
         for beat in self.out.beats[:pieces]:
-            out += beat.values["data"].to_bytes(16, "little")[: beat.values["cnt"]]
+            out += beat.values["data"].to_bytes(self.word, "little")[: beat.values["cnt"]]
         del self.out.beats[:pieces]
         return out
 
@@ -50,42 +56,43 @@ async def seal(
     bench: Bench,
     slot: int,
     data: bytes,
-    err_block: int | None = None,
+    err_word: int | None = None,
     tls13: bool = False,
     pad: int = 0,
 ) -> bytes:
-    # what lies behind the text in its last block must not matter
-    blocks = [data[i : i + 16].ljust(16, b"\xa5") for i in range(0, len(data), 16)]
+    word = bench.word
+    # what lies behind the text in its last word must not matter
+    words = [data[i : i + word].ljust(word, b"\xa5") for i in range(0, len(data), word)]
     bench.jobs.send(
         slot=slot, ctx=slot + 3, rtype=0x16, open=0, tls13=int(tls13), raw=0, len=len(data),
         inner=len(data) + (1 + pad if tls13 else 0), aad_len=0, tag_len=16,
         salt=0xA1A2A3A4, iv=0x1122334455667788, seq=0x0102030405060708,
     )  # fmt: skip
-    for i, b in enumerate(blocks):
-        bench.src.send(data=int.from_bytes(b, "little"), err=int(i == err_block))
+    for i, w in enumerate(words):
+        bench.src.send(data=int.from_bytes(w, "little"), err=int(i == err_word))
     inner = data + b"\x16" + bytes(pad) if tls13 else data
-    count = -(-len(inner) // 16)
+    count = -(-len(inner) // word)
     seen = len(bench.core_in.beats)
     commands = len(bench.cmd.beats)
     await bench.core_in.wait_for(seen + 1 + count, bench.dut.clk)
     beats = bench.core_in.beats[seen:]
-    aad = beats[0].values["data"].to_bytes(16, "big")
+    aad = beats[0].values["data"].to_bytes(bench.word, "big")
     if tls13:
         want = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
     else:
         want = bytes.fromhex("0102030405060708 16 0303") + len(data).to_bytes(2, "big")
     assert aad[: len(want)] == want
-    got = b"".join(b.values["data"].to_bytes(16, "big") for b in beats[1:])
+    got = b"".join(b.values["data"].to_bytes(bench.word, "big") for b in beats[1:])
     assert got[: len(inner)] == inner
     cmd = (await bench.cmd.wait_for(commands + 1, bench.dut.clk))[-1].values
     nonce = 0xA1A2A3A4 << 64 | 0x1122334455667788 ^ (0x0102030405060708 if tls13 else 0)
     assert cmd == {
         "ctx": slot + 3, "decrypt": 0, "nonce": nonce, "aad_len": len(want), "len": len(inner),
     }  # fmt: skip
-    for i in range(0, 16 * count, 16):
-        block = bytes(x ^ 0xFF for x in got[i : i + 16])
-        bench.core_out.send(data=int.from_bytes(block, "big"), tag=0)
-    bench.core_out.send(data=int.from_bytes(bytes(range(16)), "big"), tag=1)
+    for i in range(0, word * count, word):
+        flipped = bytes(x ^ 0xFF for x in got[i : i + word])
+        bench.core_out.send(data=int.from_bytes(flipped, "big"), tag=0)
+    bench.send_tag()
     pieces = count + 2
     await bench.out.wait_for(pieces, bench.dut.clk)
     return bench.record_bytes(pieces)
@@ -94,7 +101,7 @@ async def seal(
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def frames_records_of_every_tail(dut):
     bench = await Bench.create(dut, 0.3)
-    for n in (0, 1, 15, 16, 17, 32, 100):
+    for n in (0, 1, 15, 16, 17, 32, 63, 64, 65, 100, 128):
         data = bytes(range(n))
         record = await seal(bench, n % 8, data)
         assert record[:5] == b"\x16\x03\x03" + (n + 24).to_bytes(2, "big")
@@ -106,7 +113,7 @@ async def frames_records_of_every_tail(dut):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def tls13_puts_the_type_behind_the_text(dut):
     bench = await Bench.create(dut, 0.3)
-    for n in (*range(18), 31, 32, 33, 100):
+    for n in (*range(18), 31, 32, 33, 63, 64, 65, 100):
         data = bytes(range(n))
         record = await seal(bench, n % 8, data, tls13=True)
         assert record[:5] == b"\x17\x03\x03" + (n + 17).to_bytes(2, "big")
@@ -119,7 +126,7 @@ async def tls13_puts_the_type_behind_the_text(dut):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def tls13_padding_follows_the_type(dut):
     bench = await Bench.create(dut, 0.3)
-    for n in (0, 1, 14, 15, 16, 17, 33):
+    for n in (0, 1, 14, 15, 16, 17, 33, 63, 64):
         for pad in (0, 1, 14, 15, 16, 17, 40):
             data = bytes(range(1, n + 1))
             record = await seal(bench, n % 8, data, tls13=True, pad=pad)
@@ -132,6 +139,7 @@ async def tls13_padding_follows_the_type(dut):
 async def plain_gcm_has_its_own_nonce_and_additional_data(dut):
     """Additional data and text from the source, no header, a tag of any length."""
     bench = await Bench.create(dut, 0.3)
+    word = bench.word
     for number, (aad_len, n, tag_len) in enumerate(
         ((0, 0, 16), (0, 5, 12), (1, 0, 4), (16, 16, 8), (17, 33, 13), (40, 3, 15))
     ):
@@ -140,45 +148,46 @@ async def plain_gcm_has_its_own_nonce_and_additional_data(dut):
             slot=number, ctx=5, rtype=1, open=0, tls13=0, raw=1, len=n, inner=n, aad_len=aad_len,
             tag_len=tag_len, salt=0xA1A2A3A4, iv=0x1122334455667788, seq=77,
         )  # fmt: skip
-        blocks = [x[i : i + 16] for x in (aad, text) for i in range(0, len(x), 16)]
-        for b in blocks:
-            bench.src.send(data=int.from_bytes(b.ljust(16, b"\0"), "little"), err=0)
+        words = [x[i : i + word] for x in (aad, text) for i in range(0, len(x), word)]
+        for w in words:
+            bench.src.send(data=int.from_bytes(w.ljust(word, b"\0"), "little"), err=0)
         seen = len(bench.core_in.beats)
-        if blocks:
-            await bench.core_in.wait_for(seen + len(blocks), dut.clk)
-        got = [b.values["data"].to_bytes(16, "big") for b in bench.core_in.beats[seen:]]
-        assert [g[: len(b)] for g, b in zip(got, blocks, strict=True)] == blocks
+        if words:
+            await bench.core_in.wait_for(seen + len(words), dut.clk)
+        got = [b.values["data"].to_bytes(word, "big") for b in bench.core_in.beats[seen:]]
+        assert [g[: len(w)] for g, w in zip(got, words, strict=True)] == words
         cmd = (await bench.cmd.wait_for(number + 1, dut.clk))[-1].values
         assert cmd == {
             "ctx": 5, "decrypt": 0, "nonce": 0xA1A2A3A41122334455667788,
             "aad_len": aad_len, "len": n,
         }  # fmt: skip
-        for i in range(0, n, 16):
-            bench.core_out.send(data=int.from_bytes(text[i : i + 16].ljust(16), "big"), tag=0)
-        bench.core_out.send(data=int.from_bytes(bytes(range(16)), "big"), tag=1)
-        pieces = -(-n // 16) + 1
+        for i in range(0, n, word):
+            out = text[i : i + word].ljust(word)
+            bench.core_out.send(data=int.from_bytes(out, "big"), tag=0)
+        bench.send_tag()
+        pieces = -(-n // word) + 1
         await bench.out.wait_for(pieces, dut.clk)
         assert bench.record_bytes(pieces) == text + bytes(range(tag_len))
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_source_error_turns_the_rest_into_zeros(dut):
-    """No keystream, no tag: from the bad block on everything is zero, and only in that record."""
+    """No keystream, no tag: from the bad word on everything is zero, and only in that record."""
     bench = await Bench.create(dut)
-    data = b"\x55" * 64
-    record = await seal(bench, 2, data, err_block=1)
-    assert record[13 + 16 :] == bytes(48 + 16)
+    data = b"\x55" * 4 * bench.word
+    record = await seal(bench, 2, data, err_word=1)
+    assert record[13 + bench.word :] == bytes(3 * bench.word + 16)
     clean = await seal(bench, 3, data)
-    assert clean[13:-16] == b"\xaa" * 64
+    assert clean[13:-16] == b"\xaa" * 4 * bench.word
     again = await seal(bench, 2, data)
-    assert again[13:-16] == b"\xaa" * 64
+    assert again[13:-16] == b"\xaa" * 4 * bench.word
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def cycles_of_a_record_that_never_waits(dut):
     bench = await Bench.create(dut)
     for slot, tls13, cycles in ((4, False, 12), (5, True, 13)):
-        await seal(bench, slot, bytes(160), tls13=tls13)
+        await seal(bench, slot, bytes(10 * bench.word), tls13=tls13)
         dut.cycles_slot.value = slot
         await RisingEdge(dut.clk)
         await RisingEdge(dut.clk)
@@ -193,27 +202,28 @@ async def unseal(bench: Bench, slot: int, text: bytes, tag: bytes, *, tls13: boo
         inner=len(text), aad_len=0, tag_len=16,
         salt=0xA1A2A3A4, iv=0x1122334455667788, seq=0x0102030405060708,
     )  # fmt: skip
-    for i in range(0, len(body), 16):
-        block = body[i : i + 16].ljust(16, b"\xa5")
-        bench.src.send(data=int.from_bytes(block, "little"), err=0)
+    word = bench.word
+    for i in range(0, len(body), word):
+        # zeros behind the last byte, as ktls_gather gives them
+        bench.src.send(data=int.from_bytes(body[i : i + word], "little"), err=0)
     seen, commands = len(bench.core_in.beats), len(bench.cmd.beats)
-    count = -(-len(text) // 16)
+    count = -(-len(text) // word)
     await bench.core_in.wait_for(seen + 1 + count, bench.dut.clk)
     beats = bench.core_in.beats[seen:]
-    aad = beats[0].values["data"].to_bytes(16, "big")
+    aad = beats[0].values["data"].to_bytes(bench.word, "big")
     if tls13:
         assert aad[:5] == b"\x17\x03\x03" + (len(text) + 16).to_bytes(2, "big")
     else:
         want = bytes.fromhex("0102030405060708 16 0303") + len(text).to_bytes(2, "big")
         assert aad[:13] == want
-    got = b"".join(b.values["data"].to_bytes(16, "big") for b in beats[1:])[: len(text)]
+    got = b"".join(b.values["data"].to_bytes(bench.word, "big") for b in beats[1:])[: len(text)]
     assert got == body[: len(text)]
     cmd = (await bench.cmd.wait_for(commands + 1, bench.dut.clk))[-1].values
     assert (cmd["decrypt"], cmd["len"]) == (1, len(text))
-    for i in range(0, len(text), 16):
-        block = text[i : i + 16].ljust(16, b"\0")
-        bench.core_out.send(data=int.from_bytes(block, "big"), tag=0)
-    bench.core_out.send(data=int.from_bytes(bytes(range(16)), "big"), tag=1)
+    for i in range(0, len(text), word):
+        out = text[i : i + word].ljust(word, b"\0")
+        bench.core_out.send(data=int.from_bytes(out, "big"), tag=0)
+    bench.send_tag()
     await bench.out.wait_for(count, bench.dut.clk)
     return bench.record_bytes(count)
 
@@ -223,7 +233,7 @@ async def opens_records_of_every_tail(dut):
     """The tag is found wherever the text ends; sealed records between opened ones stay whole."""
     bench = await Bench.create(dut, 0.3)
     good, bad = bytes(range(16)), bytes(15) + b"\x0f"
-    for n in (1, 2, 15, 16, 17, 31, 32, 33, 100):
+    for n in (1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 100, 120):
         text = bytes(range(1, n + 1))
         for tls13 in (False, True):
             assert await unseal(bench, n % 8, text, good, tls13=tls13) == text

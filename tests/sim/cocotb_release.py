@@ -17,6 +17,7 @@ TAG = bytes(range(0xE0, 0xF0))
 class Bench:
     def __init__(self, dut, cycles, pause):
         self.dut = dut
+        self.word = len(dut.a_data) // 8  # bytes
         self.cycles = cycles
         self.a = StreamSource(dut, "a", FACTS, cycles, pause)
         self.out = StreamSink(dut, "out", ["data", "cnt"], cycles, pause)
@@ -30,6 +31,10 @@ class Bench:
         cycles = await start(dut, a_valid=0, out_ready=1, **idle)
         pause = random_pause(random.Random(cocotb.RANDOM_SEED), share) if share else never
         return cls(dut, cycles, pause)
+
+    def left(self, piece: bytes) -> int:
+        """A piece as a word: its byte 0 stands on the left."""
+        return int.from_bytes(piece.ljust(self.word, b"\0"), "big")
 
     async def pulse(self, name: str, slot: int, **values: int) -> None:
         getattr(self.dut, name + "_valid").value = 1
@@ -47,19 +52,17 @@ class Bench:
             "slot": slot, "len": len(inner), "tag_len": tag_len, "tls13": int(tls13), "rtype": 22,
             "poison": int(poison), "open": 1,
         }  # fmt: skip
-        for i in range(0, len(inner), 16):
-            block = inner[i : i + 16]
-            data = int.from_bytes(block.ljust(16, b"\0"), "big")
-            self.a.send(data=data, cnt=len(block), tag=0, **facts)
-        self.a.send(data=int.from_bytes(TAG, "big"), cnt=16, tag=1, **facts)
+        for i in range(0, len(inner), self.word):
+            piece = inner[i : i + self.word]
+            self.a.send(data=self.left(piece), cnt=len(piece), tag=0, **facts)
+        self.a.send(data=self.left(TAG), cnt=16, tag=1, **facts)
 
     def send_sealed(self, slot: int, pieces: list[bytes]) -> None:
         """A sealed record: all of it leaves, its tag included."""
         for i, piece in enumerate(pieces):
-            data = int.from_bytes(piece.ljust(16, b"\0"), "big")
             self.a.send(
-                data=data, cnt=len(piece), tag=int(i == len(pieces) - 1), open=0, slot=slot,
-                len=99, tag_len=16, tls13=0, rtype=23, poison=0,
+                data=self.left(piece), cnt=len(piece), tag=int(i == len(pieces) - 1), open=0,
+                slot=slot, len=99, tag_len=16, tls13=0, rtype=23, poison=0,
             )  # fmt: skip
 
     async def result(self, slot: int) -> tuple[int, int, int]:
@@ -80,11 +83,11 @@ class Bench:
         return (*found, length)
 
     async def text(self, length: int) -> bytes:
-        pieces = -(-length // 16)
+        pieces = -(-length // self.word)
         await self.out.wait_for(pieces, self.dut.clk)
         out = b""
         for beat in self.out.beats[:pieces]:
-            out += beat.values["data"].to_bytes(16, "little")[: beat.values["cnt"]]
+            out += beat.values["data"].to_bytes(self.word, "little")[: beat.values["cnt"]]
         del self.out.beats[:pieces]
         return out
 
@@ -139,6 +142,7 @@ async def a_wrong_tag_gives_zeros_in_the_same_time(dut):
     """Wherever the tag differs, and if it does not, and after a source error: equal cycles."""
     bench = await Bench.create(dut)
     spans = set()
+    length = 2 * bench.word + 8
     for case in (None, *range(16), "poison"):
         tag = bytearray(TAG)
         if isinstance(case, int):
@@ -146,29 +150,29 @@ async def a_wrong_tag_gives_zeros_in_the_same_time(dut):
         await bench.pulse("new", 2)
         await bench.pulse("tag", 2, data=int.from_bytes(tag, "big"))
         begin = bench.cycles.now
-        bench.send(2, b"\xaa" * 40, tls13=False, poison=case == "poison")
+        bench.send(2, b"\xaa" * length, tls13=False, poison=case == "poison")
         await bench.out.wait_for(3, dut.clk)
         spans.add(bench.out.beats[2].cycle - begin)
         good = case is None
-        assert await bench.text(40) == (b"\xaa" * 40 if good else bytes(40))
+        assert await bench.text(length) == (b"\xaa" * length if good else bytes(length))
         assert (await bench.result(2))[0] == int(good)
     assert len(spans) == 1, spans
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def records_back_to_back_keep_one_block_per_cycle(dut):
+async def records_back_to_back_keep_one_piece_per_cycle(dut):
     bench = await Bench.create(dut)
     for slot in range(4):
         await bench.pulse("new", slot)
         await bench.pulse("tag", slot, data=int.from_bytes(TAG, "big"))
     for slot in range(4):
-        bench.send(slot, bytes([slot + 1]) * 640, tls13=False)
+        bench.send(slot, bytes([slot + 1]) * 40 * bench.word, tls13=False)
     await bench.out.wait_for(160, dut.clk)
     beats = bench.out.beats
-    # a record of 40 blocks takes 41 cycles in, so that much out
+    # a record of 40 words takes 41 cycles in, so that much out
     assert beats[159].cycle - beats[0].cycle <= 3 * 41 + 39
     for slot in range(4):
-        assert await bench.text(640) == bytes([slot + 1]) * 640
+        assert await bench.text(40 * bench.word) == bytes([slot + 1]) * 40 * bench.word
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -178,7 +182,7 @@ async def sealed_records_keep_their_place(dut):
     header, tag = b"\x17\x03\x03\x00\x25", bytes(range(16))
     bench.send_sealed(0, [header, b"A" * 16, b"B" * 4, tag])
     await bench.pulse("new", 1)
-    bench.send(1, b"\x77" * 20, tls13=False)
+    bench.send(1, b"\x77" * (bench.word + 4), tls13=False)
     bench.send_sealed(2, [header, b"C" * 16, tag])
     await bench.out.wait_for(4, dut.clk)
     for _ in range(40):
@@ -188,7 +192,7 @@ async def sealed_records_keep_their_place(dut):
     await bench.out.wait_for(4 + 2 + 3, dut.clk)
     out = b""
     for beat in bench.out.beats:
-        out += beat.values["data"].to_bytes(16, "little")[: beat.values["cnt"]]
-    assert out == (
-        header + b"A" * 16 + b"BBBB" + tag + b"\x77" * 20 + header + b"C" * 16 + tag
-    )  # fmt: skip
+        out += beat.values["data"].to_bytes(bench.word, "little")[: beat.values["cnt"]]
+    text = b"\x77" * (bench.word + 4)
+    first = header + b"A" * 16 + b"BBBB" + tag
+    assert out == first + text + header + b"C" * 16 + tag

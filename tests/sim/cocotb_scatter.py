@@ -16,6 +16,7 @@ class Bench:
 
     def __init__(self, dut, cycles, rng):
         self.dut = dut
+        self.word = len(dut.s_data) // 8  # bytes
         self.rng = rng
         self.memory: dict[int, int] = {}
         pause = random_pause(rng, 0.2)
@@ -48,8 +49,8 @@ class Bench:
             self.entry.send(addr=addr, len=n, last=int(i == len(entries) - 1), err=0)
         at = 0
         while at < len(data):
-            n = min(len(data) - at, self.rng.choice((0, 1, 5, 13, 16, 16, 16)))
-            piece = data[at : at + n] + self.rng.randbytes(16 - n)
+            n = min(len(data) - at, self.rng.choice((0, 1, 5, 13, 16, self.word, self.word)))
+            piece = data[at : at + n] + self.rng.randbytes(self.word - n)
             self.src.send(data=int.from_bytes(piece, "little"), cnt=n)
             at += n
         for _ in range(20_000):
@@ -68,9 +69,9 @@ class Bench:
         for r in self.req.beats[:-1]:
             for i in range(r.values["beats"] + 1):
                 b = next(beats).values
-                for lane in range(16):
+                for lane in range(self.word):
                     if b["strb"] >> lane & 1:
-                        addr = r.values["addr"] + 16 * i + lane
+                        addr = r.values["addr"] + self.word * i + lane
                         assert addr not in out, "a byte was written twice"
                         out[addr] = b["data"] >> (8 * lane) & 0xFF
         return out

@@ -26,12 +26,36 @@ BLOCKS = [
     ("ktls_dma_rd", "cocotb_dma_rd"),
     ("ktls_dma_wr", "cocotb_dma_wr"),
     ("ktls_csr", "cocotb_csr"),
+    ("ktls_sgl", "cocotb_sgl"),
+]
+
+# blocks that are as wide as the device
+WIDE = [
+    ("ktls_gcm", "cocotb_gcm", "LANES"),
+    ("ktls_record", "cocotb_record", "LANES"),
+    ("ktls_release", "cocotb_release", "LANES"),
+    ("ktls_gather", "cocotb_gather", "DATA_W"),
+    ("ktls_scatter", "cocotb_scatter", "DATA_W"),
+    ("ktls_sgl", "cocotb_sgl", "DATA_W"),
+    ("ktls_dma_rd", "cocotb_dma_rd", "DATA_W"),
+    ("ktls_dma_wr", "cocotb_dma_wr", "DATA_W"),
 ]
 
 
 @pytest.mark.parametrize(("toplevel", "module"), BLOCKS, ids=[b[0] for b in BLOCKS])
 def test_block(simulate, toplevel: str, module: str) -> None:
     simulate(Build.block(toplevel), module)
+
+
+@pytest.mark.parametrize("lanes", [2, 4])
+@pytest.mark.parametrize(("toplevel", "module", "width"), WIDE, ids=[w[0] for w in WIDE])
+def test_wide_block(simulate, toplevel: str, module: str, width: str, lanes: int) -> None:
+    simulate(Build.block(toplevel, **{width: lanes * (128 if width == "DATA_W" else 1)}), module)
+
+
+@pytest.mark.parametrize("powers", [2, 4])
+def test_powers_of_the_hash_key(simulate, powers: int) -> None:
+    simulate(Build.block("ktls_gfpow", N=powers), "cocotb_gfpow")
 
 
 def test_small_gcm_core(simulate) -> None:
@@ -57,16 +81,18 @@ def test_gfmul_as_synthesis_reads_it(simulate) -> None:
     simulate(build, "cocotb_gfmul", env={"KTLS_PAIRS": "2"})
 
 
-def test_gcm_as_synthesis_reads_it(simulate) -> None:
-    build = Build("ktls_gcm", tuple(rtl_sources()), defines={"KTLS_HW_STYLE": 1})
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_gcm_as_synthesis_reads_it(simulate, lanes: int) -> None:
+    build = Build("ktls_gcm", tuple(rtl_sources()), {"LANES": lanes}, {"KTLS_HW_STYLE": 1})
     simulate(build, "cocotb_gcm", testcase="seal_and_open_with_pauses_on_both_sides")
 
 
 @pytest.mark.parametrize(
     ("toplevel", "parameters", "message"),
     [
-        ("ktls_gcm", {"LANES": 2}, "supports_only_LANES_1"),
-        ("ktls_nic", {"LANES": 3}, "supports_only_LANES_1"),
+        ("ktls_gcm", {"LANES": 8}, "LANES_must_be_1_2_or_4"),
+        ("ktls_nic", {"LANES": 3}, "LANES_must_be_1_2_or_4"),
+        ("ktls_nic", {"LANES": 2, "SMALL_CORE": 1}, "small_supports_only_LANES_1"),
         ("ktls_nic", {"CONTEXTS": 48}, "CONTEXTS_must_be_a_power_of_two"),
         ("ktls_nic", {"CONTEXTS": 2048}, "CONTEXTS_must_be_a_power_of_two"),
     ],

@@ -24,6 +24,15 @@ def test_scenarios_with_a_slow_and_pausing_memory(simulate) -> None:
     assert len(results) == len(SCENARIOS)
 
 
+@pytest.mark.parametrize("lanes", [2, 4])
+def test_scenarios_with_several_lanes(simulate, lanes: int) -> None:
+    """All of `tests/sim` passes with them: `LANES=4 pytest tests/sim`."""
+    moody = "1" if lanes == 4 else ""
+    build = Build.device(LANES=lanes)
+    results = simulate(build, "cocotb_device", env={"KTLS_MOODY": moody})
+    assert len(results) == len(SCENARIOS)
+
+
 def test_small_device(simulate) -> None:
     """Another number of contexts: the driver reads it from CAPS."""
     simulate(
@@ -44,14 +53,14 @@ _CORE = (
 def test_another_core_in_the_same_place(simulate) -> None:
     """The small core under the same device, driver and checks."""
     results = simulate(
-        Build.device(SMALL_CORE=1), "cocotb_device", testcase=rf"cocotb_device\.({_CORE})"
+        Build.device(SMALL_CORE=1, LANES=1), "cocotb_device", testcase=rf"cocotb_device\.({_CORE})"
     )
     assert len(results) == len(_CORE.split("|"))
 
 
 @pytest.mark.slow
 def test_every_scenario_on_the_small_core(simulate) -> None:
-    results = simulate(Build.device(SMALL_CORE=1), "cocotb_device", timeout_s=1200)
+    results = simulate(Build.device(SMALL_CORE=1, LANES=1), "cocotb_device", timeout_s=1200)
     assert len(results) == len(SCENARIOS)
 
 

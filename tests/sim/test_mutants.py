@@ -50,10 +50,11 @@ DEVICE = [
     Mutant("wrong_aad_length", "ktls_record.v", "WIRE_VERSION, 1'b0, len, 24'd0}",
            "WIRE_VERSION, 1'b0, len + 15'd1, 24'd0}", "golden/tag"),
     Mutant("counter_start", "ktls_gcm.v", "ctr <= 32'd2;", "ctr <= 32'd3;", "golden/ciphertext"),
-    Mutant("swapped_tag_bytes", "ktls_record.v", "poison[o_slot] ? 128'd0 : m_data;",
-           "m_tag ? {m_data[7:0], m_data[127:8]} : m_data;", "golden/tag"),
-    Mutant("flipped_ciphertext_bit", "ktls_record.v", "poison[o_slot] ? 128'd0 : m_data;",
-           "m_data ^ {127'd0, o_left == 15'd36};", "golden/ciphertext"),
+    Mutant("swapped_tag_bytes", "ktls_record.v", "{DATA_W{1'b0}} : m_data;",
+           "{DATA_W{1'b0}} : m_tag ? {m_data[7:0], m_data[DATA_W-1:8]} : m_data;", "golden/tag"),
+    Mutant("flipped_ciphertext_bit", "ktls_record.v", "{DATA_W{1'b0}} : m_data;",
+           "{DATA_W{1'b0}} : m_data ^ {o_left == 15'd36, {DATA_W - 1{1'b0}}};",
+           "golden/ciphertext"),
     Mutant("header_length", "ktls_record.v", "{1'b0, o_inner} + (o_tls13 ? TAG : EXTRA_1_2);",
            "{1'b0, o_inner} + (o_tls13 ? TAG : EXTRA_1_2) + 16'd1;", "golden/header"),
     Mutant("swapped_record_numbers", "ktls_exec.v", "explicit_nonce : iv;",
@@ -71,8 +72,9 @@ DEVICE = [
            "golden/ciphertext"),
     Mutant("tls13_additional_data", "ktls_record.v", "{1'b0, inner} + TAG;",
            "{1'b0, inner} + 16'd24;", "golden/tag"),
-    Mutant("tls13_type_too_early", "ktls_record.v", "{rtype, 120'd0} >> {len[3:0], 3'b000}",
-           "{rtype, 120'd0}", "golden/ciphertext"),
+    Mutant("tls13_type_too_early", "ktls_record.v",
+           "{rtype, {DATA_W - 8{1'b0}}} >> {end_at, 3'b000}",
+           "{rtype, {DATA_W - 8{1'b0}}}", "golden/ciphertext"),
     Mutant("tls13_iv_counts", "ktls_exec.v", "if (!tls13) iv_mem[c] <= iv + 64'd1;",
            "iv_mem[c] <= iv + 64'd1;",
            "golden/ciphertext"),
@@ -115,10 +117,11 @@ SCENARIO = [
             "128'hff", "open"),
      "open_refuses_what_is_not_authentic"),
     (Mutant("text_released_anyway", "ktls_release.v",
-            "opened && !authentic[slot] ? 128'd0 : held", "held", "open"),
+            "opened && !authentic[slot] ? {DATA_W{1'b0}} : held", "held", "open"),
      "open_refuses_what_is_not_authentic"),
     (Mutant("zeros_instead_of_text", "ktls_release.v",
-            "opened && !authentic[slot] ? 128'd0 : held", "opened ? 128'd0 : held", "open"),
+            "opened && !authentic[slot] ? {DATA_W{1'b0}} : held",
+            "opened ? {DATA_W{1'b0}} : held", "open"),
      "open_every_tail"),
     (Mutant("released_before_the_tag", "ktls_release.v", "if (!a_open) cp <= wp + 1'b1;",
             "cp <= wp + 1'b1;", "open"),
@@ -127,8 +130,9 @@ SCENARIO = [
      "open_tls13_padding"),
     (Mutant("record_without_a_type", "ktls_release.v", "(!a_tls13 || has_type)", "1'b1", "open"),
      "open_tls13_padding"),
-    (Mutant("half_of_the_tag", "ktls_record.v", "received_tag <= tag_front | tag_back;",
-            "received_tag <= tag_front;", "open"),
+    (Mutant("half_of_the_tag", "ktls_record.v",
+            "received_tag <= tag_front[DATA_W-1-:128] | tag_back;",
+            "received_tag <= tag_front[DATA_W-1-:128];", "open"),
      "open_every_tail"),
     (Mutant("open_additional_data", "ktls_record.v", "{1'b0, inner} + TAG;",
             "{1'b0, inner} + 16'd17;", "open"),
@@ -147,7 +151,8 @@ SCENARIO = [
     (Mutant("short_tag_compared_in_part", "ktls_release.v", "{128{1'b1}} >> {a_tag_len, 3'b000}",
             "a_tag_len == 5'd16 ? 128'd0 : {{32{1'b0}}, {96{1'b1}}}", "open"),
      "plain_gcm"),
-    (Mutant("tag_always_whole", "ktls_record.v", "m_tag ? o_tag_len", "m_tag ? 5'd16", "scenario"),
+    (Mutant("tag_always_whole", "ktls_record.v", "header_sent ? o_tag_len",
+            "header_sent ? 5'd16", "scenario"),
      "plain_gcm"),
     (Mutant("plain_nonce_of_the_context", "ktls_exec.v", "raw ? swap4", "1'b0 ? swap4", "golden"),
      "plain_gcm"),
@@ -158,7 +163,8 @@ SCENARIO = [
             "len[14:0] + (pad[14:0] & 15'h7ffe) +",
             "scenario"),
      "tls13_padding_on_seal"),
-    (Mutant("padding_is_not_zero", "ktls_record.v", "(tail ? type_byte : 128'd0)", "type_byte",
+    (Mutant("padding_is_not_zero", "ktls_record.v", "(tail ? type_byte : {DATA_W{1'b0}})",
+            "type_byte",
             "golden"),
      "tls13_padding_on_seal"),
     (Mutant("resync_goes_back", "ktls_exec.v", "raw || backward", "raw", "number"), "resync"),
@@ -177,16 +183,49 @@ SCENARIO = [
 @pytest.mark.parametrize(("mutant", "name"), SCENARIO, ids=lambda x: getattr(x, "name", ""))
 def test_scenario_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) -> None:
     """By the scoreboard, or by what the scenario wants to see."""
+    _scenario_finds(Build.device(mutant.sources()), rng, mutant, name)
+
+
+def _scenario_finds(build: Build, rng, mutant: Mutant, name: str) -> None:
     scoreboard = Scoreboard()
-    with RemoteSim(Build.device(mutant.sources()), name=f"mutant-{mutant.name}") as port:
+    with RemoteSim(build, name=f"mutant-{mutant.name}") as port:
         env = Env(port, scoreboard, rng, lambda *_: None)
         failed = False
         try:
             run_sync(SCENARIOS[name](env))
-        except (AssertionError, CosimError):
+        except (AssertionError, CosimError, DeviceError):
             failed = True
     checks = {m.check for m in scoreboard.mismatches}
     assert mutant.caught in checks or (mutant.caught == "scenario" and failed), checks
+
+
+LANES = [
+    (Mutant("power_of_the_last_word", "ktls_gcm.v", "x_tail - 1'b1;", "{TAIL_W{1'b1}};", "golden"),
+     "sizes_around_blocks"),
+    (Mutant("power_of_the_length", "ktls_gcm.v", "x_kind_next == KIND_LEN ? {TAIL_W{1'b0}} :", "",
+            "golden"),
+     "hello_world"),
+    (Mutant("powers_of_another_key", "ktls_gcm.v", "if (x_first_next) powers", "if (x_v) powers",
+            "golden"),
+     "many_connections"),
+    (Mutant("lane_forgotten", "ktls_gcm.v", "sum = `KTLS_XOR(sum, p[383:256]);", "", "golden"),
+     "sizes_around_blocks"),
+    (Mutant("counter_of_a_lane", "ktls_gcm.v", "ctr + g;", "ctr + 1;", "golden"),
+     "sizes_around_blocks"),
+    (Mutant("cut_ignored", "ktls_gather.v", "cut != 0 && cut < BEAT[14:0]", "1'b0", "golden"),
+     "plain_gcm"),
+    (Mutant("list_starts_with_its_beat", "ktls_sgl.v", "first_mem[rp];", "0;", "scenario"),
+     "any_alignment"),
+    (Mutant("completion_in_the_wrong_half", "ktls_cq.v", "first << addr[BUS_LOG2-1:0]", "first",
+            "scenario"),
+     "hello_world"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mutant", "name"), LANES, ids=lambda x: getattr(x, "name", ""))
+def test_lane_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) -> None:
+    """What only a device with several lanes can get wrong."""
+    _scenario_finds(Build.device(mutant.sources(), LANES=4), rng, mutant, name)
 
 
 AXI = [
@@ -220,13 +259,14 @@ def test_writing_behind_the_end_is_caught(simulator: None, rng) -> None:
 
 
 BLOCK = [
-    (Mutant("no_poison", "ktls_record.v", "poison[o_slot] ? 128'd0 : m_data;", "m_data;", ""),
+    (Mutant("no_poison", "ktls_record.v", "poison[o_slot] || !header_sent ?", "!header_sent ?",
+            ""),
      "ktls_record", "cocotb_record", "a_source_error_turns_the_rest_into_zeros"),
     (Mutant("stale_round_key", "ktls_aes.v", "if (kw_en) last_ok <= 1'b0;", "", ""),
      "ktls_aes", "cocotb_aes", "a_new_key_of_the_same_context_is_used"),
     (Mutant("key_not_wiped", "ktls_aes.v", "kw_stage == 4'd15)) key_mem", "1'b0)) key_mem", ""),
      "ktls_aes", "cocotb_aes", "stage_15_wipes_a_context"),
-    (Mutant("hash_key_not_wiped", "ktls_gcm.v", "h_mem[kw_ctx] <= 128'd0;", ";", ""),
+    (Mutant("hash_key_not_wiped", "ktls_gcm.v", "h_mem[kw_ctx] <= {DATA_W{1'b0}};", ";", ""),
      "ktls_gcm", "cocotb_gcm", "a_wiped_key_is_gone"),
     (Mutant("tail_not_masked", "ktls_gcm.v", "if (x_tail != 0) block_x", "if (1'b0) block_x", ""),
      "ktls_gcm", "cocotb_gcm", "seal_and_open_without_pauses"),

@@ -12,9 +12,11 @@ from ktls_cosim.sim.bus import Cycles, Pause, StreamSink, StreamSource, never, s
 CMD = ["ctx", "decrypt", "nonce", "aad_len", "len"]
 
 
-def blocks(data: bytes) -> list[int]:
+def words(data: bytes, size: int) -> list[int]:
+    """Words of `size` bytes as the core takes them: byte 0 on the left, zeros behind the end."""
     return [
-        int.from_bytes(data[i : i + 16].ljust(16, b"\0"), "big") for i in range(0, len(data), 16)
+        int.from_bytes(data[i : i + size].ljust(size, b"\0"), "big")
+        for i in range(0, len(data), size)
     ]
 
 
@@ -24,6 +26,7 @@ class GcmCore:
     def __init__(self, dut: Any, cycles: Cycles, in_pause: Pause = never, out_pause: Pause = never):
         self.dut = dut
         self.cycles = cycles
+        self.word = len(dut.s_data) // 8  # bytes
         self.cmd = StreamSource(dut, "cmd", CMD, cycles)
         self.src = StreamSource(dut, "s", ["data"], cycles, in_pause)
         self.sink = StreamSink(dut, "m", ["data", "tag"], cycles, out_pause)
@@ -73,18 +76,21 @@ class GcmCore:
             aad_len=len(aad),
             len=len(text),
         )
-        # the padding of a last block is ignored by the core: fill it with ones
+        # the padding of a last word is ignored by the core: fill it with ones
         for part in (aad, text):
-            padded = part + b"\xff" * (-len(part) % 16)
-            for b in blocks(padded):
-                self.src.send(data=b)
-        self.expected += [(b, 0) for b in blocks(want)]
-        self.expected.append((int.from_bytes(tag, "big"), 1))
+            padded = part + b"\xff" * (-len(part) % self.word)
+            for w in words(padded, self.word):
+                self.src.send(data=w)
+        self.expected += [(w, 0) for w in words(want, self.word)]
+        self.expected.append((words(tag, self.word)[0], 1))
 
     async def check(self) -> int:
         """Wait for all results and compare; returns the number of records."""
         beats = await self.sink.wait_for(len(self.expected), self.dut.clk, 400_000)
         got = [(b.values["data"], b.values["tag"]) for b in beats]
         for i, (g, e) in enumerate(zip(got, self.expected, strict=True)):
-            assert g == e, f"beat {i}: got {g[0]:032x} tag={g[1]}, expected {e[0]:032x} tag={e[1]}"
+            digits = 2 * self.word
+            assert g == e, (
+                f"beat {i}: got {g[0]:0{digits}x} tag={g[1]}, expected {e[0]:0{digits}x} tag={e[1]}"
+            )
         return sum(e[1] for e in self.expected)

@@ -47,8 +47,16 @@ class Build:
 
     @classmethod
     def device(cls, rtl: Iterable[Path] | None = None, **parameters: object) -> Build:
-        """The device with host memory and register master around it (`ktls_tb`)."""
+        """The device with host memory and register master around it (`ktls_tb`).
+
+        Its blocks per cycle are those of the environment variable `LANES` (1, 2 or 4), unless
+        `parameters` say it.
+        """
         sources = tuple(rtl if rtl is not None else rtl_sources())
+        lanes = os.environ.get("LANES", "1")
+        if lanes not in ("1", "2", "4"):
+            raise SimulatorError(f"LANES={lanes}: the device has 1, 2 or 4 lanes")
+        parameters = {"LANES": int(lanes), **parameters}
         return cls("ktls_tb", (*sources, *sorted(HDL.glob("*.v"))), parameters)
 
     def key(self) -> str:

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cocotb tests of the list reader (`ktls_sgl`): lists in memory in, entries out."""
+
+from __future__ import annotations
+
+import random
+
+import cocotb
+from cocotb.triggers import RisingEdge
+
+from ktls_cosim.sim.bus import StreamSink, StreamSource, random_pause, start
+from ktls_hw.layout import Sge
+
+MEMORY = 1 << 14
+
+
+class Bench:
+    """Lists in a memory of the test's own; a read in `bad` fails."""
+
+    def __init__(self, dut, cycles, rng):
+        self.dut = dut
+        self.rng = rng
+        self.beat = len(dut.rsp_data) // 8  # bytes
+        self.memory = bytearray(rng.randbytes(MEMORY))
+        self.bad = range(0)
+        pause = random_pause(rng, 0.3)
+        self.job = StreamSource(dut, "job", ["addr", "cnt"], cycles)
+        self.req = StreamSink(dut, "req", ["addr", "beats"], cycles, pause)
+        self.out = StreamSink(dut, "e", ["addr", "len", "last", "err"], cycles, pause)
+        cocotb.start_soon(self._respond())
+
+    @classmethod
+    async def create(cls, dut) -> Bench:
+        rng = random.Random(cocotb.RANDOM_SEED)
+        cycles = await start(dut, job_valid=0, rsp_valid=0, req_ready=0, e_ready=0)
+        return cls(dut, cycles, rng)
+
+    async def _respond(self) -> None:
+        served = 0
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.dut.rsp_valid.value = 0
+            while served < len(self.req.beats):
+                r = self.req.beats[served].values
+                served += 1
+                at, beats = r["addr"], r["beats"] + 1
+                assert at % self.beat == 0
+                assert at // 4096 == (at + self.beat * beats - 1) // 4096
+                for a in range(at, at + self.beat * beats, self.beat):
+                    self.dut.rsp_valid.value = 1
+                    self.dut.rsp_last.value = int(a + self.beat == at + self.beat * beats)
+                    self.dut.rsp_err.value = int(any(a <= b < a + self.beat for b in self.bad))
+                    raw = self.memory[a : a + self.beat]
+                    self.dut.rsp_data.value = int.from_bytes(raw, "little")
+                    await RisingEdge(self.dut.clk)
+                    self.dut.rsp_valid.value = 0
+
+    async def read(self, lists: list[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
+        """Lists as (address, entries); the entries of all of them."""
+        self.out.beats.clear()
+        for addr, count in lists:
+            self.job.send(addr=addr, cnt=count)
+        beats = await self.out.wait_for(sum(max(1, n) for _, n in lists), self.dut.clk)
+        return [
+            (b.values["addr"], b.values["len"], b.values["last"], b.values["err"]) for b in beats
+        ]
+
+    def want(self, addr: int, count: int) -> list[tuple[int, int, int, int]]:
+        entries = []
+        for n in range(count):
+            e = Sge.unpack(bytes(self.memory[addr + 16 * n : addr + 16 * n + 16]))
+            entries.append((e.addr, e.len, int(n == count - 1), 0))
+        return entries
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def lists_of_any_length_at_any_place(dut):
+    bench = await Bench.create(dut)
+    rng = bench.rng
+    for _ in range(12):
+        lists = [
+            (16 * rng.randrange(MEMORY // 16 - 40), rng.choice((1, 1, 2, 3, 4, 5, 7, 8, 9, 17, 40)))
+            for _ in range(8)
+        ]
+        assert await bench.read(lists) == [e for x in lists for e in bench.want(*x)]
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def an_empty_list_is_one_entry_of_no_bytes(dut):
+    bench = await Bench.create(dut)
+    entries = await bench.read([(32, 0), (48, 2), (64, 0)])
+    assert entries[1:3] == bench.want(48, 2)
+    assert [e[1:] for e in (entries[0], entries[3])] == [(0, 1, 0), (0, 1, 0)]
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def entries_of_a_beat_that_fails_have_no_bytes(dut):
+    bench = await Bench.create(dut)
+    bench.bad = range(128, 129)
+    entries = await bench.read([(64, 12)])
+    in_beat = bench.beat // 16
+    failed = entries[4 : 4 + in_beat]
+    assert [e[1:] for e in failed] == [(0, 0, 1)] * in_beat
+    good = entries[:4] + entries[4 + in_beat :]
+    want = bench.want(64, 12)
+    assert good == want[:4] + want[4 + in_beat :]
