@@ -65,6 +65,7 @@ class Struct:
 @dataclass(frozen=True)
 class Contract:
     registers: list[Register]
+    arrays: dict[str, tuple[int, int]]  # name to number of elements and bytes between them
     structs: list[Struct]
     enums: dict[str, list[tuple[str, int, str]]]
 
@@ -102,10 +103,16 @@ def load() -> Contract:
         return node
 
     registers: list[Register] = []
+    arrays: dict[str, tuple[int, int]] = {}
 
     def walk(node: AddrmapNode | RegfileNode, prefix: str) -> None:
         for child in node.children():
-            if isinstance(child, RegfileNode):
+            if isinstance(child, RegfileNode) and child.is_array:
+                # the registers of the first element stand for all
+                (count,), stride = child.array_dimensions or (), child.array_stride or 0
+                arrays[child.inst_name] = (count, stride)
+                walk(next(child.unrolled()), f"{prefix}{child.inst_name}0_")
+            elif isinstance(child, RegfileNode):
                 walk(child, prefix + child.inst_name + "_")
             elif isinstance(child, RegNode):
                 registers.append(
@@ -139,7 +146,7 @@ def load() -> Contract:
                 fields,
             )
         )
-    return Contract(registers, structs, enums)
+    return Contract(registers, arrays, structs, enums)
 
 
 def verilog(c: Contract) -> str:
@@ -160,6 +167,9 @@ def verilog(c: Contract) -> str:
             param(f"{r.name}_{f.name.upper()}_W", str(f.width))
             if f.reset is not None:
                 param(f"{r.name}_{f.name.upper()}_RESET", f"{f.width}'h{f.reset:X}")
+    for name, (count, stride) in c.arrays.items():
+        param(f"{name}_COUNT", str(count))
+        param(f"{name}_STRIDE", f"12'h{stride:03X}")
     for s in c.structs:
         param(f"{s.name.upper()}_BYTES", str(s.size))
         for f in s.fields:
@@ -199,6 +209,9 @@ def c_header(c: Contract) -> str:
             if f.width != 32:
                 define(f"KTLS_{r.name}_{f.name.upper()}_SHIFT", str(f.lsb))
                 define(f"KTLS_{r.name}_{f.name.upper()}_MASK", f"0x{f.mask:X}u")
+    for name, (count, stride) in c.arrays.items():
+        define(f"KTLS_{name}_COUNT", f"{count}u")
+        define(f"KTLS_{name}_STRIDE", f"0x{stride:X}u")
     out.append("")
     for key, (py, prefix) in ENUMS.items():
         out.append(f"enum ktls_{py.lower()} {{")
@@ -288,6 +301,9 @@ def python(c: Contract) -> str:
     for r in c.registers:
         out += [f"    {r.name} = 0x{r.offset:03X}", f'    """{r.title}."""']
     out += ["", ""]
+    for name, (count, stride) in c.arrays.items():
+        out.append(f"{name}_COUNT = {count}")
+        out.append(f"{name}_STRIDE = 0x{stride:X}")
     for r in c.registers:
         for f in r.fields:
             out.append(f"{r.name}_{f.name.upper()} = Field({f.lsb}, {f.width})")
@@ -361,6 +377,12 @@ def markdown(c: Contract) -> str:
             reset = "" if f.reset is None else f"0x{f.reset:X}"
             out.append(f"| {bits} | {f.name} | {f.access} | {reset} | {f.desc} |")
         out.append("")
+    for name, (count, stride) in c.arrays.items():
+        out += [
+            f"The registers of {name}1 to {name}{count - 1} follow those of {name}0, "
+            f"0x{stride:X} bytes apart; CAPS says how many there are.",
+            "",
+        ]
     out += ["## Structures in host memory", ""]
     for s in c.structs:
         out += [f"### `{s.name}`: {s.title}", "", s.desc, ""]

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: write one completion per descriptor, in order, after its data.
-// Interface: cpl_* announces completions. For one with data (cpl_data) it waits for
-//   the reports of gather and scatter and for the answers to all its writes
-//   (mark_*), then writes the entry. It stalls while the ring is full. `prod`
-//   counts entries that are in memory. `failed` sticks when an entry could not be
+// Interface: ring registers in, those of ring n in the n-th place; cpl_* announces
+//   completions. For one with data (cpl_data) it waits for the reports of gather and
+//   scatter and for the answers to all its writes (mark_*), then writes the entry.
+//   Nothing is announced for which the ring has no room (ktls_sq); if a driver takes
+//   room back it stalls. `prod` counts entries that are in memory. `failed` sticks when an entry could not be
 //   written. done_* pulses feed the counters.
 // Latency/throughput: 4 cycles per completion and one write burst.
 `resetall
@@ -12,6 +13,10 @@
 `default_nettype none
 
 module ktls_cq #(
+    // rings
+    parameter RINGS  = 1,
+    // width of a ring's number
+    parameter RING_W = 1,
     // bits of the data bus
     parameter DATA_W = 128,
     // log2 of the records that may be under way
@@ -19,16 +24,17 @@ module ktls_cq #(
 ) (
     input  wire                clk,
     input  wire                rst,
-    // ring
-    input  wire [        63:0] base,
-    input  wire [         3:0] size_log2,
-    input  wire [        31:0] cons,
-    output reg  [        31:0] prod,
+    // rings
+    input  wire [64*RINGS-1:0] base,
+    input  wire [ 4*RINGS-1:0] size_log2,
+    input  wire [32*RINGS-1:0] cons,
+    output reg  [32*RINGS-1:0] prod,
     output reg                 failed,
     output wire                idle,
     // completions to come
     input  wire                cpl_valid,
     output wire                cpl_ready,
+    input  wire [  RING_W-1:0] cpl_ring,
     input  wire [         7:0] cpl_opcode,
     input  wire [        15:0] cpl_cookie,
     input  wire [         7:0] cpl_status,
@@ -80,10 +86,12 @@ module ktls_cq #(
 
   `include "ktls_nic.vh"
 
-  localparam CPL_W = 8 + 16 + 8 + 16 + 8 + 1 + 1 + 64 + 32 + 1 + SLOT_W + 15 + 15 + 24;
+  localparam CPL_W = RING_W + 8 + 16 + 8 + 16 + 8 + 1 + 1 + 64 + 32 + 1 + SLOT_W + 15 + 15 + 24;
   localparam CQE_BITS = 8 * CQE_BYTES;
   localparam BEATS = CQE_BITS > DATA_W ? CQE_BITS / DATA_W : 1;
   localparam BUS_LOG2 = $clog2(DATA_W / 8);
+
+  localparam OPEN_LOG2 = 6;  // more than bursts may be under way (ktls_dma_wr)
 
   localparam ST_WAIT = 2'd0;
   localparam ST_REQUEST = 2'd1;
@@ -93,6 +101,7 @@ module ktls_cq #(
 
   wire v;
   wire take;
+  wire [RING_W-1:0] ring;
   wire [7:0] opcode;
   wire [15:0] cookie;
   wire [7:0] status;
@@ -118,6 +127,7 @@ module ktls_cq #(
       .s_valid(cpl_valid),
       .s_ready(cpl_ready),
       .s_data({
+        cpl_ring,
         cpl_opcode,
         cpl_cookie,
         cpl_status,
@@ -136,6 +146,7 @@ module ktls_cq #(
       .m_valid(v),
       .m_ready(take),
       .m_data({
+        ring,
         opcode,
         cookie,
         status,
@@ -184,14 +195,22 @@ module ktls_cq #(
   // -------------------------------------------------------------------- entry
 
   reg [1:0] state;
-  reg [31:0] written;  // entries handed to the bus
+  reg [32*RINGS-1:0] written;  // entries handed to the bus
+  reg [RING_W-1:0] target;  // the ring of this one
+  // the rings of entries that are not answered yet
+  reg [RING_W-1:0] owner_mem[0:(1<<OPEN_LOG2)-1];
+  reg [OPEN_LOG2-1:0] wp;
+  reg [OPEN_LOG2-1:0] rp;
+  wire [RING_W-1:0] owner = owner_mem[rp];
   reg [CQE_BITS-1:0] entry;
   reg [7:0] beat;
 
-  wire [31:0] ring = 32'd1 << size_log2;
-  wire [31:0] place = written & (ring - 32'd1);
-  wire space = written - cons != ring;
-  wire [31:0] written_shift = written >> size_log2;
+  wire [31:0] serial = written[32*ring+:32];
+  wire [3:0] log2 = size_log2[4*ring+:4];
+  wire [31:0] unread = serial - cons[32*ring+:32];
+  wire space = unread >> log2 == 32'd0;
+  wire [31:0] rounds = serial >> log2;
+  reg [63:0] addr;
 
   wire opened = opcode == OP_OPEN;
   wire [7:0] final_status = !data ? status :
@@ -215,10 +234,9 @@ module ktls_cq #(
   assign done_len = opened ? res_len : len;
 
   assign req_valid = state == ST_REQUEST;
-  wire [63:0] addr = base + {27'd0, place, 5'd0};
-  assign req_addr  = {addr[63:BUS_LOG2], {BUS_LOG2{1'b0}}};
+  assign req_addr = {addr[63:BUS_LOG2], {BUS_LOG2{1'b0}}};
   assign req_beats = BEATS[7:0] - 8'd1;
-  assign w_valid   = state == ST_WRITE;
+  assign w_valid = state == ST_WRITE;
 
   generate
     if (DATA_W <= CQE_BITS) begin : g_beat
@@ -233,12 +251,13 @@ module ktls_cq #(
     end
   endgenerate
 
-  assign idle = pending == 0 && !v && state == ST_WAIT && prod == written;
+  assign idle = pending == 0 && !v && state == ST_WAIT && wp == rp;
 
   always @(posedge clk) begin
     if (b_done) begin
+      rp <= rp + 1'b1;
       if (b_err) failed <= 1'b1;
-      else prod <= prod + 32'd1;
+      else prod[32*owner+:32] <= prod[32*owner+:32] + 32'd1;
     end
     case (state)
       ST_WAIT: begin
@@ -256,13 +275,17 @@ module ktls_cq #(
           entry[CQE_LATENCY_LSB+:CQE_LATENCY_W] <= now - start;
           entry[CQE_REKEY_LSB+:CQE_REKEY_W] <= rekey;
           entry[CQE_NUMBERED_LSB+:CQE_NUMBERED_W] <= numbered;
-          entry[CQE_PHASE_LSB+:CQE_PHASE_W] <= ~written_shift[0];
+          entry[CQE_PHASE_LSB+:CQE_PHASE_W] <= ~rounds[0];
+          addr <= base[64*ring+:64] + {27'd0, serial & ~(32'hFFFFFFFF << log2), 5'd0};
+          target <= ring;
           state <= ST_REQUEST;
         end
       end
       ST_REQUEST: begin
         if (req_ready) begin
-          beat  <= 8'd0;
+          beat <= 8'd0;
+          owner_mem[wp] <= target;
+          wp <= wp + 1'b1;
           state <= ST_WRITE;
         end
       end
@@ -271,21 +294,23 @@ module ktls_cq #(
           entry <= entry >> DATA_W;
           beat  <= beat + 8'd1;
           if (beat == BEATS[7:0] - 8'd1) begin
-            written <= written + 32'd1;
-            state   <= ST_WAIT;
+            written[32*target+:32] <= written[32*target+:32] + 32'd1;
+            state <= ST_WAIT;
           end
         end
       end
     endcase
     if (rst) begin
       state <= ST_WAIT;
-      written <= 32'd0;
-      prod <= 32'd0;
+      written <= {RINGS{32'd0}};
+      prod <= {RINGS{32'd0}};
+      wp <= 0;
+      rp <= 0;
       failed <= 1'b0;
     end
   end
 
-  wire unused_ok = &{1'b0, addr, written_shift[31:1], r_data[4]};
+  wire unused_ok = &{1'b0, addr, rounds[31:1], r_data[4]};
 
 endmodule
 

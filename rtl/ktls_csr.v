@@ -15,62 +15,67 @@
 module ktls_csr #(
     // what CAPS reports
     parameter LANES = 1,
-    parameter CONTEXTS = 64
+    parameter CONTEXTS = 64,
+    // ring pairs, 1 to 8
+    parameter RINGS = 1
 ) (
-    input  wire        clk,
-    input  wire        rst,
+    input  wire                clk,
+    input  wire                rst,
     // AXI4-Lite
-    input  wire [11:0] s_axil_awaddr,
-    input  wire        s_axil_awvalid,
-    output wire        s_axil_awready,
-    input  wire [31:0] s_axil_wdata,
-    input  wire [ 3:0] s_axil_wstrb,
-    input  wire        s_axil_wvalid,
-    output wire        s_axil_wready,
-    output wire [ 1:0] s_axil_bresp,
-    output reg         s_axil_bvalid,
-    input  wire        s_axil_bready,
-    input  wire [11:0] s_axil_araddr,
-    input  wire        s_axil_arvalid,
-    output wire        s_axil_arready,
-    output reg  [31:0] s_axil_rdata,
-    output wire [ 1:0] s_axil_rresp,
-    output reg         s_axil_rvalid,
-    input  wire        s_axil_rready,
+    input  wire [        11:0] s_axil_awaddr,
+    input  wire                s_axil_awvalid,
+    output wire                s_axil_awready,
+    input  wire [        31:0] s_axil_wdata,
+    input  wire [         3:0] s_axil_wstrb,
+    input  wire                s_axil_wvalid,
+    output wire                s_axil_wready,
+    output wire [         1:0] s_axil_bresp,
+    output reg                 s_axil_bvalid,
+    input  wire                s_axil_bready,
+    input  wire [        11:0] s_axil_araddr,
+    input  wire                s_axil_arvalid,
+    output wire                s_axil_arready,
+    output reg  [        31:0] s_axil_rdata,
+    output wire [         1:0] s_axil_rresp,
+    output reg                 s_axil_rvalid,
+    input  wire                s_axil_rready,
     // interrupt
-    output wire        irq,
+    output wire                irq,
     // reset
-    output wire        flush,
-    output wire        core_rst,
-    output wire        data_rst,
-    input  wire        masters_idle,
+    output wire                flush,
+    output wire                core_rst,
+    output wire                data_rst,
+    input  wire                masters_idle,
     // control and state
-    output reg         enable,
-    input  wire        keys_ready,
-    input  wire        idle,
-    input  wire        cq_failed,
-    input  wire        bus_dead,
-    output wire [23:0] now,
-    output wire [31:0] key_warn,
-    output wire [31:0] key_limit,
-    output wire [31:0] watchdog,
-    // ring 0
-    output wire [63:0] sq_base,
-    output wire [ 3:0] sq_log2,
-    output wire [31:0] sq_prod,
-    input  wire [31:0] sq_cons,
-    output wire [63:0] cq_base,
-    output wire [ 3:0] cq_log2,
-    output wire [31:0] cq_cons,
-    input  wire [31:0] cq_prod,
+    output reg                 enable,
+    input  wire                keys_ready,
+    input  wire                idle,
+    input  wire                cq_failed,
+    input  wire                bus_dead,
+    output wire [        23:0] now,
+    output wire [        31:0] key_warn,
+    output wire [        31:0] key_limit,
+    output wire [        31:0] watchdog,
+    // rings, ring n in the n-th place
+    output reg  [64*RINGS-1:0] sq_base,
+    output reg  [ 4*RINGS-1:0] sq_log2,
+    output reg  [32*RINGS-1:0] sq_prod,
+    input  wire [32*RINGS-1:0] sq_cons,
+    output reg  [64*RINGS-1:0] cq_base,
+    output reg  [ 4*RINGS-1:0] cq_log2,
+    output reg  [32*RINGS-1:0] cq_cons,
+    input  wire [32*RINGS-1:0] cq_prod,
     // events
-    input  wire        done,
-    input  wire [ 7:0] done_status,
-    input  wire        done_record,
-    input  wire [14:0] done_len
+    input  wire                done,
+    input  wire [         7:0] done_status,
+    input  wire                done_record,
+    input  wire [        14:0] done_len
 );
 
   `include "ktls_nic.vh"
+
+  localparam STRIDE_LOG2 = $clog2(RING_STRIDE);
+  genvar g;
 
   // --------------------------------------------------------------- bus, writes
 
@@ -138,25 +143,18 @@ module ktls_csr #(
   reg [31:0] key_warn_reg;
   reg [31:0] key_limit_reg;
   reg [31:0] watchdog_reg;
-  reg [31:0] sq_base_lo;
-  reg [31:0] sq_base_hi;
-  reg [31:0] sq_size;
-  reg [31:0] sq_prod_reg;
-  reg [31:0] cq_base_lo;
-  reg [31:0] cq_base_hi;
-  reg [31:0] cq_size;
-  reg [31:0] cq_cons_reg;
-  reg [31:0] irq_mod;
+  reg [32*RINGS-1:0] irq_mod;
 
   assign key_warn  = key_warn_reg;
   assign key_limit = key_limit_reg;
   assign watchdog  = watchdog_reg;
-  assign sq_base   = {sq_base_hi, sq_base_lo[31:6], 6'd0};
-  assign sq_log2   = sq_size[3:0];
-  assign sq_prod   = sq_prod_reg;
-  assign cq_base   = {cq_base_hi, cq_base_lo[31:6], 6'd0};
-  assign cq_log2   = cq_size[3:0];
-  assign cq_cons   = cq_cons_reg;
+
+  // which ring an address belongs to, and which register of ring 0 it would be there
+  wire [31:0] w_offset = {20'd0, waddr} - {20'd0, REG_RING0_SQ_BASE_LO};
+  wire [31:0] w_ring = w_offset >> STRIDE_LOG2;
+  wire w_hit = w_ring < RINGS;
+  wire [11:0] w_first = REG_RING0_SQ_BASE_LO + {6'd0, w_offset[5:0]};
+  integer wr;
 
   always @(posedge clk) begin
     if (write) begin
@@ -166,15 +164,28 @@ module ktls_csr #(
         REG_KEY_WARN: key_warn_reg <= merge(key_warn_reg, s_axil_wdata, s_axil_wstrb);
         REG_KEY_LIMIT: key_limit_reg <= merge(key_limit_reg, s_axil_wdata, s_axil_wstrb);
         REG_WATCHDOG: watchdog_reg <= merge(watchdog_reg, s_axil_wdata, s_axil_wstrb);
-        REG_RING0_SQ_BASE_LO: sq_base_lo <= merge(sq_base_lo, s_axil_wdata, s_axil_wstrb);
-        REG_RING0_SQ_BASE_HI: sq_base_hi <= merge(sq_base_hi, s_axil_wdata, s_axil_wstrb);
-        REG_RING0_SQ_SIZE: sq_size <= merge(sq_size, s_axil_wdata, s_axil_wstrb) & 32'd15;
-        REG_RING0_SQ_PROD: sq_prod_reg <= merge(sq_prod_reg, s_axil_wdata, s_axil_wstrb);
-        REG_RING0_CQ_BASE_LO: cq_base_lo <= merge(cq_base_lo, s_axil_wdata, s_axil_wstrb);
-        REG_RING0_CQ_BASE_HI: cq_base_hi <= merge(cq_base_hi, s_axil_wdata, s_axil_wstrb);
-        REG_RING0_CQ_SIZE: cq_size <= merge(cq_size, s_axil_wdata, s_axil_wstrb) & 32'd15;
-        REG_RING0_CQ_CONS: cq_cons_reg <= merge(cq_cons_reg, s_axil_wdata, s_axil_wstrb);
-        REG_RING0_IRQ_MOD: irq_mod <= merge(irq_mod, s_axil_wdata, s_axil_wstrb);
+        default: ;
+      endcase
+    end
+    if (write && w_hit) begin
+      wr = w_ring;
+      case (w_first)
+        REG_RING0_SQ_BASE_LO:
+        sq_base[64*wr+:32] <= merge(sq_base[64*wr+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
+        REG_RING0_SQ_BASE_HI:
+        sq_base[64*wr+32+:32] <= merge(sq_base[64*wr+32+:32], s_axil_wdata, s_axil_wstrb);
+        REG_RING0_SQ_SIZE: if (s_axil_wstrb[0]) sq_log2[4*wr+:4] <= s_axil_wdata[3:0];
+        REG_RING0_SQ_PROD:
+        sq_prod[32*wr+:32] <= merge(sq_prod[32*wr+:32], s_axil_wdata, s_axil_wstrb);
+        REG_RING0_CQ_BASE_LO:
+        cq_base[64*wr+:32] <= merge(cq_base[64*wr+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
+        REG_RING0_CQ_BASE_HI:
+        cq_base[64*wr+32+:32] <= merge(cq_base[64*wr+32+:32], s_axil_wdata, s_axil_wstrb);
+        REG_RING0_CQ_SIZE: if (s_axil_wstrb[0]) cq_log2[4*wr+:4] <= s_axil_wdata[3:0];
+        REG_RING0_CQ_CONS:
+        cq_cons[32*wr+:32] <= merge(cq_cons[32*wr+:32], s_axil_wdata, s_axil_wstrb);
+        REG_RING0_IRQ_MOD:
+        irq_mod[32*wr+:32] <= merge(irq_mod[32*wr+:32], s_axil_wdata, s_axil_wstrb);
         default: ;
       endcase
     end
@@ -184,15 +195,13 @@ module ktls_csr #(
       key_warn_reg <= 32'd0;
       key_limit_reg <= 32'd0;
       watchdog_reg <= WATCHDOG_CYCLES_RESET;
-      sq_base_lo <= 32'd0;
-      sq_base_hi <= 32'd0;
-      sq_size <= 32'd0;
-      sq_prod_reg <= 32'd0;
-      cq_base_lo <= 32'd0;
-      cq_base_hi <= 32'd0;
-      cq_size <= 32'd0;
-      cq_cons_reg <= 32'd0;
-      irq_mod <= {RING0_IRQ_MOD_TIMER_RESET, RING0_IRQ_MOD_COUNT_RESET};
+      sq_base <= {RINGS{64'd0}};
+      sq_log2 <= {RINGS{4'd0}};
+      sq_prod <= {RINGS{32'd0}};
+      cq_base <= {RINGS{64'd0}};
+      cq_log2 <= {RINGS{4'd0}};
+      cq_cons <= {RINGS{32'd0}};
+      irq_mod <= {RINGS{RING0_IRQ_MOD_TIMER_RESET, RING0_IRQ_MOD_COUNT_RESET}};
     end
   end
 
@@ -239,22 +248,30 @@ module ktls_csr #(
 
   // ----------------------------------------------------------------- interrupt
 
-  reg [15:0] waited;
+  wire [RINGS-1:0] ring_cause;
 
-  // A driver that polls memory may read an entry before its write has been answered;
-  // cq_cons is then ahead of cq_prod for a moment and nothing is unread.
-  wire [31:0] ahead = cq_prod - cq_cons_reg;
-  wire [31:0] unread = ahead[31] ? 32'd0 : ahead;
-  wire [15:0] mod_count = irq_mod[RING0_IRQ_MOD_COUNT_LSB+:RING0_IRQ_MOD_COUNT_W];
-  wire [15:0] mod_timer = irq_mod[RING0_IRQ_MOD_TIMER_LSB+:RING0_IRQ_MOD_TIMER_W];
-  wire timed_out = mod_timer != 0 && waited >= mod_timer;
-  wire cq_cause = unread != 0 && (unread >= {16'd0, mod_count} || timed_out);
-  wire [31:0] causes = {30'd0, halted, cq_cause};
+  generate
+    for (g = 0; g < RINGS; g = g + 1) begin : g_irq
+      // A driver that polls memory may read an entry before its write has been answered;
+      // cq_cons is then ahead of cq_prod for a moment and nothing is unread.
+      wire [31:0] ahead = cq_prod[32*g+:32] - cq_cons[32*g+:32];
+      wire [31:0] unread = ahead[31] ? 32'd0 : ahead;
+      wire some = unread != 0;
+      wire [15:0] count = irq_mod[32*g+RING0_IRQ_MOD_COUNT_LSB+:RING0_IRQ_MOD_COUNT_W];
+      wire [15:0] timer = irq_mod[32*g+RING0_IRQ_MOD_TIMER_LSB+:RING0_IRQ_MOD_TIMER_W];
+      reg [15:0] waited;
+      wire timed_out = timer != 0 && waited >= timer;
 
-  always @(posedge clk) begin
-    if (core_rst || unread == 0) waited <= 16'd0;
-    else if (!(&waited)) waited <= waited + 16'd1;
-  end
+      assign ring_cause[g] = some && (unread >= {16'd0, count} || timed_out);
+
+      always @(posedge clk) begin
+        if (core_rst || !some) waited <= 16'd0;
+        else if (!(&waited)) waited <= waited + 16'd1;
+      end
+    end
+  endgenerate
+
+  wire [31:0] causes = {{24 - RINGS{1'b0}}, ring_cause, 6'd0, halted, |ring_cause};
 
   assign irq = |(causes & irq_enable);
 
@@ -268,7 +285,13 @@ module ktls_csr #(
   assign s_axil_rresp   = 2'b00;
 
   wire [3:0] lanes = LANES[3:0];
-  wire [15:0] contexts = CONTEXTS;
+  wire [3:0] rings = RINGS[3:0];
+  wire [15:0] contexts = CONTEXTS[15:0];
+  wire [31:0] r_offset = {20'd0, raddr} - {20'd0, REG_RING0_SQ_BASE_LO};
+  wire [31:0] r_ring = r_offset >> STRIDE_LOG2;
+  wire r_hit = r_ring < RINGS;
+  wire [11:0] r_first = REG_RING0_SQ_BASE_LO + {6'd0, r_offset[5:0]};
+  integer rr;
   wire ready = keys_ready && !flush && !core_rst;
 
   always @(posedge clk) begin
@@ -278,7 +301,7 @@ module ktls_csr #(
       case (raddr)
         REG_ID: s_axil_rdata <= ID_VALUE_RESET;
         REG_VERSION: s_axil_rdata <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
-        REG_CAPS: s_axil_rdata <= {contexts, 4'd0, 4'd1, 4'd0, lanes};
+        REG_CAPS: s_axil_rdata <= {contexts, 4'd0, rings, 4'd0, lanes};
         REG_SUITES: s_axil_rdata <= 32'd1023;
         REG_CTRL: s_axil_rdata <= ctrl_now;
         REG_STATUS: s_axil_rdata <= {28'd0, bus_dead, cq_failed, idle, ready};
@@ -302,19 +325,24 @@ module ktls_csr #(
         REG_CNT_ERR_SHORT: s_axil_rdata <= cnt_short;
         REG_CNT_ERR_BUS: s_axil_rdata <= cnt_bus;
         REG_CNT_ERR_AUTH: s_axil_rdata <= cnt_auth;
-        REG_RING0_SQ_BASE_LO: s_axil_rdata <= sq_base_lo;
-        REG_RING0_SQ_BASE_HI: s_axil_rdata <= sq_base_hi;
-        REG_RING0_SQ_SIZE: s_axil_rdata <= sq_size;
-        REG_RING0_SQ_PROD: s_axil_rdata <= sq_prod_reg;
-        REG_RING0_SQ_CONS: s_axil_rdata <= sq_cons;
-        REG_RING0_CQ_BASE_LO: s_axil_rdata <= cq_base_lo;
-        REG_RING0_CQ_BASE_HI: s_axil_rdata <= cq_base_hi;
-        REG_RING0_CQ_SIZE: s_axil_rdata <= cq_size;
-        REG_RING0_CQ_CONS: s_axil_rdata <= cq_cons_reg;
-        REG_RING0_CQ_PROD: s_axil_rdata <= cq_prod;
-        REG_RING0_IRQ_MOD: s_axil_rdata <= irq_mod;
         default: s_axil_rdata <= 32'd0;
       endcase
+      rr = r_ring;
+      if (r_hit)
+        case (r_first)
+          REG_RING0_SQ_BASE_LO: s_axil_rdata <= sq_base[64*rr+:32];
+          REG_RING0_SQ_BASE_HI: s_axil_rdata <= sq_base[64*rr+32+:32];
+          REG_RING0_SQ_SIZE: s_axil_rdata <= {28'd0, sq_log2[4*rr+:4]};
+          REG_RING0_SQ_PROD: s_axil_rdata <= sq_prod[32*rr+:32];
+          REG_RING0_SQ_CONS: s_axil_rdata <= sq_cons[32*rr+:32];
+          REG_RING0_CQ_BASE_LO: s_axil_rdata <= cq_base[64*rr+:32];
+          REG_RING0_CQ_BASE_HI: s_axil_rdata <= cq_base[64*rr+32+:32];
+          REG_RING0_CQ_SIZE: s_axil_rdata <= {28'd0, cq_log2[4*rr+:4]};
+          REG_RING0_CQ_CONS: s_axil_rdata <= cq_cons[32*rr+:32];
+          REG_RING0_CQ_PROD: s_axil_rdata <= cq_prod[32*rr+:32];
+          REG_RING0_IRQ_MOD: s_axil_rdata <= irq_mod[32*rr+:32];
+          default: s_axil_rdata <= 32'd0;
+        endcase
     end
     if (rst) begin
       s_axil_rvalid <= 1'b0;
@@ -322,7 +350,7 @@ module ktls_csr #(
     end
   end
 
-  wire unused_ok = &{1'b0, s_axil_awaddr[1:0], s_axil_araddr[1:0], sq_base_lo[5:0], cq_base_lo[5:0],
+  wire unused_ok = &{1'b0, s_axil_awaddr[1:0], s_axil_araddr[1:0], w_offset, r_offset,
                      ctrl_new[31:2]};
 
 endmodule

@@ -25,7 +25,9 @@ module ktls_exec #(
     // width of a context number
     parameter CTX_W = 6,
     // log2 of the records that may be under way
-    parameter SLOT_W = 3
+    parameter SLOT_W = 3,
+    // width of a ring's number
+    parameter RING_W = 1
 ) (
     input  wire              clk,
     input  wire              rst,
@@ -35,6 +37,8 @@ module ktls_exec #(
     input  wire              d_valid,
     output wire              d_ready,
     input  wire [     511:0] d_data,
+    input  wire [RING_W-1:0] d_ring,
+    input  wire [      31:0] d_index,
     input  wire              d_err,
     // keys
     output wire              key_valid,
@@ -69,6 +73,7 @@ module ktls_exec #(
     // completions
     output wire              cpl_valid,
     input  wire              cpl_ready,
+    output wire [RING_W-1:0] cpl_ring,
     output wire [       7:0] cpl_opcode,
     output wire [      15:0] cpl_cookie,
     output wire [       7:0] cpl_status,
@@ -125,6 +130,7 @@ module ktls_exec #(
   reg [2:0] state;
   reg [511:0] d;
   reg err;
+  reg [RING_W-1:0] ring;
   reg [31:0] index;
   reg [23:0] start;
   reg [7:0] status;
@@ -226,6 +232,7 @@ module ktls_exec #(
   assign seal_out_len = len[16:0] + overhead[16:0];
 
   assign cpl_valid = (seal_valid && seal_ready) || state == ST_REPLY;
+  assign cpl_ring = ring;
   assign cpl_opcode = opcode;
   assign cpl_cookie = d[SQE_SEAL_COOKIE_LSB+:SQE_SEAL_COOKIE_W];
   assign cpl_status = status;
@@ -250,6 +257,8 @@ module ktls_exec #(
       ST_IDLE: begin
         if (d_valid && enable) begin
           d <= d_data;
+          ring <= d_ring;
+          index <= d_index;
           err <= d_err;
           start <= now;
           numbered <= 1'b0;
@@ -317,7 +326,6 @@ module ktls_exec #(
       ST_START: begin
         if (started) begin
           slot  <= slot + 1'b1;
-          index <= index + 32'd1;
           state <= ST_IDLE;
         end
       end
@@ -343,10 +351,7 @@ module ktls_exec #(
       end
 
       ST_REPLY: begin
-        if (cpl_ready) begin
-          index <= index + 32'd1;
-          state <= ST_WIPE;
-        end
+        if (cpl_ready) state <= ST_WIPE;
       end
 
       default: begin
@@ -357,7 +362,6 @@ module ktls_exec #(
 
     if (rst) begin
       state <= ST_IDLE;
-      index <= 32'd0;
       slot <= 0;
       under_way <= 0;
       installed <= {CONTEXTS{1'b0}};

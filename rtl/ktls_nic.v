@@ -19,6 +19,8 @@ module ktls_nic #(
     parameter LANES = 1,
     // contexts, a power of two from 2 to 1024
     parameter CONTEXTS = 64,
+    // pairs of a submission and a completion ring, 1 to 8
+    parameter RINGS = 4,
     // 0: ktls_gcm, a block per cycle; 1: ktls_gcm_small, one thing after the other
     parameter SMALL_CORE = 0
 ) (
@@ -77,6 +79,7 @@ module ktls_nic #(
 
   localparam DATA_W = 128 * LANES;
   localparam CTX_W = $clog2(CONTEXTS);
+  localparam RING_W = RINGS == 1 ? 1 : $clog2(RINGS);
   localparam SLOT_W = 5;  // 32 records under way, to cover the latency of memory
 
   // read clients, most urgent first
@@ -96,6 +99,7 @@ module ktls_nic #(
       ktls_nic_LANES_must_be_1_2_or_4 illegal_parameter ();
     if (CONTEXTS < 2 || CONTEXTS > 1024 || (1 << CTX_W) != CONTEXTS)
       ktls_nic_CONTEXTS_must_be_a_power_of_two_from_2_to_1024 illegal_parameter ();
+    if (RINGS < 1 || RINGS > 8) ktls_nic_RINGS_must_be_1_to_8 illegal_parameter ();
   endgenerate
 
   // ------------------------------------------------------------------- registers
@@ -105,14 +109,14 @@ module ktls_nic #(
   wire data_rst;
   wire enable;
   wire [23:0] now;
-  wire [63:0] sq_base;
-  wire [3:0] sq_log2;
-  wire [31:0] sq_prod;
-  wire [31:0] sq_cons;
-  wire [63:0] cq_base;
-  wire [3:0] cq_log2;
-  wire [31:0] cq_cons;
-  wire [31:0] cq_prod;
+  wire [64*RINGS-1:0] sq_base;
+  wire [4*RINGS-1:0] sq_log2;
+  wire [32*RINGS-1:0] sq_prod;
+  wire [32*RINGS-1:0] sq_cons;
+  wire [64*RINGS-1:0] cq_base;
+  wire [4*RINGS-1:0] cq_log2;
+  wire [32*RINGS-1:0] cq_cons;
+  wire [32*RINGS-1:0] cq_prod;
   wire cq_failed;
   wire bus_dead;
   wire bus_rst;  // a dead bus owes us nothing any more
@@ -142,7 +146,8 @@ module ktls_nic #(
 
   ktls_csr #(
       .LANES(LANES),
-      .CONTEXTS(CONTEXTS)
+      .CONTEXTS(CONTEXTS),
+      .RINGS(RINGS)
   ) csr (
       .clk(clk),
       .rst(rst),
@@ -303,9 +308,13 @@ module ktls_nic #(
   wire d_valid;
   wire d_ready;
   wire [511:0] d_data;
+  wire [RING_W-1:0] d_ring;
+  wire [31:0] d_index;
   wire d_err;
 
   ktls_sq #(
+      .RINGS (RINGS),
+      .RING_W(RING_W),
       .DATA_W(DATA_W)
   ) sq (
       .clk(clk),
@@ -315,6 +324,8 @@ module ktls_nic #(
       .size_log2(sq_log2),
       .prod(sq_prod),
       .cons(sq_cons),
+      .cq_log2(cq_log2),
+      .cq_cons(cq_cons),
       .idle(sq_idle),
       .req_valid(rd_req_valid[RD_SQ]),
       .req_ready(rd_req_ready[RD_SQ]),
@@ -327,6 +338,8 @@ module ktls_nic #(
       .d_valid(d_valid),
       .d_ready(d_ready),
       .d_data(d_data),
+      .d_ring(d_ring),
+      .d_index(d_index),
       .d_err(d_err)
   );
 
@@ -359,6 +372,7 @@ module ktls_nic #(
   wire [16:0] seal_out_len;
   wire cpl_valid;
   wire cpl_ready;
+  wire [RING_W-1:0] cpl_ring;
   wire [7:0] cpl_opcode;
   wire [15:0] cpl_cookie;
   wire [7:0] cpl_status;
@@ -378,7 +392,8 @@ module ktls_nic #(
   ktls_exec #(
       .CONTEXTS(CONTEXTS),
       .CTX_W(CTX_W),
-      .SLOT_W(SLOT_W)
+      .SLOT_W(SLOT_W),
+      .RING_W(RING_W)
   ) exec (
       .clk(clk),
       .rst(data_rst),
@@ -387,6 +402,8 @@ module ktls_nic #(
       .d_valid(d_valid),
       .d_ready(d_ready),
       .d_data(d_data),
+      .d_ring(d_ring),
+      .d_index(d_index),
       .d_err(d_err),
       .key_valid(key_valid),
       .key_ready(key_ready),
@@ -418,6 +435,7 @@ module ktls_nic #(
       .seal_out_len(seal_out_len),
       .cpl_valid(cpl_valid),
       .cpl_ready(cpl_ready),
+      .cpl_ring(cpl_ring),
       .cpl_opcode(cpl_opcode),
       .cpl_cookie(cpl_cookie),
       .cpl_status(cpl_status),
@@ -872,6 +890,8 @@ module ktls_nic #(
   // ---------------------------------------------------------------- completions
 
   ktls_cq #(
+      .RINGS (RINGS),
+      .RING_W(RING_W),
       .DATA_W(DATA_W),
       .SLOT_W(SLOT_W)
   ) cq (
@@ -885,6 +905,7 @@ module ktls_nic #(
       .idle(cq_idle),
       .cpl_valid(cpl_valid),
       .cpl_ready(cpl_ready),
+      .cpl_ring(cpl_ring),
       .cpl_opcode(cpl_opcode),
       .cpl_cookie(cpl_cookie),
       .cpl_status(cpl_status),

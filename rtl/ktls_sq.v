@@ -1,41 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: fetch submission descriptors ahead of their execution.
-// Interface: ring registers in; d_* gives descriptors in ring order, d_err if one
-//   could not be read (its content is then meaningless). `cons` is the free-running
-//   index of the first descriptor that has not been read.
+// Purpose: fetch submission descriptors of all rings ahead of their execution.
+// Interface: ring registers in, those of ring n in the n-th place; d_* gives descriptors
+//   with ring and index, d_err if one could not be read (its content is then
+//   meaningless). `cons` is the free-running index of the first descriptor of a ring
+//   that has not been read.
+//   Rings take turns, one descriptor each. A descriptor is fetched only if its completion
+//   will find room in the ring's completion queue, so a ring that nobody empties holds up
+//   no other.
 // Latency/throughput: one read burst per descriptor, up to 16 under way or waiting.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 
 module ktls_sq #(
+    // rings
+    parameter RINGS  = 1,
+    // width of a ring's number
+    parameter RING_W = 1,
     // bits of the data bus
     parameter DATA_W = 128
 ) (
-    input  wire              clk,
-    input  wire              rst,
-    // ring
-    input  wire              enable,
-    input  wire [      63:0] base,
-    input  wire [       3:0] size_log2,
-    input  wire [      31:0] prod,
-    output reg  [      31:0] cons,
-    output wire              idle,
+    input  wire                clk,
+    input  wire                rst,
+    // rings
+    input  wire                enable,
+    input  wire [64*RINGS-1:0] base,
+    input  wire [ 4*RINGS-1:0] size_log2,
+    input  wire [32*RINGS-1:0] prod,
+    output reg  [32*RINGS-1:0] cons,
+    input  wire [ 4*RINGS-1:0] cq_log2,
+    input  wire [32*RINGS-1:0] cq_cons,
+    output wire                idle,
     // reads
-    output wire              req_valid,
-    input  wire              req_ready,
-    output wire [      63:0] req_addr,
-    output wire [       7:0] req_beats,
-    input  wire              rsp_valid,
-    input  wire [DATA_W-1:0] rsp_data,
-    input  wire              rsp_err,
-    input  wire              rsp_last,
+    output wire                req_valid,
+    input  wire                req_ready,
+    output wire [        63:0] req_addr,
+    output wire [         7:0] req_beats,
+    input  wire                rsp_valid,
+    input  wire [  DATA_W-1:0] rsp_data,
+    input  wire                rsp_err,
+    input  wire                rsp_last,
     // descriptors
-    output wire              d_valid,
-    input  wire              d_ready,
-    output wire [     511:0] d_data,
-    output wire              d_err
+    output wire                d_valid,
+    input  wire                d_ready,
+    output wire [       511:0] d_data,
+    output wire [  RING_W-1:0] d_ring,
+    output wire [        31:0] d_index,
+    output wire                d_err
 );
 
   `include "ktls_nic.vh"
@@ -43,61 +55,105 @@ module ktls_sq #(
   localparam DEPTH_LOG2 = 4;
   localparam BEATS = 8 * SQE_SEAL_BYTES / DATA_W;
 
-  reg [31:0] fetch;  // next to ask for
+  reg [32*RINGS-1:0] fetch;  // next to ask for
   reg [DEPTH_LOG2:0] held;  // asked for and not yet taken
+  reg [RING_W-1:0] turn;  // the ring that was served last
 
-  wire [31:0] mask = ~(32'hFFFFFFFF << size_log2);
-  wire [31:0] place = fetch & mask;
+  wire [RINGS-1:0] waiting;
+  wire [RINGS-1:0] served;  // waiting, and there is room for the completion
 
-  assign req_valid = enable && fetch != prod && !held[DEPTH_LOG2];
-  assign req_addr  = base + {26'd0, place, 6'd0};
+  genvar g;
+  generate
+    for (g = 0; g < RINGS; g = g + 1) begin : g_ring
+      wire [31:0] owed = fetch[32*g+:32] - cq_cons[32*g+:32];
+      assign waiting[g] = fetch[32*g+:32] != prod[32*g+:32];
+      assign served[g]  = waiting[g] && owed >> cq_log2[4*g+:4] == 32'd0;
+    end
+  endgenerate
+
+  // the first ring behind the last one that has work
+  reg [RING_W-1:0] ring;
+  integer i;
+
+  always @* begin
+    ring = turn;
+    for (i = RINGS - 1; i >= 0; i = i - 1) if (served[i]) ring = i[RING_W-1:0];
+    for (i = RINGS - 1; i >= 0; i = i - 1) if (served[i] && i > turn) ring = i[RING_W-1:0];
+  end
+
+  wire [31:0] mask = ~(32'hFFFFFFFF << size_log2[4*ring+:4]);
+  wire [31:0] place = fetch[32*ring+:32] & mask;
+
+  assign req_valid = enable && served != 0 && !held[DEPTH_LOG2];
+  assign req_addr  = base[64*ring+:64] + {26'd0, place, 6'd0};
   assign req_beats = BEATS[7:0] - 8'd1;
 
   wire sent = req_valid && req_ready;
   wire take = d_valid && d_ready;
 
+  // whose bursts are under way
+  reg [RING_W-1:0] owner_mem[0:(1<<DEPTH_LOG2)-1];
+  reg [DEPTH_LOG2-1:0] wp;
+  reg [DEPTH_LOG2-1:0] rp;
+  wire [RING_W-1:0] owner = owner_mem[rp];
+
   reg [511:0] part;  // the beats so far, shifted in from the left
+  reg [RING_W-1:0] part_ring;
+  reg [31:0] part_index;
   wire [511+DATA_W:0] with_beat = {rsp_data, part};
   reg part_full;
   reg part_err;
 
   always @(posedge clk) begin
-    if (sent) fetch <= fetch + 32'd1;
+    if (sent) begin
+      fetch[32*ring+:32] <= fetch[32*ring+:32] + 32'd1;
+      turn <= ring;
+      owner_mem[wp] <= ring;
+      wp <= wp + 1'b1;
+    end
     if (sent != take) held <= sent ? held + 1'b1 : held - 1'b1;
     part_full <= rsp_valid && rsp_last;
     if (part_full) part_err <= 1'b0;
     if (rsp_valid) begin
       part <= with_beat[511+DATA_W:DATA_W];
       if (rsp_err) part_err <= 1'b1;
-      if (rsp_last) cons <= cons + 32'd1;
+      if (rsp_last) begin
+        part_ring <= owner;
+        part_index <= cons[32*owner+:32];
+        cons[32*owner+:32] <= cons[32*owner+:32] + 32'd1;
+        rp <= rp + 1'b1;
+      end
     end
     if (rst) begin
-      fetch <= 32'd0;
-      cons <= 32'd0;
+      fetch <= {RINGS{32'd0}};
+      cons <= {RINGS{32'd0}};
       held <= 0;
+      turn <= 0;
+      wp <= 0;
+      rp <= 0;
       part_err <= 1'b0;
       part_full <= 1'b0;
     end
   end
 
-  assign idle = held == 0 && fetch == prod;
+  assign idle = held == 0 && waiting == 0;
 
   wire unused_ok = &{1'b0, with_beat};
   wire unused_ready;
   wire [DEPTH_LOG2:0] unused_count;
 
   ktls_fifo #(
-      .WIDTH(513),
+      .WIDTH(513 + 32 + RING_W),
       .LOG2 (DEPTH_LOG2)
   ) descriptors (
       .clk(clk),
       .rst(rst),
       .s_valid(part_full),
       .s_ready(unused_ready),
-      .s_data({part_err, part}),
+      .s_data({part_err, part_ring, part_index, part}),
       .m_valid(d_valid),
       .m_ready(d_ready),
-      .m_data({d_err, d_data}),
+      .m_data({d_err, d_ring, d_index, d_data}),
       .count(unused_count)
   );
 

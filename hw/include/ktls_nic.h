@@ -65,6 +65,8 @@
 #define KTLS_IRQ_STATUS_CQ_MASK 0x1u
 #define KTLS_IRQ_STATUS_ERROR_SHIFT 1
 #define KTLS_IRQ_STATUS_ERROR_MASK 0x1u
+#define KTLS_IRQ_STATUS_RINGS_SHIFT 8
+#define KTLS_IRQ_STATUS_RINGS_MASK 0xFFu
 #define KTLS_REG_IRQ_ENABLE 0x01Cu
 #define KTLS_IRQ_ENABLE_CQ_SHIFT 0
 #define KTLS_IRQ_ENABLE_CQ_MASK 0x1u
@@ -102,6 +104,8 @@
 #define KTLS_RING0_IRQ_MOD_COUNT_MASK 0xFFFFu
 #define KTLS_RING0_IRQ_MOD_TIMER_SHIFT 16
 #define KTLS_RING0_IRQ_MOD_TIMER_MASK 0xFFFFu
+#define KTLS_RING_COUNT 8u
+#define KTLS_RING_STRIDE 0x40u
 
 enum ktls_opcode {
 	KTLS_OP_CTX_SET = 1, /* Install key, salt, iv and record number of a context; a live context is rekeyed. */

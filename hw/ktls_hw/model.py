@@ -45,6 +45,19 @@ _RX_SUITES = (
 _RAW_SUITES = layout.SUITES_RAW_GCM128.put(1) | layout.SUITES_RAW_GCM256.put(1)
 _LAST_NUMBER = (1 << 64) - 1
 _NS_PER_CYCLE = 4
+# what a driver can write of a ring's registers
+_RING_MASKS: dict[int, int] = {
+    Reg.RING0_SQ_BASE_LO: _MASK32 & ~63,
+    Reg.RING0_SQ_BASE_HI: _MASK32,
+    Reg.RING0_SQ_SIZE: 15,
+    Reg.RING0_SQ_PROD: _MASK32,
+    Reg.RING0_CQ_BASE_LO: _MASK32 & ~63,
+    Reg.RING0_CQ_BASE_HI: _MASK32,
+    Reg.RING0_CQ_SIZE: 15,
+    Reg.RING0_CQ_CONS: _MASK32,
+    Reg.RING0_IRQ_MOD: _MASK32,
+}
+_MASKS: dict[int, int] = {Reg.CTRL: 1, Reg.IRQ_ENABLE: 3, **_RING_MASKS}
 
 
 class ModelMemory:
@@ -166,6 +179,7 @@ class NicModel:
     Args:
         memory: host memory, 4 MiB by default.
         contexts: number of contexts.
+        rings: number of ring pairs, 1 to 8.
         lanes: blocks per cycle, for the beat size and the figures.
         receive: the device can OPEN; False stands for one that only seals.
     """
@@ -175,12 +189,14 @@ class NicModel:
         memory: ModelMemory | None = None,
         contexts: int = 64,
         lanes: int = 1,
+        rings: int = 4,
         receive: bool = True,
     ) -> None:
         self.mem = memory or ModelMemory()
         self.receive = receive
         self.contexts = contexts
         self.lanes = lanes
+        self.rings = rings
         self._beat = 16 * lanes
         self._fault: tuple[Fault, int] | None = None
         self._held: tuple[SqeSeal, bytes] | None = None
@@ -189,22 +205,17 @@ class NicModel:
         self._reset()
 
     def _reset(self) -> None:
-        self._regs = {
+        self._regs: dict[int, int] = {
             Reg.CTRL: 0,
             Reg.IRQ_ENABLE: 0,
             Reg.KEY_WARN: 0,
             Reg.KEY_LIMIT: 0,
             Reg.WATCHDOG: layout.WATCHDOG_CYCLES_RESET,
-            Reg.RING0_SQ_BASE_LO: 0,
-            Reg.RING0_SQ_BASE_HI: 0,
-            Reg.RING0_SQ_SIZE: 0,
-            Reg.RING0_SQ_PROD: 0,
-            Reg.RING0_CQ_BASE_LO: 0,
-            Reg.RING0_CQ_BASE_HI: 0,
-            Reg.RING0_CQ_SIZE: 0,
-            Reg.RING0_CQ_CONS: 0,
-            Reg.RING0_IRQ_MOD: layout.RING0_IRQ_MOD_COUNT_RESET,
         }
+        for ring in range(self.rings):
+            base = layout.RING_STRIDE * ring
+            self._regs |= dict.fromkeys((base + reg for reg in _RING_MASKS), 0)
+            self._regs[base + Reg.RING0_IRQ_MOD] = layout.RING0_IRQ_MOD_COUNT_RESET
         self._ctx: dict[int, _Context] = {}
         self._counters = dict.fromkeys(
             (
@@ -220,8 +231,9 @@ class NicModel:
         self._bytes = 0
         self._cycles = 0
         self._latched = 0
-        self._sq_cons = 0
-        self._cq_prod = 0
+        self._sq_cons = [0] * self.rings
+        self._cq_prod = [0] * self.rings
+        self._turn = 0  # the ring that was served last
         self._cq_error = False
         self._records = 0
 
@@ -236,12 +248,18 @@ class NicModel:
 
     async def read32(self, addr: int) -> int:
         """Read a register; holes read as 0."""
+        addr &= ~3
+        if addr in self._regs:
+            return self._regs[addr]
+        ring, offset = self._ring_of(addr)
+        if offset == Reg.RING0_SQ_CONS:
+            return self._sq_cons[ring]
+        if offset == Reg.RING0_CQ_PROD:
+            return self._cq_prod[ring]
         try:
-            reg = Reg(addr & ~3)
+            reg = Reg(addr)
         except ValueError:
             return 0
-        if reg in self._regs:
-            return self._regs[reg]
         if reg in self._counters:
             return self._counters[reg]
         match reg:
@@ -254,7 +272,7 @@ class NicModel:
             case Reg.CAPS:
                 return (
                     layout.CAPS_LANES.put(self.lanes)
-                    | layout.CAPS_RINGS.put(1)
+                    | layout.CAPS_RINGS.put(self.rings)
                     | layout.CAPS_CONTEXTS.put(self.contexts)
                 )
             case Reg.SUITES:
@@ -267,10 +285,6 @@ class NicModel:
                 )
             case Reg.IRQ_STATUS:
                 return self._causes()
-            case Reg.RING0_SQ_CONS:
-                return self._sq_cons
-            case Reg.RING0_CQ_PROD:
-                return self._cq_prod
             case Reg.CNT_BYTES_LO:
                 self._latched = self._bytes >> 32
                 return self._bytes & _MASK32
@@ -282,23 +296,25 @@ class NicModel:
 
     async def write32(self, addr: int, value: int) -> None:
         """Write a register; holes and read-only registers ignore it."""
-        try:
-            reg = Reg(addr & ~3)
-        except ValueError:
+        addr &= ~3
+        if addr not in self._regs:
             return
-        if reg not in self._regs:
-            return
-        if reg == Reg.CTRL and layout.CTRL_RESET.get(value):
+        if addr == Reg.CTRL and layout.CTRL_RESET.get(value):
             self._reset()
             return
-        mask = {
-            Reg.CTRL: 1,
-            Reg.IRQ_ENABLE: 3,
-            Reg.RING0_SQ_SIZE: 15,
-            Reg.RING0_CQ_SIZE: 15,
-        }.get(reg, _MASK32)
-        self._regs[reg] = value & mask
+        _, offset = self._ring_of(addr)
+        mask = _MASKS.get(offset, _MASK32)
+        self._regs[addr] = value & mask
         self._run()
+
+    def _ring_of(self, addr: int) -> tuple[int, int]:
+        """Which ring a register belongs to, and which register of ring 0 it would be there."""
+        ring, offset = divmod(addr - Reg.RING0_SQ_BASE_LO, layout.RING_STRIDE)
+        return (ring, Reg.RING0_SQ_BASE_LO + offset) if 0 <= ring < self.rings else (0, addr)
+
+    def _ring(self, ring: int, reg: Reg) -> int:
+        """A register of a ring, named as that of ring 0."""
+        return self._regs[reg + layout.RING_STRIDE * ring]
 
     async def wait_irq(self) -> bool:
         """True if the line is high; nothing can raise it later."""
@@ -311,32 +327,56 @@ class NicModel:
     # -------------------------------------------------------------- execution
 
     def _causes(self) -> int:
-        unread = (self._cq_prod - self._regs[Reg.RING0_CQ_CONS]) & _MASK32
-        mod = self._regs[Reg.RING0_IRQ_MOD]
+        rings = sum(self._calls(ring) << ring for ring in range(self.rings))
+        return (
+            layout.IRQ_STATUS_CQ.put(int(rings != 0))
+            | layout.IRQ_STATUS_ERROR.put(int(self._cq_error))
+            | layout.IRQ_STATUS_RINGS.put(rings)
+        )
+
+    def _calls(self, ring: int) -> bool:
+        """Whether the completions of a ring raise the interrupt."""
+        unread = self._unread(ring)
+        mod = self._ring(ring, Reg.RING0_IRQ_MOD)
         # the timer, if there is one, has always run out by the time somebody looks
         enough = unread >= layout.RING0_IRQ_MOD_COUNT.get(mod)
         timer = layout.RING0_IRQ_MOD_TIMER.get(mod) != 0
-        cq = int(unread != 0 and (enough or timer))
-        return layout.IRQ_STATUS_CQ.put(cq) | layout.IRQ_STATUS_ERROR.put(int(self._cq_error))
+        return unread != 0 and (enough or timer)
 
-    def _pending(self) -> int:
-        return (self._regs[Reg.RING0_SQ_PROD] - self._sq_cons) & _MASK32
+    def _unread(self, ring: int) -> int:
+        return (self._cq_prod[ring] - self._ring(ring, Reg.RING0_CQ_CONS)) & _MASK32
 
-    def _base(self, lo: Reg, hi: Reg) -> int:
-        return self._regs[hi] << 32 | self._regs[lo] & ~63
+    def _waiting(self, ring: int) -> bool:
+        return self._sq_cons[ring] != self._ring(ring, Reg.RING0_SQ_PROD)
+
+    def _pending(self) -> bool:
+        return any(map(self._waiting, range(self.rings)))
+
+    def _base(self, ring: int, lo: Reg, hi: Reg) -> int:
+        return self._ring(ring, hi) << 32 | self._ring(ring, lo)
+
+    def _next_ring(self) -> int | None:
+        """The first ring behind the last one that has work and room for its completion."""
+        for step in range(1, self.rings + 1):
+            ring = (self._turn + step) % self.rings
+            if self._waiting(ring) and self._unread(ring) < 1 << self._ring(
+                ring, Reg.RING0_CQ_SIZE
+            ):
+                return ring
+        return None
 
     def _run(self) -> None:
-        regs = self._regs
-        while layout.CTRL_ENABLE.get(regs[Reg.CTRL]) and not self._cq_error and self._pending():
-            unread = (self._cq_prod - regs[Reg.RING0_CQ_CONS]) & _MASK32
-            if unread == 1 << regs[Reg.RING0_CQ_SIZE]:
+        while layout.CTRL_ENABLE.get(self._regs[Reg.CTRL]) and not self._cq_error:
+            ring = self._next_ring()
+            if ring is None:
                 return
-            place = self._sq_cons & ((1 << regs[Reg.RING0_SQ_SIZE]) - 1)
-            addr = self._base(Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_BASE_HI) + 64 * place
-            raw, good = self.mem.device_read(addr, 64, self._beat)
-            index = self._sq_cons
-            self._sq_cons = (self._sq_cons + 1) & _MASK32
-            self._complete(self._execute(raw, good, index))
+            self._turn = ring
+            index = self._sq_cons[ring]
+            place = index & ((1 << self._ring(ring, Reg.RING0_SQ_SIZE)) - 1)
+            base = self._base(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_BASE_HI)
+            raw, good = self.mem.device_read(base + 64 * place, 64, self._beat)
+            self._sq_cons[ring] = (index + 1) & _MASK32
+            self._complete(ring, self._execute(raw, good, index))
 
     def _execute(self, raw: bytes, good: bool, index: int) -> Cqe:
         if not good:
@@ -577,7 +617,7 @@ class NicModel:
         body = explicit + AESGCM(ctx.key).encrypt(ctx.salt + explicit, data, aad)
         return head + len(body).to_bytes(2, "big") + body
 
-    def _complete(self, cqe: Cqe) -> None:
+    def _complete(self, ring: int, cqe: Cqe) -> None:
         self._counters[Reg.CNT_DESCRIPTORS] += 1
         status = Status(cqe.status)
         if status in (Status.SRC_SHORT, Status.DST_SHORT):
@@ -598,15 +638,16 @@ class NicModel:
                 self.faults_done.append(self._fault[0])
                 self._fault = None
         for _ in range(times):
-            self._write_cqe(cqe)
+            self._write_cqe(ring, cqe)
 
-    def _write_cqe(self, cqe: Cqe) -> None:
-        log2 = self._regs[Reg.RING0_CQ_SIZE]
-        place = self._cq_prod & ((1 << log2) - 1)
-        addr = self._base(Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_BASE_HI) + 32 * place
-        phase = ~(self._cq_prod >> log2) & 1
+    def _write_cqe(self, ring: int, cqe: Cqe) -> None:
+        log2 = self._ring(ring, Reg.RING0_CQ_SIZE)
+        serial = self._cq_prod[ring]
+        base = self._base(ring, Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_BASE_HI)
+        addr = base + 32 * (serial & ((1 << log2) - 1))
+        phase = ~(serial >> log2) & 1
         if self.mem.device_write(addr, replace(cqe, phase=phase).pack(), self._beat):
-            self._cq_prod = (self._cq_prod + 1) & _MASK32
+            self._cq_prod[ring] = (serial + 1) & _MASK32
         else:
             self._cq_error = True
             self._ctx.clear()

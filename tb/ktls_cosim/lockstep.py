@@ -6,15 +6,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ktls_cosim.scoreboard import Port
-from ktls_hw.layout import Cqe, Reg
+from ktls_hw.layout import RING_COUNT, RING_STRIDE, Cqe, Reg
 
 _TIMED = {
     Reg.CYCLES_LO,
     Reg.CYCLES_HI,
     Reg.STATUS,
     Reg.IRQ_STATUS,
-    Reg.RING0_SQ_CONS,
-    Reg.RING0_CQ_PROD,
+    *(Reg.RING0_SQ_CONS + RING_STRIDE * ring for ring in range(RING_COUNT)),
+    *(Reg.RING0_CQ_PROD + RING_STRIDE * ring for ring in range(RING_COUNT)),
 }
 """Registers whose value depends on when they are read."""
 
@@ -52,12 +52,13 @@ class LockstepPort:
         self.primary = primary
         self.shadow = shadow
         self.compared = 0
-        self._cq_base = 0
-        self._cq_end = 0
+        self._cq_base = [0] * RING_COUNT
+        self._cq_end = [0] * RING_COUNT
         self.mem = _Memory(self)
 
     def compare_memory(self, addr: int, a: bytes, b: bytes) -> bytes:
-        if self._cq_base <= addr < self._cq_end and len(a) == Cqe.SIZE:
+        in_ring = any(b <= addr < e for b, e in zip(self._cq_base, self._cq_end, strict=True))
+        if in_ring and len(a) == Cqe.SIZE:
             p, s = Cqe.unpack(a), Cqe.unpack(b)
             if p.phase != s.phase:
                 return a  # not there yet in the primary
@@ -86,10 +87,12 @@ class LockstepPort:
     async def write32(self, addr: int, value: int) -> None:
         await self.shadow.write32(addr, value)
         await self.primary.write32(addr, value)
-        if addr == Reg.RING0_CQ_BASE_LO:
-            self._cq_base = value
-        elif addr == Reg.RING0_CQ_SIZE:
-            self._cq_end = self._cq_base + (Cqe.SIZE << value)
+        ring, offset = divmod(addr - Reg.RING0_SQ_BASE_LO, RING_STRIDE)
+        if 0 <= ring < RING_COUNT:
+            if offset == Reg.RING0_CQ_BASE_LO - Reg.RING0_SQ_BASE_LO:
+                self._cq_base[ring] = value
+            elif offset == Reg.RING0_CQ_SIZE - Reg.RING0_SQ_BASE_LO:
+                self._cq_end[ring] = self._cq_base[ring] + (Cqe.SIZE << value)
 
     async def wait_irq(self) -> bool:
         a = await self.primary.wait_irq()

@@ -16,6 +16,8 @@ from ktls_hw import layout
 from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeSeal
 
 _PAGE = 4096
+_HEAP = 32 * _PAGE  # behind all rings
+_PATIENCE = 20_000  # looks at a ring while only others raise the interrupt
 # header, explicit nonce and tag of TLS 1.2; header, inner type and tag of TLS 1.3
 OVERHEAD = 29
 OVERHEAD_1_3 = 22
@@ -29,24 +31,39 @@ class Piece:
     length: int
 
 
+@dataclass
+class _Heap:
+    next: int = _HEAP
+
+
 class Rig:
-    """Rings and memory of one device under test.
+    """A ring pair and the memory of one device under test.
 
     Args:
         port: the device, usually a `CheckedPort`.
         sq_log2, cq_log2: ring sizes.
+        ring: which ring pair.
+        heap: what remembers the memory in use; the other rings of a device share it.
     """
 
-    def __init__(self, port: Port, sq_log2: int = 4, cq_log2: int = 4) -> None:
+    def __init__(
+        self, port: Port, sq_log2: int = 4, cq_log2: int = 4, *, ring: int = 0,
+        heap: _Heap | None = None,
+    ) -> None:  # fmt: skip
         self.port = port
         self.sq_log2 = sq_log2
         self.cq_log2 = cq_log2
-        self.sq_base = _PAGE
-        self.cq_base = 8 * _PAGE
-        self.heap = 16 * _PAGE
+        self.ring = ring
+        self.sq_base = _PAGE * (1 + ring)
+        self.cq_base = _PAGE * (1 + layout.RING_COUNT + ring)
+        self._heap = heap or _Heap()
         self.sq_prod = 0
         self.cq_cons = 0
         self.completions: list[Cqe] = []
+
+    def reg(self, reg: Reg) -> int:
+        """Where a register of this ring stands; `reg` is that of ring 0."""
+        return reg + layout.RING_STRIDE * self.ring
 
     async def reset(self) -> None:
         """Reset the device, program the rings and enable it."""
@@ -57,29 +74,43 @@ class Rig:
                 break
         else:
             raise CosimError("STATUS.ready does not come after a reset")
-        p.mem.write(self.cq_base, bytes(Cqe.SIZE << self.cq_log2))
-        await p.write32(Reg.RING0_SQ_BASE_LO, self.sq_base)
-        await p.write32(Reg.RING0_SQ_SIZE, self.sq_log2)
-        await p.write32(Reg.RING0_CQ_BASE_LO, self.cq_base)
-        await p.write32(Reg.RING0_CQ_SIZE, self.cq_log2)
+        await self._program()
         await p.write32(Reg.IRQ_ENABLE, 3)
         await p.write32(Reg.CTRL, layout.CTRL_ENABLE.put(1))
         self.sq_prod = self.cq_cons = 0
         self.completions = []
 
+    async def _program(self) -> None:
+        p = self.port
+        p.mem.write(self.cq_base, bytes(Cqe.SIZE << self.cq_log2))
+        await p.write32(self.reg(Reg.RING0_SQ_BASE_LO), self.sq_base)
+        await p.write32(self.reg(Reg.RING0_SQ_SIZE), self.sq_log2)
+        await p.write32(self.reg(Reg.RING0_CQ_BASE_LO), self.cq_base)
+        await p.write32(self.reg(Reg.RING0_CQ_SIZE), self.cq_log2)
+
+    async def beside(self, ring: int, sq_log2: int = 4, cq_log2: int = 4) -> Rig:
+        """Another ring pair of the same device, ready for descriptors."""
+        rig = Rig(self.port, sq_log2, cq_log2, ring=ring, heap=self._heap)
+        await rig._program()
+        return rig
+
     # ---------------------------------------------------------------- memory
 
     def alloc(self, length: int, align: int = 64, offset: int = 0) -> int:
         """Fresh memory whose address is `offset` behind a multiple of `align`."""
-        addr = (self.heap + align - 1) // align * align + offset
-        self.heap = addr + length
-        if self.heap > self.port.mem.size:
+        addr = (self._heap.next + align - 1) // align * align + offset
+        self._heap.next = addr + length
+        if self._heap.next > self.port.mem.size:
             raise CosimError("the test's memory is used up; free it with `release`")
         return addr
 
-    def release(self) -> None:
-        """Forget all allocations."""
-        self.heap = 16 * _PAGE
+    def mark(self) -> int:
+        """Where the next allocation goes."""
+        return self._heap.next
+
+    def release(self, mark: int = _HEAP) -> None:
+        """Forget all allocations, or those since `mark`."""
+        self._heap.next = mark
 
     def put_list(self, pieces: list[Piece]) -> int:
         """Write a scatter-gather list; returns its address."""
@@ -235,14 +266,14 @@ class Rig:
         for d in descriptors:
             while self.sq_prod - self.cq_cons >= 1 << min(self.sq_log2, self.cq_log2):
                 if bell:
-                    await self.port.write32(Reg.RING0_SQ_PROD, self.sq_prod)
+                    await self.port.write32(self.reg(Reg.RING0_SQ_PROD), self.sq_prod)
                 await self.reap(1)
             raw = d if isinstance(d, bytes) else d.pack()
             place = self.sq_prod & ((1 << self.sq_log2) - 1)
             self.port.mem.write(self.sq_base + 64 * place, raw)
             self.sq_prod += 1
         if bell:
-            await self.port.write32(Reg.RING0_SQ_PROD, self.sq_prod)
+            await self.port.write32(self.reg(Reg.RING0_SQ_PROD), self.sq_prod)
 
     async def reap(self, count: int) -> list[Cqe]:
         """Wait for `count` more completions and return them.
@@ -252,6 +283,7 @@ class Rig:
         """
         out: list[Cqe] = []
         woken = False
+        patience = _PATIENCE
         while len(out) < count:
             place = self.cq_cons & ((1 << self.cq_log2) - 1)
             raw = self.port.mem.read(self.cq_base + Cqe.SIZE * place, Cqe.SIZE)
@@ -259,22 +291,28 @@ class Rig:
             if cqe.phase == ~(self.cq_cons >> self.cq_log2) & 1:
                 self.cq_cons += 1
                 out.append(replace(cqe, phase=0))
-                await self.port.write32(Reg.RING0_CQ_CONS, self.cq_cons)
+                await self.port.write32(self.reg(Reg.RING0_CQ_CONS), self.cq_cons)
                 woken = False
-            elif not woken and await self.port.wait_irq():
-                woken = True
+            elif not woken and patience and await self.port.wait_irq():
+                woken = not await self._others_call()
+                patience -= 1
             else:
                 raise CosimError(
                     f"{len(out)} of {count} completions came; "
                     f"{'an interrupt without one; ' if woken else ''}"
                     f"CQ_CONS={self.cq_cons}, "
                     f"STATUS={await self.port.read32(Reg.STATUS):#x}, "
-                    f"SQ_CONS={await self.port.read32(Reg.RING0_SQ_CONS)}, "
+                    f"SQ_CONS={await self.port.read32(self.reg(Reg.RING0_SQ_CONS))}, "
                     f"SQ_PROD={self.sq_prod}, "
-                    f"CQ_PROD={await self.port.read32(Reg.RING0_CQ_PROD)}"
+                    f"CQ_PROD={await self.port.read32(self.reg(Reg.RING0_CQ_PROD))}"
                 )
         self.completions += out
         return out
+
+    async def _others_call(self) -> bool:
+        """Whether only other rings raise the interrupt: then look again."""
+        calling = layout.IRQ_STATUS_RINGS.get(await self.port.read32(Reg.IRQ_STATUS))
+        return calling not in (0, 1 << self.ring)
 
     async def drain(self) -> list[Cqe]:
         """Wait for everything that was posted; returns all completions since the reset."""

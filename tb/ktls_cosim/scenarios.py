@@ -49,9 +49,9 @@ class Env:
         nic = await KtlsNic.probe(self.checked(), **kw)
         return KtlsStack(nic, self.scoreboard, settle_at_once=False)
 
-    async def rig(self, **kw: int) -> Rig:
+    async def rig(self, sq_log2: int = 4, cq_log2: int = 4) -> Rig:
         """The verification driver on the device, reset."""
-        rig = Rig(self.checked(), **kw)
+        rig = Rig(self.checked(), sq_log2, cq_log2)
         await rig.reset()
         return rig
 
@@ -412,7 +412,7 @@ async def plain_gcm(env: Env) -> None:
         await rig.set_context(2 + i, key, version=0, receive=True)
     await rig.set_context(4, env.bytes(16))
     tls = [rig.seal_descriptor(4, b"a record in between")[0] for _ in range(3)]
-    heap = rig.heap
+    mark = rig.mark()
     lengths = [0, 1, 15, 16, 17, 31, 33, 250]
     tags = [4, 8, 12, 13, 14, 15, 16]
     jobs = [(a, n, env.rng.choice(tags)) for a in lengths for n in lengths]
@@ -423,7 +423,7 @@ async def plain_gcm(env: Env) -> None:
         return random_pieces(env, rig, n)
 
     for aad_len, length, tag_len in jobs:
-        rig.heap = heap
+        rig.release(mark)
         which = env.rng.randrange(2)
         nonce, aad = env.bytes(12), env.bytes(aad_len)
         text = env.bytes(length)
@@ -703,6 +703,101 @@ async def full_completion_ring(env: Env) -> None:
     await rig.port.write32(Reg.RING0_SQ_PROD, rig.sq_prod)
     done = await rig.drain()
     assert [c.status for c in done] == [Status.OK] * 9
+
+
+async def _all_rings(env: Env, sizes: list[tuple[int, int]]) -> list[Rig]:
+    """The device reset, and a rig for each of its rings."""
+    first = await env.rig(sq_log2=sizes[0][0], cq_log2=sizes[0][1])
+    count = layout.CAPS_RINGS.get(await first.port.read32(Reg.CAPS))
+    return [first, *[await first.beside(n, *sizes[n % len(sizes)]) for n in range(1, count)]]
+
+
+@scenario
+async def several_rings(env: Env) -> None:
+    """Every ring has contexts of its own; its completions are its own and in order."""
+    rng = env.rng
+    rigs = await _all_rings(env, [(4, 4), (2, 3), (5, 1), (0, 0)])
+    assert len(rigs) > 1
+    expected: list[list[Status]] = [[] for _ in rigs]
+    numbers = [0] * len(rigs)
+    for n, rig in enumerate(rigs):
+        await rig.set_context(
+            n, env.bytes(rng.choice((16, 32))), version=rng.choice((0x0303, 0x0304))
+        )
+        expected[n].append(Status.OK)
+        assert layout.IRQ_STATUS_RINGS.get(await rig.port.read32(Reg.IRQ_STATUS)) == 0
+    for _ in range(60):
+        n = rng.randrange(len(rigs))
+        rig = rigs[n]
+        good = rng.random() < 0.8
+        context = n if good else len(rigs)
+        text = env.bytes(rng.choice((0, 1, 16, 100, 700)))
+        await rig.post(rig.seal_descriptor(context, text)[0])
+        expected[n].append(Status.OK if good else Status.BAD_CTX)
+        numbers[n] += good
+        if rng.random() < 0.2:
+            await rng.choice(rigs).drain()
+    # everywhere as much as fits, then all doorbells: the rings take turns
+    for n, rig in enumerate(rigs):
+        await rig.drain()
+        for _ in range(1 << min(rig.sq_log2, rig.cq_log2)):
+            await rig.post(rig.seal_descriptor(n, env.bytes(rng.randrange(300)))[0], bell=False)
+            expected[n].append(Status.OK)
+            numbers[n] += 1
+    for rig in rigs:
+        await rig.post()
+    for n, rig in enumerate(rigs):
+        done = await rig.drain()
+        assert [c.status for c in done] == expected[n]
+        assert [c.sq_index for c in done] == list(range(len(done)))
+        assert [c.rec_seq for c in done[1:] if c.numbered] == list(range(numbers[n]))
+
+
+@scenario
+async def rings_raise_the_interrupt(env: Env) -> None:
+    """IRQ_STATUS names the rings; each has a moderation of its own."""
+    rigs = await _all_rings(env, [(3, 3)])
+    port = rigs[0].port
+    for n, rig in enumerate(rigs):
+        await rig.set_context(n, env.bytes(16))
+    last = len(rigs) - 1
+    first_seal = rigs[0].seal_descriptor(0, env.bytes(30))[0]
+    seals = [rigs[last].seal_descriptor(last, env.bytes(30))[0] for _ in range(2)]
+    await rigs[last].port.write32(
+        rigs[last].reg(Reg.RING0_IRQ_MOD), layout.RING0_IRQ_MOD_COUNT.put(2)
+    )
+    await rigs[last].post(seals[0])
+    assert not await port.wait_irq()
+    await rigs[0].post(first_seal)
+    assert await port.wait_irq()
+    assert layout.IRQ_STATUS_RINGS.get(await port.read32(Reg.IRQ_STATUS)) == 1
+    await rigs[0].drain()
+    await rigs[last].post(seals[1])
+    assert await port.wait_irq()
+    assert layout.IRQ_STATUS_RINGS.get(await port.read32(Reg.IRQ_STATUS)) == 1 << last
+    assert layout.IRQ_STATUS_CQ.get(await port.read32(Reg.IRQ_STATUS)) == 1
+    await rigs[last].drain()
+    assert not await port.wait_irq()
+
+
+@scenario
+async def a_ring_that_nobody_empties_holds_up_no_other(env: Env) -> None:
+    """Its descriptors wait in memory; those of the other rings go on."""
+    rigs = await _all_rings(env, [(4, 4), (4, 1)])
+    for n, rig in enumerate(rigs):
+        await rig.set_context(n, env.bytes(16))
+    stuck = rigs[1]
+    await stuck.port.write32(stuck.reg(Reg.RING0_IRQ_MOD), layout.RING0_IRQ_MOD_COUNT.put(99))
+    for _ in range(6):
+        raw = stuck.seal_descriptor(1, env.bytes(20))[0].pack()
+        stuck.port.mem.write(stuck.sq_base + 64 * (stuck.sq_prod & 15), raw)
+        stuck.sq_prod += 1
+    await stuck.port.write32(stuck.reg(Reg.RING0_SQ_PROD), stuck.sq_prod)
+    for _ in range(20):
+        (cqe,) = await rigs[0].run(rigs[0].seal_descriptor(0, env.bytes(200))[0])
+        assert cqe.status == Status.OK
+    await stuck.port.write32(stuck.reg(Reg.RING0_IRQ_MOD), layout.RING0_IRQ_MOD_COUNT.put(1))
+    assert [c.status for c in await stuck.drain()] == [Status.OK] * 7
 
 
 @scenario

@@ -30,6 +30,8 @@ from ktls_cosim.golden import (
 from ktls_hw.layout import (
     CTRL_RESET,
     RING0_SQ_SIZE_LOG2,
+    RING_COUNT,
+    RING_STRIDE,
     Cqe,
     Opcode,
     Reg,
@@ -447,6 +449,11 @@ class _RawKeys:
     opcode: int
 
 
+def _name(ring: int, index: int) -> str:
+    """A descriptor as messages call it."""
+    return f"{index} of ring {ring}" if ring else str(index)
+
+
 class CheckedPort:
     """A host port that checks what the device does with every descriptor.
 
@@ -463,7 +470,7 @@ class CheckedPort:
     def _forget(self) -> None:
         self._regs: dict[int, int] = {}
         self._contexts: dict[int, _Keys | _RawKeys] = {}
-        self._pending: deque[_Pending] = deque()
+        self._pending: list[deque[_Pending]] = [deque() for _ in range(RING_COUNT)]
 
     @property
     def mem(self) -> Memory:
@@ -481,43 +488,47 @@ class CheckedPort:
     async def write32(self, addr: int, value: int) -> None:
         if addr == Reg.CTRL and CTRL_RESET.get(value):
             self._forget()
-        elif addr == Reg.RING0_SQ_PROD:
-            self._published(self._regs.get(addr, 0), value)
-        elif addr == Reg.RING0_CQ_CONS:
-            self._reaped(self._regs.get(addr, 0), value)
+        ring, offset = divmod(addr - Reg.RING0_SQ_BASE_LO, RING_STRIDE)
+        if 0 <= ring < RING_COUNT:
+            if offset == Reg.RING0_SQ_PROD - Reg.RING0_SQ_BASE_LO:
+                self._published(ring, self._regs.get(addr, 0), value)
+            elif offset == Reg.RING0_CQ_CONS - Reg.RING0_SQ_BASE_LO:
+                self._reaped(ring, self._regs.get(addr, 0), value)
         self._regs[addr] = value
         await self._port.write32(addr, value)
 
     def finish(self) -> None:
         """Nothing may wait for its completion any more."""
-        if self._pending:
-            first = self._pending[0]
+        for ring, pending in enumerate(self._pending):
+            if not pending:
+                continue
             self._sb.report(
                 Mismatch(
                     "completion",
-                    f"descriptor {first.index}",
-                    (f"{len(self._pending)} descriptors never completed",),
+                    f"descriptor {_name(ring, pending[0].index)}",
+                    (f"{len(pending)} descriptors never completed",),
                     cause="a completion was lost",
                 )
             )
-            self._pending.clear()
+            pending.clear()
 
-    def _entry(self, base: Reg, size: Reg, index: int, length: int) -> bytes:
-        log2 = RING0_SQ_SIZE_LOG2.get(self._regs.get(size, 0))
-        addr = self._regs.get(base, 0) | self._regs.get(base + 4, 0) << 32
+    def _entry(self, ring: int, base: Reg, size: Reg, index: int, length: int) -> bytes:
+        at = RING_STRIDE * ring
+        log2 = RING0_SQ_SIZE_LOG2.get(self._regs.get(at + size, 0))
+        addr = self._regs.get(at + base, 0) | self._regs.get(at + base + 4, 0) << 32
         return self.mem.read(addr + (index & ((1 << log2) - 1)) * length, length)
 
-    def _published(self, old: int, new: int) -> None:
+    def _published(self, ring: int, old: int, new: int) -> None:
         index = old
         while index != new:
-            raw = self._entry(Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeSeal.SIZE)
+            raw = self._entry(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeSeal.SIZE)
             seal = SqeSeal.unpack(raw)
             source = b""
             if seal.opcode in (Opcode.SEAL, Opcode.OPEN):
                 # more than a record of any kind takes
                 size = seal.len + _TAG + _padded(seal.aad_len)
                 source = self._bytes_of(seal.src_sg, seal.src_cnt, size)
-            self._pending.append(_Pending(index, seal.opcode, raw, source))
+            self._pending[ring].append(_Pending(index, seal.opcode, raw, source))
             index = (index + 1) & _MASK32
 
     def _bytes_of(self, sg: int, count: int, length: int) -> bytes:
@@ -532,17 +543,18 @@ class CheckedPort:
                 out += self.mem.read(e.addr, n)
         return bytes(out)
 
-    def _reaped(self, old: int, new: int) -> None:
+    def _reaped(self, ring: int, old: int, new: int) -> None:
         index = old
         while index != new:
-            raw = self._entry(Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_SIZE, index, Cqe.SIZE)
-            self._completed(Cqe.unpack(raw))
+            raw = self._entry(ring, Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_SIZE, index, Cqe.SIZE)
+            self._completed(ring, Cqe.unpack(raw))
             index = (index + 1) & _MASK32
 
-    def _completed(self, cqe: Cqe) -> None:
-        where = f"completion of descriptor {cqe.sq_index}"
-        if not self._pending or self._pending[0].index != cqe.sq_index:
-            due = self._pending[0].index if self._pending else None
+    def _completed(self, ring: int, cqe: Cqe) -> None:
+        where = f"completion of descriptor {_name(ring, cqe.sq_index)}"
+        queue = self._pending[ring]
+        if not queue or queue[0].index != cqe.sq_index:
+            due = queue[0].index if queue else None
             self._sb.report(
                 Mismatch(
                     "completion",
@@ -551,11 +563,11 @@ class CheckedPort:
                     cause="a completion was lost, doubled or out of order",
                 )
             )
-            if not any(p.index == cqe.sq_index for p in self._pending):
+            if not any(p.index == cqe.sq_index for p in queue):
                 return
-            while self._pending[0].index != cqe.sq_index:
-                self._pending.popleft()
-        pending = self._pending.popleft()
+            while queue[0].index != cqe.sq_index:
+                queue.popleft()
+        pending = queue.popleft()
         if cqe.status == Status.SQ_BUS_ERROR:
             self._sb.device_refused += 1
             return

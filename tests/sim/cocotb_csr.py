@@ -8,7 +8,7 @@ from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import StreamSink, StreamSource, start
 from ktls_hw import layout
-from ktls_hw.layout import Reg, Status
+from ktls_hw.layout import RING_STRIDE, Reg, Status
 
 WRITABLE = {
     Reg.CTRL: 0x1,
@@ -16,11 +16,11 @@ WRITABLE = {
     Reg.KEY_WARN: 0xFFFFFFFF,
     Reg.KEY_LIMIT: 0xFFFFFFFF,
     Reg.WATCHDOG: 0xFFFFFFFF,
-    Reg.RING0_SQ_BASE_LO: 0xFFFFFFFF,
+    Reg.RING0_SQ_BASE_LO: 0xFFFFFFC0,
     Reg.RING0_SQ_BASE_HI: 0xFFFFFFFF,
     Reg.RING0_SQ_SIZE: 0xF,
     Reg.RING0_SQ_PROD: 0xFFFFFFFF,
-    Reg.RING0_CQ_BASE_LO: 0xFFFFFFFF,
+    Reg.RING0_CQ_BASE_LO: 0xFFFFFFC0,
     Reg.RING0_CQ_BASE_HI: 0xFFFFFFFF,
     Reg.RING0_CQ_SIZE: 0xF,
     Reg.RING0_CQ_CONS: 0xFFFFFFFF,
@@ -30,12 +30,25 @@ RESET = {
     Reg.ID: layout.ID_VALUE_RESET,
     Reg.VERSION: layout.VERSION_MAJOR.put(layout.VERSION_MAJOR_RESET)
     | layout.VERSION_MINOR.put(layout.VERSION_MINOR_RESET),
-    Reg.CAPS: layout.CAPS_LANES.put(1) | layout.CAPS_RINGS.put(1) | layout.CAPS_CONTEXTS.put(64),
+    Reg.CAPS: layout.CAPS_LANES.put(1) | layout.CAPS_CONTEXTS.put(64),
     Reg.SUITES: 1023,
     Reg.WATCHDOG: layout.WATCHDOG_CYCLES_RESET,
     Reg.STATUS: 3,
     Reg.RING0_IRQ_MOD: layout.RING0_IRQ_MOD_COUNT_RESET,
 }
+
+
+def registers(dut) -> dict[int, Reg]:
+    """Every register of the device; those of a later ring stand for those of ring 0."""
+    out: dict[int, Reg] = {int(reg): reg for reg in Reg}
+    for reg in Reg:
+        if reg >= Reg.RING0_SQ_BASE_LO:
+            out |= {reg + RING_STRIDE * n: reg for n in range(_rings(dut))}
+    return out
+
+
+def _rings(dut) -> int:
+    return len(dut.sq_prod) // 32
 
 
 class Csr:
@@ -72,13 +85,15 @@ class Csr:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def reset_values_and_holes(dut):
     csr = await Csr.create(dut)
-    known = set(Reg)
-    for addr in range(0, 0x200, 4):
+    known = registers(dut)
+    reset = dict(RESET)
+    reset[Reg.CAPS] |= layout.CAPS_RINGS.put(_rings(dut))
+    for addr in range(0, 0x400, 4):
         value = await csr.read(addr)
         if addr == Reg.CYCLES_LO:
             assert value > 0
         elif addr in known:
-            assert value == RESET.get(Reg(addr), 0), Reg(addr).name
+            assert value == reset.get(known[addr], 0), hex(addr)
         else:
             assert value == 0, f"hole {addr:#x}"
 
@@ -86,20 +101,20 @@ async def reset_values_and_holes(dut):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def writable_bits_and_strobes(dut):
     csr = await Csr.create(dut)
-    for reg in Reg:
-        before = await csr.read(reg)
+    for addr, reg in registers(dut).items():
+        before = await csr.read(addr)
         if reg == Reg.CYCLES_LO:
             continue
-        await csr.write(reg, 0xFFFFFFFD)  # not CTRL.reset
-        after = await csr.read(reg)
+        await csr.write(addr, 0xFFFFFFFD)  # not CTRL.reset
+        after = await csr.read(addr)
         if reg in WRITABLE:
-            assert after == WRITABLE[reg] & 0xFFFFFFFD, reg.name
-            await csr.write(reg, 0, 0b0001)
-            assert await csr.read(reg) == after & ~0xFF, reg.name
-            await csr.write(reg, 0)
-            assert await csr.read(reg) == 0, reg.name
+            assert after == WRITABLE[reg] & 0xFFFFFFFD, hex(addr)
+            await csr.write(addr, 0, 0b0001)
+            assert await csr.read(addr) == after & ~0xFF, hex(addr)
+            await csr.write(addr, 0)
+            assert await csr.read(addr) == 0, hex(addr)
         elif reg not in (Reg.IRQ_STATUS,):
-            assert after == before, reg.name
+            assert after == before, hex(addr)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -135,7 +150,7 @@ async def interrupt_is_a_level(dut):
     await csr.write(Reg.IRQ_ENABLE, 1)
     await RisingEdge(dut.clk)
     assert dut.irq.value == 1
-    assert await csr.read(Reg.IRQ_STATUS) == 1
+    assert await csr.read(Reg.IRQ_STATUS) == 0x101
     await csr.write(Reg.RING0_CQ_CONS, 1)
     await RisingEdge(dut.clk)
     assert dut.irq.value == 1
@@ -155,6 +170,24 @@ async def interrupt_is_a_level(dut):
         await RisingEdge(dut.clk)
         assert dut.irq.value == 1
         cause.value = 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def the_interrupt_says_which_ring(dut):
+    csr = await Csr.create(dut)
+    await csr.write(Reg.IRQ_ENABLE, 1)
+    for ring in range(_rings(dut)):
+        dut.cq_prod.value = 3 << (32 * ring)
+        await csr.write(Reg.RING0_IRQ_MOD + RING_STRIDE * ring, 4)
+        await RisingEdge(dut.clk)
+        assert (await csr.read(Reg.IRQ_STATUS), int(dut.irq.value)) == (0, 0)
+        await csr.write(Reg.RING0_IRQ_MOD + RING_STRIDE * ring, 3)
+        await RisingEdge(dut.clk)
+        assert (await csr.read(Reg.IRQ_STATUS), int(dut.irq.value)) == (0x100 << ring | 1, 1)
+        await csr.write(Reg.RING0_CQ_CONS + RING_STRIDE * ring, 1)
+        await RisingEdge(dut.clk)
+        assert dut.irq.value == 0
+        await csr.write(Reg.RING0_CQ_CONS + RING_STRIDE * ring, 0)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -29,7 +29,10 @@ async def _run(dut, name: str, scenario: Scenario) -> None:
     host.stall_seed.value = cocotb.RANDOM_SEED & 0xFFFFFFFF
     port = SimPort(dut)
     await port.ready()
-    model = NicModel(MEMORY, contexts=int(dut.CONTEXTS.value), lanes=len(dut.m_wdata) // 128)
+    model = NicModel(
+        MEMORY, contexts=int(dut.CONTEXTS.value), lanes=len(dut.m_wdata) // 128,
+        rings=int(dut.RINGS.value),
+    )  # fmt: skip
     MEMORY.heal()
 
     def fail_bus(lo: int, hi: int, read: bool, write: bool) -> None:

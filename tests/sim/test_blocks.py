@@ -27,6 +27,7 @@ BLOCKS = [
     ("ktls_dma_wr", "cocotb_dma_wr"),
     ("ktls_csr", "cocotb_csr"),
     ("ktls_sgl", "cocotb_sgl"),
+    ("ktls_sq", "cocotb_sq"),
 ]
 
 # blocks that are as wide as the device
@@ -51,6 +52,13 @@ def test_block(simulate, toplevel: str, module: str) -> None:
 @pytest.mark.parametrize(("toplevel", "module", "width"), WIDE, ids=[w[0] for w in WIDE])
 def test_wide_block(simulate, toplevel: str, module: str, width: str, lanes: int) -> None:
     simulate(Build.block(toplevel, **{width: lanes * (128 if width == "DATA_W" else 1)}), module)
+
+
+@pytest.mark.parametrize("rings", [3, 8])
+def test_several_rings(simulate, rings: int) -> None:
+    simulate(Build.block("ktls_csr", RINGS=rings), "cocotb_csr")
+    width = {3: 128, 8: 512}[rings]
+    simulate(Build.block("ktls_sq", RINGS=rings, RING_W=3, DATA_W=width), "cocotb_sq")
 
 
 @pytest.mark.parametrize("powers", [2, 4])
@@ -93,6 +101,7 @@ def test_gcm_as_synthesis_reads_it(simulate, lanes: int) -> None:
         ("ktls_gcm", {"LANES": 8}, "LANES_must_be_1_2_or_4"),
         ("ktls_nic", {"LANES": 3}, "LANES_must_be_1_2_or_4"),
         ("ktls_nic", {"LANES": 2, "SMALL_CORE": 1}, "small_supports_only_LANES_1"),
+        ("ktls_nic", {"RINGS": 9}, "RINGS_must_be_1_to_8"),
         ("ktls_nic", {"CONTEXTS": 48}, "CONTEXTS_must_be_a_power_of_two"),
         ("ktls_nic", {"CONTEXTS": 2048}, "CONTEXTS_must_be_a_power_of_two"),
     ],

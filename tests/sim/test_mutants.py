@@ -177,6 +177,21 @@ SCENARIO = [
     (Mutant("warned_too_late", "ktls_exec.v", "uses_next >= key_warn", "uses_next > key_warn",
             "scenario"),
      "key_limits"),
+    (Mutant("full_ring_holds_up_others", "ktls_sq.v",
+            "waiting[g] && owed >> cq_log2[4*g+:4] == 32'd0", "waiting[g]", "scenario"),
+     "a_ring_that_nobody_empties_holds_up_no_other"),
+    (Mutant("completion_in_another_ring", "ktls_cq.v", "addr <= base[64*ring+:64]",
+            "addr <= base[63:0]", "scenario"),
+     "several_rings"),
+    (Mutant("completion_of_another_ring", "ktls_exec.v", "ring <= d_ring;",
+            "ring <= {RING_W{1'b0}};", "scenario"),
+     "several_rings"),
+    (Mutant("index_of_another_ring", "ktls_sq.v", "part_index <= cons[32*owner+:32];",
+            "part_index <= cons[31:0];", "completion"),
+     "several_rings"),
+    (Mutant("moderation_of_ring_0", "ktls_csr.v", "irq_mod[32*g+RING0_IRQ_MOD_COUNT_LSB+:",
+            "irq_mod[RING0_IRQ_MOD_COUNT_LSB+:", "scenario"),
+     "rings_raise_the_interrupt"),
 ]  # fmt: skip
 
 
@@ -276,6 +291,8 @@ BLOCK = [
     (Mutant("credits_ignored", "ktls_gcm.v", "room = credit != 0;",
             "room = 1'b1;", ""),
      "ktls_gcm", "cocotb_gcm", "output_blocked_for_long"),
+    (Mutant("same_ring_again", "ktls_sq.v", "turn <= ring;", "", ""),
+     "ktls_sq", "cocotb_sq", "rings_take_turns"),
     (Mutant("irq_while_cons_is_ahead", "ktls_csr.v", "ahead[31] ? 32'd0 : ahead", "ahead", ""),
      "ktls_csr", "cocotb_csr", "interrupt_is_a_level"),
     (Mutant("reset_in_mid_burst", "ktls_csr.v", "if (reset_wanted && masters_idle &&",
@@ -292,7 +309,8 @@ BLOCK = [
 def test_block_mutant_is_caught(
     simulator: None, mutant: Mutant, toplevel: str, module: str, test: str, seed: int
 ) -> None:
-    build = Build(toplevel, tuple(mutant.sources()))
+    parameters = {"RINGS": 4, "RING_W": 2} if toplevel == "ktls_sq" else {}
+    build = Build(toplevel, tuple(mutant.sources()), parameters)
     (result,), _ = run_tests(build, module, testcase=test, seed=seed, name=f"mutant-{mutant.name}")
     assert not result.passed
 

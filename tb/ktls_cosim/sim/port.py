@@ -10,7 +10,7 @@ from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
 from ktls_cosim.sim.wire import check_range
-from ktls_hw.layout import RING0_IRQ_MOD_TIMER, STATUS_IDLE, Reg
+from ktls_hw.layout import CTRL_RESET, RING0_IRQ_MOD_TIMER, RING_STRIDE, STATUS_IDLE, Reg
 
 LINE = 64
 DEFAULT_IRQ_LIMIT_NS = 2_000_000
@@ -66,6 +66,7 @@ class SimPort:
         self.mem = SimMemory(dut.host)
         self.irq_limit_ns = irq_limit_ns
         self._go = 0
+        self._timers: dict[int, int] = {}  # of interrupt moderation, by register
 
     async def ready(self) -> None:
         """Wait for the end of the power-on reset; call it before anything else."""
@@ -89,6 +90,10 @@ class SimPort:
         return int(self.dut.bfm_rdata.value)
 
     async def write32(self, addr: int, value: int) -> None:
+        if (addr - Reg.RING0_IRQ_MOD) % RING_STRIDE == 0 and addr >= Reg.RING0_IRQ_MOD:
+            self._timers[addr] = RING0_IRQ_MOD_TIMER.get(value)
+        elif addr == Reg.CTRL and CTRL_RESET.get(value):
+            self._timers.clear()
         self.dut.bfm_write.value = 1
         self.dut.bfm_addr.value = addr
         self.dut.bfm_wdata.value = value
@@ -104,8 +109,7 @@ class SimPort:
             if await First(edge, Timer(_IRQ_STEP_NS, unit="ns")) is edge:
                 return True
             waited += _IRQ_STEP_NS
-            timer = RING0_IRQ_MOD_TIMER.get(await self.read32(Reg.RING0_IRQ_MOD))
-            if not timer and STATUS_IDLE.get(await self.read32(Reg.STATUS)):
+            if not any(self._timers.values()) and STATUS_IDLE.get(await self.read32(Reg.STATUS)):
                 # look again: the last completion may have come while we asked
                 return bool(irq.value == 1)
         return True

@@ -13,6 +13,7 @@
 module ktls_tb #(
     parameter LANES = 1,
     parameter CONTEXTS = 64,
+    parameter RINGS = 4,
     parameter SMALL_CORE = 0,
     parameter LINES = 65536
 );
@@ -95,6 +96,7 @@ module ktls_tb #(
   ktls_nic #(
       .LANES(LANES),
       .CONTEXTS(CONTEXTS),
+      .RINGS(RINGS),
       .SMALL_CORE(SMALL_CORE)
   ) nic (
       .clk(clk),

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cocotb tests of the descriptor fetch (`ktls_sq`): rings take turns, none holds up another."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+import cocotb
+from cocotb.triggers import RisingEdge
+
+from ktls_cosim.sim.bus import StreamSink, random_pause, start
+
+MASK = 0xFFFFFFFF
+STRIDE = 1 << 20  # between the rings in memory
+
+
+class Bench:
+    """A memory in which descriptor `index` of a ring holds just that."""
+
+    def __init__(self, dut, cycles, rng, pause: float):
+        self.dut = dut
+        self.rings = len(dut.prod) // 32
+        self.beat = len(dut.rsp_data) // 8  # bytes
+        self.bad: set[int] = set()
+        self.req = StreamSink(dut, "req", ["addr", "beats"], cycles, random_pause(rng, pause))
+        self.d = StreamSink(
+            dut, "d", ["data", "ring", "index", "err"], cycles, random_pause(rng, pause)
+        )
+        self.prod = [0] * self.rings
+        self.cq_cons = [0] * self.rings
+        cocotb.start_soon(self._respond())
+
+    @classmethod
+    async def create(cls, dut, sq_log2: int, cq_log2: list[int], pause: float = 0.3) -> Bench:
+        rng = random.Random(cocotb.RANDOM_SEED)
+        rings = len(dut.prod) // 32
+        cycles = await start(
+            dut, enable=1, prod=0, cq_cons=0, rsp_valid=0, req_ready=0, d_ready=0,
+            base=sum(STRIDE * (n + 1) << 64 * n for n in range(rings)),
+            size_log2=sum(sq_log2 << 4 * n for n in range(rings)),
+            cq_log2=sum(cq_log2[n % len(cq_log2)] << 4 * n for n in range(rings)),
+        )  # fmt: skip
+        return cls(dut, cycles, rng, pause)
+
+    async def _respond(self) -> None:
+        served = 0
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.dut.rsp_valid.value = 0
+            while served < len(self.req.beats):
+                r = self.req.beats[served].values
+                served += 1
+                assert self.beat * (r["beats"] + 1) == 64
+                # the descriptor says where it stands
+                raw = r["addr"].to_bytes(64, "little")
+                for i in range(r["beats"] + 1):
+                    self.dut.rsp_valid.value = 1
+                    self.dut.rsp_last.value = int(i == r["beats"])
+                    self.dut.rsp_err.value = int(r["addr"] in self.bad)
+                    part = raw[self.beat * i : self.beat * (i + 1)]
+                    self.dut.rsp_data.value = int.from_bytes(part, "little")
+                    await RisingEdge(self.dut.clk)
+                    self.dut.rsp_valid.value = 0
+
+    def set(self) -> None:
+        for name in ("prod", "cq_cons"):
+            values = getattr(self, name)
+            packed = sum((v & MASK) << 32 * n for n, v in enumerate(values))
+            getattr(self.dut, name).value = packed
+
+    async def wait(self, cycles: int) -> None:
+        for _ in range(cycles):
+            await RisingEdge(self.dut.clk)
+
+    def taken(self) -> list[tuple[int, int]]:
+        """Ring and index of every descriptor that came, after a look at what it holds."""
+        out = []
+        for b in self.d.beats:
+            ring, index = b.values["ring"], b.values["index"]
+            size = 1 << (int(self.dut.size_log2.value) >> 4 * ring & 15)
+            where = STRIDE * (ring + 1) + 64 * (index % size)
+            assert b.values["data"] == where
+            assert b.values["err"] == int(where in self.bad)
+            out.append((ring, index))
+        return out
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def rings_take_turns(dut):
+    """With work in every ring each is served once in a turn, whoever came first."""
+    bench = await Bench.create(dut, 5, [5])
+    bench.prod[0] = 30
+    bench.set()
+    await bench.wait(15)
+    bench.prod = [30] * bench.rings
+    bench.set()
+    await bench.d.wait_for(30 * bench.rings, dut.clk)
+    taken = bench.taken()
+    for n in range(bench.rings):
+        assert [i for ring, i in taken if ring == n] == list(range(30))
+    # from the first descriptor of the last ring on nobody is served twice in a turn
+    start_at = next(k for k, (ring, _) in enumerate(taken) if ring == bench.rings - 1)
+    full = taken[start_at + 1 :]
+    turns = 30 - full[0][1] if full[0][0] == 0 else 0
+    assert turns > 5, "the ring that came first kept the others out"
+    for k in range(0, turns * bench.rings, bench.rings):
+        assert [ring for ring, _ in full[k : k + bench.rings]] == list(range(bench.rings))
+    assert dut.idle.value == 1
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def nothing_is_fetched_without_room_for_its_completion(dut):
+    """Such a ring waits, the others go on; room that comes is used."""
+    bench = await Bench.create(dut, 4, [1, 4])
+    bench.prod = [10] * bench.rings
+    bench.set()
+    await bench.wait(400)
+    taken = bench.taken()
+    for n in range(bench.rings):
+        assert sum(ring == n for ring, _ in taken) == (2 if n % 2 == 0 else 10)
+    assert dut.idle.value == 0
+    bench.cq_cons[0] = 1
+    bench.set()
+    await bench.wait(100)
+    assert [i for ring, i in bench.taken() if ring == 0] == [0, 1, 2]
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def random_work_of_all_rings(dut):
+    """Rings wrap, completions are read late, reads fail: all come once and in order."""
+    rng = random.Random(cocotb.RANDOM_SEED)
+    bench = await Bench.create(dut, 3, [0, 1, 2, 3])
+    bench.bad = {STRIDE * (1 + n) + 64 * rng.randrange(8) for n in range(bench.rings)}
+    seen = 0
+    due = [deque() for _ in range(bench.rings)]
+    for _ in range(400):
+        n = rng.randrange(bench.rings)
+        room = 8 - (bench.prod[n] - bench.cq_cons[n])
+        bench.prod[n] += rng.randint(0, max(0, room))
+        bench.set()
+        await bench.wait(rng.randrange(20))
+        for ring, index in bench.taken()[seen:]:
+            due[ring].append(index)
+            seen += 1
+        for ring in range(bench.rings):
+            assert len(due[ring]) <= 1 << (ring % 4)
+            while due[ring] and rng.random() < 0.5:
+                assert due[ring].popleft() == bench.cq_cons[ring]
+                bench.cq_cons[ring] += 1
+    assert seen > 100
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_disabled_device_fetches_nothing(dut):
+    bench = await Bench.create(dut, 4, [4])
+    dut.enable.value = 0
+    bench.prod = [3] * bench.rings
+    bench.set()
+    await bench.wait(50)
+    assert not bench.req.beats
+    dut.enable.value = 1
+    await bench.d.wait_for(3 * bench.rings, dut.clk)
