@@ -83,6 +83,9 @@ module ktls_release #(
   reg [7:0] last_byte;
   reg [WORD_LOG2:0] found;
   reg [7:0] found_byte;
+  reg [4:0] in_block;
+  reg [7:0] block_byte;
+  integer n;
   integer i;
 
   wire [RING_W:0] used = wp - rp;
@@ -105,10 +108,19 @@ module ktls_release #(
       word <= word + 1'b1;
       found = WORD[WORD_LOG2:0];
       found_byte = 8'd0;
-      for (i = 0; i < WORD; i = i + 1) begin
-        if (a_data[8*(WORD-1-i)+:8] != 8'd0) begin
-          found = i[WORD_LOG2:0];
-          found_byte = a_data[8*(WORD-1-i)+:8];
+      // block by block, so that a wide word is not one long chain
+      for (n = 0; n < LANES; n = n + 1) begin
+        in_block = 5'd16;
+        block_byte = 8'd0;
+        for (i = 0; i < 16; i = i + 1) begin
+          if (a_data[8*(WORD-1-16*n-i)+:8] != 8'd0) begin
+            in_block   = i[4:0];
+            block_byte = a_data[8*(WORD-1-16*n-i)+:8];
+          end
+        end
+        if (!in_block[4]) begin
+          found = 16 * n[WORD_LOG2:0] + {{WORD_LOG2 - 4{1'b0}}, in_block};
+          found_byte = block_byte;
         end
       end
       if (!found[WORD_LOG2]) begin

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ktls import uapi
 from ktls.crypto_info import CryptoInfo
@@ -82,6 +82,20 @@ class _Posted:
     done: Callable[[Completion], None]
 
 
+@dataclass(eq=False, slots=True)
+class RingPair:
+    """A submission and a completion ring, and what is under way in them."""
+
+    number: int
+    sq: Ring
+    cq: Ring
+    posted: dict[int, _Posted] = field(default_factory=dict)  # by cookie
+
+    def reg(self, reg: Reg) -> int:
+        """Address of a register of this pair; `reg` is that of ring 0."""
+        return reg + layout.RING_STRIDE * self.number
+
+
 class DmaBuffers:
     """Equal buffers in DMA memory, one per record under way.
 
@@ -126,23 +140,30 @@ def page_entries(addr: int, length: int) -> list[Sge]:
 
 
 class KtlsNic:
-    """Driver instance of one device; make it with `await KtlsNic.probe(port)`."""
+    """Driver instance of one device; make it with `await KtlsNic.probe(port)`.
 
-    def __init__(self, port: HostPort, sq: Ring, cq: Ring, buffers: DmaBuffers) -> None:
+    Everything of a context goes through one ring pair: order between pairs is open.
+    """
+
+    def __init__(self, port: HostPort, pairs: list[RingPair], buffers: DmaBuffers) -> None:
         self.port = port
-        self.sq = sq
-        self.cq = cq
+        self.pairs = pairs
         self.buffers = buffers
         self.contexts = 0
         self.suites = 0
         self._free_ctx: deque[int] = deque()
-        self._posted: dict[int, _Posted] = {}  # by cookie
 
     # ------------------------------------------------------------------ set-up
 
     @classmethod
     async def probe(
-        cls, port: HostPort, *, sq_log2: int = 5, cq_log2: int = 5, mem_base: int = PAGE
+        cls,
+        port: HostPort,
+        *,
+        sq_log2: int = 5,
+        cq_log2: int = 5,
+        mem_base: int = PAGE,
+        rings: int = 1,
     ) -> KtlsNic:
         """Find the device, reset it, set up its rings and enable it.
 
@@ -150,6 +171,7 @@ class KtlsNic:
             port: the device.
             sq_log2, cq_log2: log2 of the ring sizes.
             mem_base: first bus address that the driver may use, page aligned.
+            rings: ring pairs to use, at least 1; no more than the device has.
 
         Raises:
             DeviceError: not this kind of device, an incompatible version, never ready,
@@ -164,15 +186,20 @@ class KtlsNic:
                 f"contract version {version >> 16}.{version & 0xFFFF} is not "
                 f"{layout.VERSION_MAJOR_RESET}.x; regenerate the driver's layout"
             )
-        sq = Ring(mem_base, sq_log2, SqeSeal.SIZE)
-        cq = Ring(_align(sq.base + sq.entries * SqeSeal.SIZE), cq_log2, Cqe.SIZE)
+        caps = await port.read32(Reg.CAPS)
+        pairs = []
+        free = mem_base
+        for number in range(max(1, min(rings, layout.CAPS_RINGS.get(caps)))):
+            sq = Ring(free, sq_log2, SqeSeal.SIZE)
+            cq = Ring(_align(sq.base + sq.entries * SqeSeal.SIZE), cq_log2, Cqe.SIZE)
+            free = _align(cq.base + cq.entries * Cqe.SIZE)
+            pairs.append(RingPair(number, sq, cq))
         # a record ties up a place in both rings
-        wanted = min(sq.entries, cq.entries)
-        buffers = DmaBuffers(_align(cq.base + cq.entries * Cqe.SIZE), port.mem.size, wanted)
+        wanted = len(pairs) << min(sq_log2, cq_log2)
+        buffers = DmaBuffers(free, port.mem.size, wanted)
         if buffers.count == 0:
             raise DeviceError(f"{port.mem.size} bytes of DMA memory hold no record buffer")
-        nic = cls(port, sq, cq, buffers)
-        caps = await port.read32(Reg.CAPS)
+        nic = cls(port, pairs, buffers)
         nic.contexts = layout.CAPS_CONTEXTS.get(caps)
         nic.suites = await port.read32(Reg.SUITES)
         nic._free_ctx = deque(range(nic.contexts))
@@ -187,19 +214,25 @@ class KtlsNic:
                 break
         else:
             raise DeviceError("STATUS.ready does not come after a reset", await self.registers())
-        # no completion of an earlier life may look new
-        port.mem.write(self.cq.base, bytes(self.cq.entries * Cqe.SIZE))
-        for reg, value in (
-            (Reg.RING0_SQ_BASE_LO, self.sq.base & 0xFFFFFFFF),
-            (Reg.RING0_SQ_BASE_HI, self.sq.base >> 32),
-            (Reg.RING0_SQ_SIZE, self.sq.log2),
-            (Reg.RING0_CQ_BASE_LO, self.cq.base & 0xFFFFFFFF),
-            (Reg.RING0_CQ_BASE_HI, self.cq.base >> 32),
-            (Reg.RING0_CQ_SIZE, self.cq.log2),
-            (Reg.IRQ_ENABLE, layout.IRQ_ENABLE_CQ.put(1) | layout.IRQ_ENABLE_ERROR.put(1)),
-            (Reg.CTRL, layout.CTRL_ENABLE.put(1)),
-        ):
-            await port.write32(reg, value)
+        for pair in self.pairs:
+            sq, cq = pair.sq, pair.cq
+            # no completion of an earlier life may look new
+            port.mem.write(cq.base, bytes(cq.entries * Cqe.SIZE))
+            for reg, value in (
+                (Reg.RING0_SQ_BASE_LO, sq.base & 0xFFFFFFFF),
+                (Reg.RING0_SQ_BASE_HI, sq.base >> 32),
+                (Reg.RING0_SQ_SIZE, sq.log2),
+                (Reg.RING0_CQ_BASE_LO, cq.base & 0xFFFFFFFF),
+                (Reg.RING0_CQ_BASE_HI, cq.base >> 32),
+                (Reg.RING0_CQ_SIZE, cq.log2),
+            ):
+                await port.write32(pair.reg(reg), value)
+        causes = layout.IRQ_ENABLE_CQ.put(1) | layout.IRQ_ENABLE_ERROR.put(1)
+        await port.write32(Reg.IRQ_ENABLE, causes)
+        await port.write32(Reg.CTRL, layout.CTRL_ENABLE.put(1))
+
+    def _pair_of(self, ctx: int) -> RingPair:
+        return self.pairs[ctx % len(self.pairs)]
 
     # ---------------------------------------------------------------- contexts
 
@@ -300,11 +333,11 @@ class KtlsNic:
     async def _control(self, descriptor: SqeCtx) -> Completion:
         """Execute one context descriptor, then wipe its place: it may hold a key."""
         results: list[Completion] = []
-        index = self.sq.prod
-        await self._post(descriptor, None, results.append)
+        sq = self._pair_of(descriptor.ctx).sq
+        index = await self._post(descriptor, None, results.append)
         while not results:
             await self._wait()
-        self.port.mem.write(self.sq.address(index), bytes(SqeCtx.SIZE))
+        self.port.mem.write(sq.address(index), bytes(SqeCtx.SIZE))
         return results[0]
 
     # ----------------------------------------------------------------- records
@@ -435,27 +468,38 @@ class KtlsNic:
         descriptor: SqeSeal | SqeCtx,
         buffer: int | None,
         done: Callable[[Completion], None],
-    ) -> None:
-        while self.sq.full:
+    ) -> int:
+        """Post; returns the index of the descriptor in its ring."""
+        pair = self._pair_of(descriptor.ctx)
+        while pair.sq.full:
             await self._wait()
-        cookie = self.sq.place(self.sq.prod)
-        self._posted[cookie] = _Posted(self.sq.prod, buffer, done)
+        index = pair.sq.prod
+        cookie = pair.sq.place(index)
+        pair.posted[cookie] = _Posted(index, buffer, done)
         packed = replace(descriptor, cookie=cookie).pack()
-        self.port.mem.write(self.sq.produce(), packed)
+        self.port.mem.write(pair.sq.produce(), packed)
         # the doorbell publishes: everything above is in memory before it
-        await self.port.write32(Reg.RING0_SQ_PROD, self.sq.prod)
+        await self.port.write32(pair.reg(Reg.RING0_SQ_PROD), pair.sq.prod)
+        return index
 
     async def poll(self) -> int:
         """Reap every completion that is in memory; returns how many."""
+        count = 0
+        for pair in self.pairs:
+            count += await self._poll(pair)
+        return count
+
+    async def _poll(self, pair: RingPair) -> int:
+        cq = pair.cq
         done: list[tuple[_Posted, Completion]] = []
         while True:
-            cqe = Cqe.unpack(self.port.mem.read(self.cq.address(self.cq.cons), Cqe.SIZE))
-            if cqe.phase != self.cq.phase():
+            cqe = Cqe.unpack(self.port.mem.read(cq.address(cq.cons), Cqe.SIZE))
+            if cqe.phase != cq.phase():
                 break
-            posted = self._posted.pop(cqe.cookie, None)
+            posted = pair.posted.pop(cqe.cookie, None)
             if posted is None or posted.sq_index != cqe.sq_index:
                 raise DeviceError(
-                    f"completion {self.cq.cons} names cookie {cqe.cookie}, descriptor "
+                    f"completion {cq.cons} names cookie {cqe.cookie}, descriptor "
                     f"{cqe.sq_index}: that descriptor is not under way (completed twice?)",
                     await self.registers(),
                     self.rings(),
@@ -478,10 +522,10 @@ class KtlsNic:
                     ),
                 )
             )
-            self.cq.consume()
-            self.sq.cons = (cqe.sq_index + 1) & 0xFFFFFFFF
+            cq.consume()
+            pair.sq.cons = (cqe.sq_index + 1) & 0xFFFFFFFF
         if done:
-            await self.port.write32(Reg.RING0_CQ_CONS, self.cq.cons)
+            await self.port.write32(pair.reg(Reg.RING0_CQ_CONS), cq.cons)
         # buffers go back only now: until CQ_CONS moved, a checker may still look at them
         for posted, completion in done:
             if posted.buffer is not None:
@@ -491,8 +535,12 @@ class KtlsNic:
 
     async def flush(self) -> None:
         """Wait until every posted descriptor has completed."""
-        while self._posted:
+        while self._under_way:
             await self._wait()
+
+    @property
+    def _under_way(self) -> int:
+        return sum(len(pair.posted) for pair in self.pairs)
 
     async def _wait(self) -> None:
         """Reap; if there was nothing, wait for the interrupt and reap again.
@@ -505,7 +553,7 @@ class KtlsNic:
             return
         if not await self.port.wait_irq():
             raise DeviceIdle(
-                f"{len(self._posted)} descriptors wait for completions that never come",
+                f"{self._under_way} descriptors wait for completions that never come",
                 await self.registers(),
                 self.rings(),
             )
@@ -516,18 +564,24 @@ class KtlsNic:
     # ------------------------------------------------------------- observation
 
     def rings(self) -> dict[str, int]:
-        """The driver's view of its rings."""
-        return {
-            "sq_prod": self.sq.prod,
-            "sq_cons": self.sq.cons,
-            "cq_cons": self.cq.cons,
-            "under_way": len(self._posted),
-            "free_buffers": self.buffers.available,
-        }
+        """The driver's view of its rings; those behind the first have their number in front."""
+        view = {}
+        for pair in self.pairs:
+            ring = f"ring{pair.number}_" if pair.number else ""
+            view[f"{ring}sq_prod"] = pair.sq.prod
+            view[f"{ring}sq_cons"] = pair.sq.cons
+            view[f"{ring}cq_cons"] = pair.cq.cons
+        return {**view, "under_way": self._under_way, "free_buffers": self.buffers.available}
 
     async def registers(self) -> dict[str, int]:
         """Every register by name."""
-        return {reg.name: await self.port.read32(reg) for reg in Reg}
+        values = {reg.name: await self.port.read32(reg) for reg in Reg}
+        for pair in self.pairs[1:]:
+            for reg in Reg:
+                if reg.name.startswith("RING0_"):
+                    name = reg.name.replace("RING0", f"RING{pair.number}")
+                    values[name] = await self.port.read32(pair.reg(reg))
+        return values
 
     async def stats(self) -> dict[str, int]:
         """Counters under the names that `ethtool -S` shows for TLS devices."""

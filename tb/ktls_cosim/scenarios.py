@@ -219,7 +219,21 @@ async def sendfile_of_a_file(env: Env) -> None:
 @scenario
 async def many_connections(env: Env) -> None:
     """Records of 16 connections, both versions and key sizes, interleaved; each has its numbers."""
-    stack = await env.stack()
+    await _many_connections(env, rings=1)
+
+
+@scenario
+async def many_connections_on_all_rings(env: Env) -> None:
+    """The same, the connections spread over the rings of the device."""
+    stack = await _many_connections(env, rings=8)
+    assert stack.nic is not None
+    served = [pair.cq.cons for pair in stack.nic.pairs]
+    assert len(served) > 1
+    assert min(served) > 8, f"a ring was hardly used: {served}"
+
+
+async def _many_connections(env: Env, rings: int) -> KtlsStack:
+    stack = await env.stack(rings=rings)
     socks = [
         await connect(
             stack,
@@ -234,6 +248,7 @@ async def many_connections(env: Env) -> None:
     for sock in socks:
         assert sock.send(b"end") == 3
     await close_all(stack, *socks)
+    return stack
 
 
 @scenario

@@ -122,6 +122,30 @@ def test_many_records_with_tiny_rings() -> None:
     assert scoreboard.device_records == 50
 
 
+def test_contexts_are_spread_over_the_rings() -> None:
+    """As many rings as asked for, and no more than the device has."""
+    for wanted, have, used in ((1, 4, 1), (3, 4, 3), (8, 2, 2)):
+        nic = run_sync(KtlsNic.probe(NicModel(rings=have), rings=wanted))
+        for _ in range(6):
+            run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+        assert [pair.cq.cons for pair in nic.pairs] == [6 // used] * used
+        registers = run_sync(nic.registers())
+        assert [f"RING{n}_CQ_PROD" in registers for n in range(4)] == [n < used for n in range(4)]
+        assert [registers[f"RING{n}_CQ_PROD"] for n in range(used)] == [6 // used] * used
+
+
+def test_a_completion_that_is_lost_in_a_later_ring_is_found() -> None:
+    model = NicModel(rings=2)
+    nic = run_sync(KtlsNic.probe(model, rings=2))
+    contexts = [run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO)) for _ in range(2)]
+    model.inject(Fault.LOST_COMPLETION, record=0)
+    run_sync(nic.xmit(contexts[1], 23, b"lost", lambda _done: None))
+    with pytest.raises(DeviceIdle, match="1 descriptors wait") as e:
+        run_sync(nic.flush())
+    assert e.value.rings["ring1_sq_prod"] == 2
+    assert e.value.registers["RING1_SQ_CONS"] == 2
+
+
 def test_same_driver_under_asyncio() -> None:
     async def main() -> bytes:
         wire = bytearray()
