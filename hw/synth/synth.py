@@ -99,7 +99,7 @@ def synthesize(name: str, top: str, lanes: int) -> list[Block]:
         out = Path(folder)
         script = f"""
 read_verilog -I{ROOT}/rtl -I{ROOT}/hw/include {" ".join(sources)}
-chparam -set LANES {lanes} {top}
+{f"chparam -set LANES {lanes} {top}" if lanes > 1 else ""}
 {target.command} -top {top}
 setattr -mod -set keep_hierarchy 1 =*
 setattr -mod -unset keep_hierarchy {" ".join(f"=*{leaf}*" for leaf in LEAVES)}
