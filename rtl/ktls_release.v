@@ -110,7 +110,7 @@ module ktls_release #(
       found_byte = 8'd0;
       // block by block, so that a wide word is not one long chain
       for (n = 0; n < LANES; n = n + 1) begin
-        in_block = 5'd16;
+        in_block   = 5'd16;
         block_byte = 8'd0;
         for (i = 0; i < 16; i = i + 1) begin
           if (a_data[8*(WORD-1-16*n-i)+:8] != 8'd0) begin
