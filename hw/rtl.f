@@ -21,6 +21,7 @@ rtl/ktls_nic.v
 rtl/ktls_plan.v
 rtl/ktls_record.v
 rtl/ktls_release.v
+rtl/ktls_sbox.v
 rtl/ktls_scatter.v
 rtl/ktls_sgl.v
 rtl/ktls_sq.v

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: AES encryption of one block at a time, one round per cycle: small.
-// Interface: start takes k256_i and blk_i while nothing runs; round_o names the round key
-//   (0 to 14; 128-bit keys skip 1 to 4, as in ktls_aes) that rk_i must hold in that cycle;
-//   done is high for one cycle with blk_o, which stays until the next start.
+// Interface: start takes k256_i and blk_i while nothing runs; from that cycle on round_o
+//   names the round key (0 to 14; 128-bit keys skip 1 to 4, as in ktls_aes) that rk_i must
+//   hold in the next cycle, as a block RAM gives it; done is high for one cycle with blk_o, which stays until the next start.
 // Latency/throughput: 12 cycles for 128-bit keys, 16 for 256-bit keys.
 // Data format: [127:120] is byte 0 as printed in FIPS 197.
 // Source: FIPS 197 section 5.1.
@@ -23,25 +23,30 @@ module ktls_aes_iter (
     output wire [127:0] blk_o
 );
 
-  `include "ktls_sbox.vh"
-
   localparam LAST = 4'd14;
-
-  reg [7:0] s[0:255];
-  integer i;
-  initial for (i = 0; i < 256; i = i + 1) s[i] = SBOX[8*(255-i)+:8];
 
   reg busy;
   reg k256;
   reg [3:0] round;
   reg [127:0] blk;
-  reg [127:0] sub;
+  wire [127:0] sub;
   reg [127:0] shifted;
   reg [31:0] w;
   reg [31:0] twice;
   reg [127:0] mixed;
+  integer i;
 
-  assign round_o = round;
+  genvar g;
+  generate
+    for (g = 0; g < 16; g = g + 1) begin : g_byte
+      ktls_sbox sbox (
+          .a(blk[8*g+:8]),
+          .z(sub[8*g+:8])
+      );
+    end
+  endgenerate
+
+  assign round_o = start ? 4'd0 : round == 4'd0 && !k256 ? 4'd5 : round + 4'd1;
   assign blk_o   = blk;
 
   always @(posedge clk) begin
@@ -49,15 +54,13 @@ module ktls_aes_iter (
     if (start) begin
       busy  <= 1'b1;
       k256  <= k256_i;
-      round <= 4'd0;
+      round <= round_o;
       blk   <= blk_i;
     end else if (busy) begin
-      round <= round + 4'd1;
+      round <= round_o;
       if (round == 4'd0) begin
         blk <= blk ^ rk_i;
-        if (!k256) round <= 4'd5;
       end else begin
-        for (i = 0; i < 16; i = i + 1) sub[8*i+:8] = s[blk[8*i+:8]];
         // row r moves r columns to the left; byte 4c + r is row r of column c
         for (i = 0; i < 16; i = i + 1) shifted[8*(15-i)+:8] = sub[8*(15-(5*i&15))+:8];
         for (i = 0; i < 4; i = i + 1) begin

@@ -5,7 +5,7 @@
 //   engine in the same place.
 // Interface: as ktls_gcm.
 // Latency/throughput: a text block takes 31 cycles with a 128-bit key and 35 with a 256-bit
-//   key, a block of additional data 18, a record 33 or 37 more. Setting a key takes as long
+//   key, a block of additional data 18, a record 34 or 38 more. Setting a key takes as long
 //   as in ktls_gcm, wiping one 16 cycles, wiping all after reset 16 for each.
 // Data format: as ktls_gcm.
 // Source: NIST SP 800-38D sections 6.3 and 7.
@@ -71,6 +71,7 @@ module ktls_gcm_small #(
   reg k256;
   reg decrypt;
   reg ending;  // the length block
+  reg fresh;  // the hash key of this record is being read
   reg [95:0] nonce;
   reg [31:0] ctr;
   reg [12:0] aad_left;  // blocks
@@ -133,10 +134,11 @@ module ktls_gcm_small #(
   // a wipe of ktls_keyexp after reset (stage 15) is left to ST_WIPE, which is complete
   reg [127:0] key_mem[0:(16<<CTX_W)-1];
   reg k256_mem[0:(1<<CTX_W)-1];
-  wire [3:0] read_word = state == ST_BLOCK || state == ST_OUT ? HASH_KEY : aes_round;
-  wire [127:0] key_word = key_mem[{ctx, read_word}];
+  wire aes_reads = aes_start || state == ST_AES || state == ST_KEY;
+  reg [127:0] key_word;
 
   always @(posedge clk) begin
+    key_word <= key_mem[{ctx, aes_reads?aes_round : HASH_KEY}];
     if (state == ST_WIPE) key_mem[{ctx, step}] <= 128'd0;
     else if (kw_en && kw_stage != HASH_KEY) key_mem[{kw_ctx, kw_stage}] <= kw_data;
     else if (h_done) key_mem[{ctx, HASH_KEY}] <= ks;
@@ -149,7 +151,7 @@ module ktls_gcm_small #(
 
   wire in_aad = aad_left != 0;
   wire in_text = !in_aad && text_left != 0;
-  wire go = state == ST_BLOCK && (s_valid || !(in_aad || in_text));
+  wire go = state == ST_BLOCK && !fresh && (s_valid || !(in_aad || in_text));
 
   assign aes_start = (state == ST_KEY && h_req && !h_sent) || (go && !in_aad);
 
@@ -173,7 +175,7 @@ module ktls_gcm_small #(
   wire [127:0] keep = tail == 0 ? ones : ~(ones >> {tail, 3'd0});
 
   assign cmd_ready = idle && !key_valid;
-  assign s_ready = state == ST_BLOCK && (in_aad || in_text);
+  assign s_ready = state == ST_BLOCK && !fresh && (in_aad || in_text);
   assign m_valid = state == ST_OUT || state == ST_TAG;
   assign m_tag = state == ST_TAG;
   assign m_data = state == ST_TAG ? y ^ ks : out;
@@ -195,6 +197,7 @@ module ktls_gcm_small #(
         step <= 4'd0;
         h_sent <= 1'b0;
         ending <= 1'b0;
+        fresh <= 1'b1;
         y <= 128'd0;
         if (key_valid && key_ready) begin
           ctx   <= key_ctx;
@@ -221,6 +224,7 @@ module ktls_gcm_small #(
       end
 
       ST_BLOCK: begin
+        fresh <= 1'b0;
         step  <= 4'd0;
         v     <= key_word;
         block <= s_data & keep;
