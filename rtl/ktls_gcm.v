@@ -217,31 +217,16 @@ module ktls_gcm #(
   wire [DATA_W-1:0] ks;
   reg  [      15:0] slot;  // record slots under way, with and without AES work
   reg  [      15:0] h_pipe;  // the GHASH key under way
-  wire              unused_aes_v;
 
-  ktls_aes #(
-      .CTX_W(CTX_W)
-  ) aes (
-      .clk(clk),
-      .rst(rst),
-      .kw_en(kw_en),
-      .kw_stage(kw_stage),
-      .kw_ctx(kw_ctx),
-      .kw_data(kw_data),
-      .v_i(h_slot || go_text || go_len),
-      .ctx_i(h_slot ? job_ctx : ctx),
-      .k256_i(h_slot ? job_k256 : k256),
-      .blk_i(h_slot ? 128'd0 : {nonce, in_text ? ctr : 32'd1}),
-      .v_o(unused_aes_v),
-      .blk_o(ks[DATA_W-1-:128])
-  );
-
-  // the lanes behind the first, for the blocks of a text word that there are
+  // The first lane also has the slot of the GHASH key and the last one of a record; the
+  // others have the blocks of a text word that there are.
   genvar g;
   generate
-    for (g = 1; g < LANES; g = g + 1) begin : g_lane
-      localparam [TAIL_W-1:0] BEFORE = 16 * g;
-      wire [31:0] my_ctr = ctr + g;
+    for (g = 0; g < LANES; g = g + 1) begin : g_lane
+      localparam [TAIL_W:0] BEFORE = 16 * g;
+      wire there = go_text && (g == 0 || tail == 0 || {1'b0, tail} > BEFORE);
+      wire only_first = g == 0 && (h_slot || go_len);
+      wire [31:0] my_ctr = in_text ? ctr + g : 32'd1;
       wire unused_v;
 
       ktls_aes #(
@@ -253,10 +238,10 @@ module ktls_gcm #(
           .kw_stage(kw_stage),
           .kw_ctx(kw_ctx),
           .kw_data(kw_data),
-          .v_i(go_text && (tail == 0 || tail > BEFORE)),
-          .ctx_i(ctx),
-          .k256_i(k256),
-          .blk_i({nonce, my_ctr}),
+          .v_i(there || only_first),
+          .ctx_i(h_slot ? job_ctx : ctx),
+          .k256_i(h_slot ? job_k256 : k256),
+          .blk_i(h_slot ? 128'd0 : {nonce, my_ctr}),
           .v_o(unused_v),
           .blk_o(ks[DATA_W-1-128*g-:128])
       );

@@ -9,6 +9,7 @@ import cocotb
 from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import StreamSink, StreamSource, random_pause, start
+from readers import answer_reads
 
 MEMORY = 1 << 16
 
@@ -27,7 +28,11 @@ class Bench:
         self.req = StreamSink(dut, "req", ["addr", "beats"], cycles, pause)
         self.out = StreamSink(dut, "m", ["data", "err"], cycles, pause)
         self.done: list[tuple[int, int]] = []
-        cocotb.start_soon(self._respond())
+        cocotb.start_soon(
+            answer_reads(
+                dut, self.req, lambda at, n: self.memory[at : at + n], lambda at, _n: at >= MEMORY
+            )
+        )
         cocotb.start_soon(self._watch())
 
     @classmethod
@@ -35,24 +40,6 @@ class Bench:
         rng = random.Random(cocotb.RANDOM_SEED)
         cycles = await start(dut, job_valid=0, e_valid=0, rsp_valid=0, req_ready=0, m_ready=0)
         return cls(dut, cycles, rng)
-
-    async def _respond(self) -> None:
-        served = 0
-        while True:
-            await RisingEdge(self.dut.clk)
-            self.dut.rsp_valid.value = 0
-            while served < len(self.req.beats):
-                r = self.req.beats[served].values
-                served += 1
-                assert r["addr"] % self.word == 0
-                for i in range(r["beats"] + 1):
-                    a = r["addr"] + self.word * i
-                    self.dut.rsp_valid.value = 1
-                    self.dut.rsp_err.value = int(a >= MEMORY)
-                    beat = self.memory[a : a + self.word]
-                    self.dut.rsp_data.value = int.from_bytes(beat, "little")
-                    await RisingEdge(self.dut.clk)
-                    self.dut.rsp_valid.value = 0
 
     async def _watch(self) -> None:
         while True:

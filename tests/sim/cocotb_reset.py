@@ -44,7 +44,8 @@ class Bench:
         gcm = dut.nic.g_fast.gcm
         lanes = len(dut.m_wdata) // 128
         bench.memories = [gcm.h_mem]
-        for aes in (gcm.aes, *(gcm.g_lane[lane].aes for lane in range(1, lanes))):
+        for lane in range(lanes):
+            aes = gcm.g_lane[lane].aes
             bench.memories.append(aes.key_mem)
             bench.memories += [aes.g_round[r].round.key_mem for r in range(1, 15)]
         bench.registers = [gcm.keyexp.win, gcm.keyexp.acc, dut.nic.exec.d]

@@ -6,10 +6,10 @@ from __future__ import annotations
 import random
 
 import cocotb
-from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import StreamSink, StreamSource, random_pause, start
 from ktls_hw.layout import Sge
+from readers import answer_reads
 
 MEMORY = 1 << 14
 
@@ -27,33 +27,20 @@ class Bench:
         self.job = StreamSource(dut, "job", ["addr", "cnt"], cycles)
         self.req = StreamSink(dut, "req", ["addr", "beats"], cycles, pause)
         self.out = StreamSink(dut, "e", ["addr", "len", "last", "err"], cycles, pause)
-        cocotb.start_soon(self._respond())
+        cocotb.start_soon(
+            answer_reads(
+                dut,
+                self.req,
+                lambda at, n: bytes(self.memory[at : at + n]),
+                lambda at, n: any(at <= b < at + n for b in self.bad),
+            )
+        )
 
     @classmethod
     async def create(cls, dut) -> Bench:
         rng = random.Random(cocotb.RANDOM_SEED)
         cycles = await start(dut, job_valid=0, rsp_valid=0, req_ready=0, e_ready=0)
         return cls(dut, cycles, rng)
-
-    async def _respond(self) -> None:
-        served = 0
-        while True:
-            await RisingEdge(self.dut.clk)
-            self.dut.rsp_valid.value = 0
-            while served < len(self.req.beats):
-                r = self.req.beats[served].values
-                served += 1
-                at, beats = r["addr"], r["beats"] + 1
-                assert at % self.beat == 0
-                assert at // 4096 == (at + self.beat * beats - 1) // 4096
-                for a in range(at, at + self.beat * beats, self.beat):
-                    self.dut.rsp_valid.value = 1
-                    self.dut.rsp_last.value = int(a + self.beat == at + self.beat * beats)
-                    self.dut.rsp_err.value = int(any(a <= b < a + self.beat for b in self.bad))
-                    raw = self.memory[a : a + self.beat]
-                    self.dut.rsp_data.value = int.from_bytes(raw, "little")
-                    await RisingEdge(self.dut.clk)
-                    self.dut.rsp_valid.value = 0
 
     async def read(self, lists: list[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
         """Lists as (address, entries); the entries of all of them."""

@@ -225,7 +225,7 @@ LANES = [
      "many_connections"),
     (Mutant("lane_forgotten", "ktls_gcm.v", "sum = `KTLS_XOR(sum, p[383:256]);", "", "golden"),
      "sizes_around_blocks"),
-    (Mutant("counter_of_a_lane", "ktls_gcm.v", "ctr + g;", "ctr + 1;", "golden"),
+    (Mutant("counter_of_a_lane", "ktls_gcm.v", "ctr + g :", "ctr + (g != 0) :", "golden"),
      "sizes_around_blocks"),
     (Mutant("cut_ignored", "ktls_gather.v", "cut != 0 && cut < BEAT[14:0]", "1'b0", "golden"),
      "plain_gcm"),
