@@ -150,11 +150,9 @@ module ktls_csr #(
   assign watchdog  = watchdog_reg;
 
   // which ring an address belongs to, and which register of ring 0 it would be there
-  wire [31:0] w_offset = {20'd0, waddr} - {20'd0, REG_RING0_SQ_BASE_LO};
-  wire [31:0] w_ring = w_offset >> STRIDE_LOG2;
-  wire w_hit = w_ring < RINGS;
+  wire [11:0] w_offset = waddr - REG_RING0_SQ_BASE_LO;
+  wire [11:0] w_ring = w_offset >> STRIDE_LOG2;
   wire [11:0] w_first = REG_RING0_SQ_BASE_LO + {6'd0, w_offset[5:0]};
-  integer wr;
 
   always @(posedge clk) begin
     if (write) begin
@@ -167,43 +165,51 @@ module ktls_csr #(
         default: ;
       endcase
     end
-    if (write && w_hit) begin
-      wr = w_ring;
-      case (w_first)
-        REG_RING0_SQ_BASE_LO:
-        sq_base[64*wr+:32] <= merge(sq_base[64*wr+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
-        REG_RING0_SQ_BASE_HI:
-        sq_base[64*wr+32+:32] <= merge(sq_base[64*wr+32+:32], s_axil_wdata, s_axil_wstrb);
-        REG_RING0_SQ_SIZE: if (s_axil_wstrb[0]) sq_log2[4*wr+:4] <= s_axil_wdata[3:0];
-        REG_RING0_SQ_PROD:
-        sq_prod[32*wr+:32] <= merge(sq_prod[32*wr+:32], s_axil_wdata, s_axil_wstrb);
-        REG_RING0_CQ_BASE_LO:
-        cq_base[64*wr+:32] <= merge(cq_base[64*wr+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
-        REG_RING0_CQ_BASE_HI:
-        cq_base[64*wr+32+:32] <= merge(cq_base[64*wr+32+:32], s_axil_wdata, s_axil_wstrb);
-        REG_RING0_CQ_SIZE: if (s_axil_wstrb[0]) cq_log2[4*wr+:4] <= s_axil_wdata[3:0];
-        REG_RING0_CQ_CONS:
-        cq_cons[32*wr+:32] <= merge(cq_cons[32*wr+:32], s_axil_wdata, s_axil_wstrb);
-        REG_RING0_IRQ_MOD:
-        irq_mod[32*wr+:32] <= merge(irq_mod[32*wr+:32], s_axil_wdata, s_axil_wstrb);
-        default: ;
-      endcase
-    end
     if (core_rst) begin
       enable <= CTRL_ENABLE_RESET;
       irq_enable <= 32'd0;
       key_warn_reg <= 32'd0;
       key_limit_reg <= 32'd0;
       watchdog_reg <= WATCHDOG_CYCLES_RESET;
-      sq_base <= {RINGS{64'd0}};
-      sq_log2 <= {RINGS{4'd0}};
-      sq_prod <= {RINGS{32'd0}};
-      cq_base <= {RINGS{64'd0}};
-      cq_log2 <= {RINGS{4'd0}};
-      cq_cons <= {RINGS{32'd0}};
-      irq_mod <= {RINGS{RING0_IRQ_MOD_TIMER_RESET, RING0_IRQ_MOD_COUNT_RESET}};
     end
   end
+
+  generate
+    for (g = 0; g < RINGS; g = g + 1) begin : g_ring
+      always @(posedge clk) begin
+        if (write && w_ring == g) begin
+          case (w_first)
+            REG_RING0_SQ_BASE_LO:
+            sq_base[64*g+:32] <= merge(sq_base[64*g+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
+            REG_RING0_SQ_BASE_HI:
+            sq_base[64*g+32+:32] <= merge(sq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
+            REG_RING0_SQ_SIZE: if (s_axil_wstrb[0]) sq_log2[4*g+:4] <= s_axil_wdata[3:0];
+            REG_RING0_SQ_PROD:
+            sq_prod[32*g+:32] <= merge(sq_prod[32*g+:32], s_axil_wdata, s_axil_wstrb);
+            REG_RING0_CQ_BASE_LO:
+            cq_base[64*g+:32] <= merge(cq_base[64*g+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
+            REG_RING0_CQ_BASE_HI:
+            cq_base[64*g+32+:32] <= merge(cq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
+            REG_RING0_CQ_SIZE: if (s_axil_wstrb[0]) cq_log2[4*g+:4] <= s_axil_wdata[3:0];
+            REG_RING0_CQ_CONS:
+            cq_cons[32*g+:32] <= merge(cq_cons[32*g+:32], s_axil_wdata, s_axil_wstrb);
+            REG_RING0_IRQ_MOD:
+            irq_mod[32*g+:32] <= merge(irq_mod[32*g+:32], s_axil_wdata, s_axil_wstrb);
+            default: ;
+          endcase
+        end
+        if (core_rst) begin
+          sq_base[64*g+:64] <= 64'd0;
+          sq_log2[4*g+:4]   <= 4'd0;
+          sq_prod[32*g+:32] <= 32'd0;
+          cq_base[64*g+:64] <= 64'd0;
+          cq_log2[4*g+:4]   <= 4'd0;
+          cq_cons[32*g+:32] <= 32'd0;
+          irq_mod[32*g+:32] <= {RING0_IRQ_MOD_TIMER_RESET, RING0_IRQ_MOD_COUNT_RESET};
+        end
+      end
+    end
+  endgenerate
 
   // ------------------------------------------------------------------ counters
 
@@ -287,9 +293,8 @@ module ktls_csr #(
   wire [3:0] lanes = LANES[3:0];
   wire [3:0] rings = RINGS[3:0];
   wire [15:0] contexts = CONTEXTS[15:0];
-  wire [31:0] r_offset = {20'd0, raddr} - {20'd0, REG_RING0_SQ_BASE_LO};
-  wire [31:0] r_ring = r_offset >> STRIDE_LOG2;
-  wire r_hit = r_ring < RINGS;
+  wire [11:0] r_offset = raddr - REG_RING0_SQ_BASE_LO;
+  wire [11:0] r_ring = r_offset >> STRIDE_LOG2;
   wire [11:0] r_first = REG_RING0_SQ_BASE_LO + {6'd0, r_offset[5:0]};
   integer rr;
   wire ready = keys_ready && !flush && !core_rst;
@@ -327,8 +332,8 @@ module ktls_csr #(
         REG_CNT_ERR_AUTH: s_axil_rdata <= cnt_auth;
         default: s_axil_rdata <= 32'd0;
       endcase
-      rr = r_ring;
-      if (r_hit)
+      for (rr = 0; rr < RINGS; rr = rr + 1)
+      if ({20'd0, r_ring} == rr)
         case (r_first)
           REG_RING0_SQ_BASE_LO: s_axil_rdata <= sq_base[64*rr+:32];
           REG_RING0_SQ_BASE_HI: s_axil_rdata <= sq_base[64*rr+32+:32];
@@ -341,7 +346,7 @@ module ktls_csr #(
           REG_RING0_CQ_CONS: s_axil_rdata <= cq_cons[32*rr+:32];
           REG_RING0_CQ_PROD: s_axil_rdata <= cq_prod[32*rr+:32];
           REG_RING0_IRQ_MOD: s_axil_rdata <= irq_mod[32*rr+:32];
-          default: s_axil_rdata <= 32'd0;
+          default: ;
         endcase
     end
     if (rst) begin

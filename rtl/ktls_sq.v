@@ -8,7 +8,8 @@
 //   Rings take turns, one descriptor each. A descriptor is fetched only if its completion
 //   will find room in the ring's completion queue, so a ring that nobody empties holds up
 //   no other.
-// Latency/throughput: one read burst per descriptor, up to 16 under way or waiting.
+// Latency/throughput: one read burst per descriptor, every other cycle; up to 16 are
+//   under way or wait.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -57,7 +58,6 @@ module ktls_sq #(
 
   reg [32*RINGS-1:0] fetch;  // next to ask for
   reg [DEPTH_LOG2:0] held;  // asked for and not yet taken
-  reg [RING_W-1:0] turn;  // the ring that was served last
 
   wire [RINGS-1:0] waiting;
   wire [RINGS-1:0] served;  // waiting, and there is room for the completion
@@ -71,20 +71,23 @@ module ktls_sq #(
     end
   endgenerate
 
-  // the first ring behind the last one that has work
+  // the first ring behind the last one that has work; chosen in one cycle, asked for in
+  // the next, which halves the path
+  reg chosen;
   reg [RING_W-1:0] ring;
+  reg [RING_W-1:0] next;
   integer i;
 
   always @* begin
-    ring = turn;
-    for (i = RINGS - 1; i >= 0; i = i - 1) if (served[i]) ring = i[RING_W-1:0];
-    for (i = RINGS - 1; i >= 0; i = i - 1) if (served[i] && i > turn) ring = i[RING_W-1:0];
+    next = ring;
+    for (i = RINGS - 1; i >= 0; i = i - 1) if (served[i]) next = i[RING_W-1:0];
+    for (i = RINGS - 1; i >= 0; i = i - 1) if (served[i] && i > ring) next = i[RING_W-1:0];
   end
 
   wire [31:0] mask = ~(32'hFFFFFFFF << size_log2[4*ring+:4]);
   wire [31:0] place = fetch[32*ring+:32] & mask;
 
-  assign req_valid = enable && served != 0 && !held[DEPTH_LOG2];
+  assign req_valid = enable && chosen && !held[DEPTH_LOG2];
   assign req_addr  = base[64*ring+:64] + {26'd0, place, 6'd0};
   assign req_beats = BEATS[7:0] - 8'd1;
 
@@ -105,9 +108,13 @@ module ktls_sq #(
   reg part_err;
 
   always @(posedge clk) begin
+    if (!chosen && served != 0) begin
+      chosen <= 1'b1;
+      ring   <= next;
+    end
     if (sent) begin
+      chosen <= 1'b0;
       fetch[32*ring+:32] <= fetch[32*ring+:32] + 32'd1;
-      turn <= ring;
       owner_mem[wp] <= ring;
       wp <= wp + 1'b1;
     end
@@ -128,7 +135,8 @@ module ktls_sq #(
       fetch <= {RINGS{32'd0}};
       cons <= {RINGS{32'd0}};
       held <= 0;
-      turn <= 0;
+      chosen <= 1'b0;
+      ring <= 0;
       wp <= 0;
       rp <= 0;
       part_err <= 1'b0;

@@ -291,7 +291,7 @@ BLOCK = [
     (Mutant("credits_ignored", "ktls_gcm.v", "room = credit != 0;",
             "room = 1'b1;", ""),
      "ktls_gcm", "cocotb_gcm", "output_blocked_for_long"),
-    (Mutant("same_ring_again", "ktls_sq.v", "turn <= ring;", "", ""),
+    (Mutant("same_ring_again", "ktls_sq.v", "ring   <= next;", "ring <= 0;", ""),
      "ktls_sq", "cocotb_sq", "rings_take_turns"),
     (Mutant("irq_while_cons_is_ahead", "ktls_csr.v", "ahead[31] ? 32'd0 : ahead", "ahead", ""),
      "ktls_csr", "cocotb_csr", "interrupt_is_a_level"),
