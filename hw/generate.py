@@ -251,6 +251,10 @@ def c_header(c: Contract) -> str:
     return "\n".join(out) + "\n"
 
 
+def _offset(r: Register) -> int:
+    return r.offset
+
+
 def python(c: Contract) -> str:
     out = [
         f"# {SPDX}",
@@ -309,6 +313,25 @@ def python(c: Contract) -> str:
             out.append(f"{r.name}_{f.name.upper()} = Field({f.lsb}, {f.width})")
             if f.reset:
                 out.append(f"{r.name}_{f.name.upper()}_RESET = 0x{f.reset:X}")
+    for name in c.arrays:
+        first = min((r for r in c.registers if r.name.startswith(f"{name}0_")), key=_offset).name
+        low = name.lower()
+        out += [
+            "",
+            "",
+            f"def {low}_reg({low}: int, reg: int) -> int:",
+            f'    """Address of a register of a {low}; `reg` is that of {name}0."""',
+            f"    return reg + {name}_STRIDE * {low}",
+            "",
+            "",
+            f"def {low}_of(addr: int) -> tuple[int, int]:",
+            f'    """The {low} of a register, and the address of that register in {name}0.',
+            "",
+            f"    A register that is no {low}'s gives 0 and its own address.",
+            '    """',
+            f"    {low}, offset = divmod(addr - Reg.{first}, {name}_STRIDE)",
+            f"    return ({low}, Reg.{first} + offset) if 0 <= {low} < {name}_COUNT else (0, addr)",
+        ]
     for s in c.structs:
         cls = "".join(p.capitalize() for p in s.name.split("_"))
         out += [

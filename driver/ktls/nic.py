@@ -93,7 +93,7 @@ class RingPair:
 
     def reg(self, reg: Reg) -> int:
         """Address of a register of this pair; `reg` is that of ring 0."""
-        return reg + layout.RING_STRIDE * self.number
+        return layout.ring_reg(self.number, reg)
 
 
 class DmaBuffers:

@@ -211,6 +211,20 @@ RING0_IRQ_MOD_COUNT_RESET = 0x1
 RING0_IRQ_MOD_TIMER = Field(16, 16)
 
 
+def ring_reg(ring: int, reg: int) -> int:
+    """Address of a register of a ring; `reg` is that of RING0."""
+    return reg + RING_STRIDE * ring
+
+
+def ring_of(addr: int) -> tuple[int, int]:
+    """The ring of a register, and the address of that register in RING0.
+
+    A register that is no ring's gives 0 and its own address.
+    """
+    ring, offset = divmod(addr - Reg.RING0_SQ_BASE_LO, RING_STRIDE)
+    return (ring, Reg.RING0_SQ_BASE_LO + offset) if 0 <= ring < RING_COUNT else (0, addr)
+
+
 @dataclass(frozen=True, slots=True)
 class SqeCtx:
     """Submission descriptor: CTX_SET, CTX_DEL, RESYNC: 64 bytes, little endian."""

@@ -20,7 +20,17 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ktls_hw import layout
-from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeSeal, Status
+from ktls_hw.layout import (
+    Cqe,
+    Opcode,
+    Reg,
+    Sge,
+    SqeCtx,
+    SqeSeal,
+    Status,
+    ring_of,
+    ring_reg,
+)
 
 _MASK32 = 0xFFFFFFFF
 _MAX_PLAINTEXT = 16384
@@ -213,9 +223,9 @@ class NicModel:
             Reg.WATCHDOG: layout.WATCHDOG_CYCLES_RESET,
         }
         for ring in range(self.rings):
-            base = layout.RING_STRIDE * ring
-            self._regs |= dict.fromkeys((base + reg for reg in _RING_MASKS), 0)
-            self._regs[base + Reg.RING0_IRQ_MOD] = layout.RING0_IRQ_MOD_COUNT_RESET
+            self._regs |= dict.fromkeys((ring_reg(ring, reg) for reg in _RING_MASKS), 0)
+            irq_mod = ring_reg(ring, Reg.RING0_IRQ_MOD)
+            self._regs[irq_mod] = layout.RING0_IRQ_MOD_COUNT_RESET
         self._ctx: dict[int, _Context] = {}
         self._counters = dict.fromkeys(
             (
@@ -251,11 +261,10 @@ class NicModel:
         addr &= ~3
         if addr in self._regs:
             return self._regs[addr]
-        ring, offset = self._ring_of(addr)
-        if offset == Reg.RING0_SQ_CONS:
-            return self._sq_cons[ring]
-        if offset == Reg.RING0_CQ_PROD:
-            return self._cq_prod[ring]
+        ring, in_first = ring_of(addr)
+        if in_first in (Reg.RING0_SQ_CONS, Reg.RING0_CQ_PROD):
+            indices = self._sq_cons if in_first == Reg.RING0_SQ_CONS else self._cq_prod
+            return indices[ring] if ring < self.rings else 0
         try:
             reg = Reg(addr)
         except ValueError:
@@ -302,19 +311,14 @@ class NicModel:
         if addr == Reg.CTRL and layout.CTRL_RESET.get(value):
             self._reset()
             return
-        _, offset = self._ring_of(addr)
-        mask = _MASKS.get(offset, _MASK32)
+        _, in_first = ring_of(addr)
+        mask = _MASKS.get(in_first, _MASK32)
         self._regs[addr] = value & mask
         self._run()
 
-    def _ring_of(self, addr: int) -> tuple[int, int]:
-        """Which ring a register belongs to, and which register of ring 0 it would be there."""
-        ring, offset = divmod(addr - Reg.RING0_SQ_BASE_LO, layout.RING_STRIDE)
-        return (ring, Reg.RING0_SQ_BASE_LO + offset) if 0 <= ring < self.rings else (0, addr)
-
     def _ring(self, ring: int, reg: Reg) -> int:
         """A register of a ring, named as that of ring 0."""
-        return self._regs[reg + layout.RING_STRIDE * ring]
+        return self._regs[ring_reg(ring, reg)]
 
     async def wait_irq(self) -> bool:
         """True if the line is high; nothing can raise it later."""

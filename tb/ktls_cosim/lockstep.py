@@ -6,15 +6,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ktls_cosim.scoreboard import Port
-from ktls_hw.layout import RING_COUNT, RING_STRIDE, Cqe, Reg
+from ktls_hw.layout import RING_COUNT, Cqe, Reg, ring_of, ring_reg
 
 _TIMED = {
     Reg.CYCLES_LO,
     Reg.CYCLES_HI,
     Reg.STATUS,
     Reg.IRQ_STATUS,
-    *(Reg.RING0_SQ_CONS + RING_STRIDE * ring for ring in range(RING_COUNT)),
-    *(Reg.RING0_CQ_PROD + RING_STRIDE * ring for ring in range(RING_COUNT)),
+    *(ring_reg(ring, Reg.RING0_SQ_CONS) for ring in range(RING_COUNT)),
+    *(ring_reg(ring, Reg.RING0_CQ_PROD) for ring in range(RING_COUNT)),
 }
 """Registers whose value depends on when they are read."""
 
@@ -87,12 +87,11 @@ class LockstepPort:
     async def write32(self, addr: int, value: int) -> None:
         await self.shadow.write32(addr, value)
         await self.primary.write32(addr, value)
-        ring, offset = divmod(addr - Reg.RING0_SQ_BASE_LO, RING_STRIDE)
-        if 0 <= ring < RING_COUNT:
-            if offset == Reg.RING0_CQ_BASE_LO - Reg.RING0_SQ_BASE_LO:
-                self._cq_base[ring] = value
-            elif offset == Reg.RING0_CQ_SIZE - Reg.RING0_SQ_BASE_LO:
-                self._cq_end[ring] = self._cq_base[ring] + (Cqe.SIZE << value)
+        ring, in_first = ring_of(addr)
+        if in_first == Reg.RING0_CQ_BASE_LO:
+            self._cq_base[ring] = value
+        elif in_first == Reg.RING0_CQ_SIZE:
+            self._cq_end[ring] = self._cq_base[ring] + (Cqe.SIZE << value)
 
     async def wait_irq(self) -> bool:
         a = await self.primary.wait_irq()

@@ -63,7 +63,7 @@ class Rig:
 
     def reg(self, reg: Reg) -> int:
         """Where a register of this ring stands; `reg` is that of ring 0."""
-        return reg + layout.RING_STRIDE * self.ring
+        return layout.ring_reg(self.ring, reg)
 
     async def reset(self) -> None:
         """Reset the device, program the rings and enable it."""

@@ -31,7 +31,6 @@ from ktls_hw.layout import (
     CTRL_RESET,
     RING0_SQ_SIZE_LOG2,
     RING_COUNT,
-    RING_STRIDE,
     Cqe,
     Opcode,
     Reg,
@@ -39,6 +38,8 @@ from ktls_hw.layout import (
     SqeCtx,
     SqeSeal,
     Status,
+    ring_of,
+    ring_reg,
 )
 
 _MASK32 = 0xFFFFFFFF
@@ -488,12 +489,11 @@ class CheckedPort:
     async def write32(self, addr: int, value: int) -> None:
         if addr == Reg.CTRL and CTRL_RESET.get(value):
             self._forget()
-        ring, offset = divmod(addr - Reg.RING0_SQ_BASE_LO, RING_STRIDE)
-        if 0 <= ring < RING_COUNT:
-            if offset == Reg.RING0_SQ_PROD - Reg.RING0_SQ_BASE_LO:
-                self._published(ring, self._regs.get(addr, 0), value)
-            elif offset == Reg.RING0_CQ_CONS - Reg.RING0_SQ_BASE_LO:
-                self._reaped(ring, self._regs.get(addr, 0), value)
+        ring, in_first = ring_of(addr)
+        if in_first == Reg.RING0_SQ_PROD:
+            self._published(ring, self._regs.get(addr, 0), value)
+        elif in_first == Reg.RING0_CQ_CONS:
+            self._reaped(ring, self._regs.get(addr, 0), value)
         self._regs[addr] = value
         await self._port.write32(addr, value)
 
@@ -513,9 +513,9 @@ class CheckedPort:
             pending.clear()
 
     def _entry(self, ring: int, base: Reg, size: Reg, index: int, length: int) -> bytes:
-        at = RING_STRIDE * ring
-        log2 = RING0_SQ_SIZE_LOG2.get(self._regs.get(at + size, 0))
-        addr = self._regs.get(at + base, 0) | self._regs.get(at + base + 4, 0) << 32
+        log2 = RING0_SQ_SIZE_LOG2.get(self._regs.get(ring_reg(ring, size), 0))
+        low = ring_reg(ring, base)
+        addr = self._regs.get(low, 0) | self._regs.get(low + 4, 0) << 32
         return self.mem.read(addr + (index & ((1 << log2) - 1)) * length, length)
 
     def _published(self, ring: int, old: int, new: int) -> None:

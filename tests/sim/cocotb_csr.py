@@ -8,7 +8,7 @@ from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import StreamSink, StreamSource, start
 from ktls_hw import layout
-from ktls_hw.layout import RING_STRIDE, Reg, Status
+from ktls_hw.layout import Reg, Status, ring_reg
 
 WRITABLE = {
     Reg.CTRL: 0x1,
@@ -43,7 +43,7 @@ def registers(dut) -> dict[int, Reg]:
     out: dict[int, Reg] = {int(reg): reg for reg in Reg}
     for reg in Reg:
         if reg >= Reg.RING0_SQ_BASE_LO:
-            out |= {reg + RING_STRIDE * n: reg for n in range(_rings(dut))}
+            out |= {ring_reg(n, reg): reg for n in range(_rings(dut))}
     return out
 
 
@@ -178,16 +178,16 @@ async def the_interrupt_says_which_ring(dut):
     await csr.write(Reg.IRQ_ENABLE, 1)
     for ring in range(_rings(dut)):
         dut.cq_prod.value = 3 << (32 * ring)
-        await csr.write(Reg.RING0_IRQ_MOD + RING_STRIDE * ring, 4)
+        await csr.write(ring_reg(ring, Reg.RING0_IRQ_MOD), 4)
         await RisingEdge(dut.clk)
         assert (await csr.read(Reg.IRQ_STATUS), int(dut.irq.value)) == (0, 0)
-        await csr.write(Reg.RING0_IRQ_MOD + RING_STRIDE * ring, 3)
+        await csr.write(ring_reg(ring, Reg.RING0_IRQ_MOD), 3)
         await RisingEdge(dut.clk)
         assert (await csr.read(Reg.IRQ_STATUS), int(dut.irq.value)) == (0x100 << ring | 1, 1)
-        await csr.write(Reg.RING0_CQ_CONS + RING_STRIDE * ring, 1)
+        await csr.write(ring_reg(ring, Reg.RING0_CQ_CONS), 1)
         await RisingEdge(dut.clk)
         assert dut.irq.value == 0
-        await csr.write(Reg.RING0_CQ_CONS + RING_STRIDE * ring, 0)
+        await csr.write(ring_reg(ring, Reg.RING0_CQ_CONS), 0)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

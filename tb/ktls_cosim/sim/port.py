@@ -10,7 +10,7 @@ from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
 from ktls_cosim.sim.wire import check_range
-from ktls_hw.layout import CTRL_RESET, RING0_IRQ_MOD_TIMER, RING_STRIDE, STATUS_IDLE, Reg
+from ktls_hw.layout import CTRL_RESET, RING0_IRQ_MOD_TIMER, STATUS_IDLE, Reg, ring_of
 
 LINE = 64
 DEFAULT_IRQ_LIMIT_NS = 2_000_000
@@ -90,7 +90,7 @@ class SimPort:
         return int(self.dut.bfm_rdata.value)
 
     async def write32(self, addr: int, value: int) -> None:
-        if (addr - Reg.RING0_IRQ_MOD) % RING_STRIDE == 0 and addr >= Reg.RING0_IRQ_MOD:
+        if ring_of(addr)[1] == Reg.RING0_IRQ_MOD:
             self._timers[addr] = RING0_IRQ_MOD_TIMER.get(value)
         elif addr == Reg.CTRL and CTRL_RESET.get(value):
             self._timers.clear()
