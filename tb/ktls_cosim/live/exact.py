@@ -48,7 +48,7 @@ class _ExactManaged(Managed):
 
     changed: threading.Condition
 
-    def drain(self) -> None:
+    def drain(self, whole: bool = False) -> None:  # noqa: ARG002
         if self.hung_up:
             return
         try:

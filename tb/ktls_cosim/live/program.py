@@ -74,7 +74,11 @@ class Managed:
 
     @property
     def wants_tx(self) -> bool:
-        return not (self._tx_over or self.hung_up) and len(self.link.out) < _LIMIT
+        return self._open_for_tx and len(self.link.out) < _LIMIT
+
+    @property
+    def _open_for_tx(self) -> bool:
+        return not (self._tx_over or self.hung_up)
 
     @property
     def wants_in(self) -> bool:
@@ -87,9 +91,13 @@ class Managed:
 
     # --------------------------------------------------------------------- transmit
 
-    def drain(self) -> None:
-        """Everything that the program has written goes through the model."""
-        while self.wants_tx:
+    def drain(self, whole: bool = False) -> None:
+        """What the program has written goes through the model.
+
+        Args:
+            whole: all of it, even if TCP is behind: what comes next must not overtake it.
+        """
+        while self._open_for_tx if whole else self.wants_tx:
             try:
                 data = self.ours.recv(_READ)
             except BlockingIOError:
@@ -489,7 +497,7 @@ class Supervisor:
 
     def before_option(self, call: Call, process: Process, managed: Managed, option: int) -> None:
         """Keys count from this place in the streams on."""
-        managed.drain()
+        managed.drain(whole=True)
         if option == uapi.TLS_RX and managed.link.sock.why_rx_not_offloaded is None:
             with process.borrowed(call.int_arg(0)) as theirs:
                 managed.take_back(theirs)
@@ -519,7 +527,7 @@ class Supervisor:
         message = Message(process, call.args[1])
         sock = managed.link.sock
         with self.machine.lock:
-            managed.drain()
+            managed.drain(whole=True)
             signals = sock.sigpipe
             try:
                 return message.send(sock, call.int_arg(2))
