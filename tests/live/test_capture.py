@@ -166,3 +166,21 @@ def test_resealed_records_are_the_same_records() -> None:
     got = [open_record(shown, i, record) for i, record in enumerate(split_records(out))]
     assert got == [(21, b""), (22, b"\0"), (23, b"\0\0")]
     assert "key" not in repr(handshake.client)
+
+
+def test_ports_of_other_protocols(
+    tmp_path: Path, machine: Machine, folder: Path, certs: dict[str, Path]
+) -> None:
+    """The kernel once chose 34980 for a client, EtherCAT to tshark, which then showed nothing."""
+    file = tmp_path / "serve.pcapng"
+    tls = TlsContext(server=True, version="1.3", cert=str(certs["rsa"]))
+    with Capture(file) as capture:
+        begin = capture.conversation
+        capture.conversation = lambda client, server: begin(  # type: ignore[method-assign]
+            (client[0], 34980), (server[0], 8080)
+        )
+        with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)) as server:
+            curl(server.server_address[1], "sim.bin", certs["rsa"])
+    client, answer = plaintext(file)
+    assert client.startswith(b"GET /sim.bin HTTP/1.1\r\n")
+    assert answer.endswith((folder / "sim.bin").read_bytes())

@@ -22,6 +22,7 @@ _SHB, _IDB, _EPB, _DSB = 0x0A0D0D0A, 1, 6, 10
 _MAGIC = 0x1A2B3C4D
 _LINKTYPE_RAW = 101
 _TLS_KEY_LOG = 0x544C534B
+_HTTPS = 443
 _SEGMENT = 32768
 _FIN, _SYN, _RST, _PSH, _ACK = 1, 2, 4, 8, 16
 
@@ -54,14 +55,24 @@ class Capture:
         self._file = path.open("wb")
         self._lock = threading.Lock()
         self._open: set[Conversation] = set()
+        self._ends: set[tuple[Address, Address]] = set()
         self._file.write(_block(_SHB, struct.pack("<IHHq", _MAGIC, 1, 0, -1)))
         # if_tsresol (option 9): nanoseconds
         options = struct.pack("<HHB3xHH", 9, 1, 9, 0, 0)
         self._file.write(_block(_IDB, struct.pack("<HHI", _LINKTYPE_RAW, 0, 0) + options))
 
     def conversation(self, client: Address, server: Address) -> Conversation:
-        """Begin a TCP conversation: the three packets that open it."""
-        conversation = Conversation(self, client, server)
+        """Begin a TCP conversation: the three packets that open it.
+
+        The server's port is shown as that of HTTPS, because analysers choose a protocol by
+        the ports, the lower one first, and many numbers belong to one; but not where the
+        two ends would be those of another conversation.
+        """
+        ends = (client, (server[0], _HTTPS))
+        if ends in self._ends:
+            ends = (client, server)
+        self._ends.add(ends)
+        conversation = Conversation(self, *ends)
         self._open.add(conversation)
         return conversation
 
