@@ -47,13 +47,16 @@ module ktls_aes #(
   reg [CTX_W-1:0] last_ctx;
   reg last_ok;
   wire load_i = v_i && !(last_ok && ctx_i == last_ctx);
+  wire loading = load_i || load != 0;
 
   always @(posedge clk) begin
     v <= {v[14:0], v_i};
-    load <= {load[12:0], load_i};
     k256 <= {k256[13:0], k256_i};
-    ctx <= {ctx[13*CTX_W-1:0], ctx_i};
-    if (v_i) begin
+    if (loading) begin
+      load <= {load[12:0], load_i};
+      ctx  <= {ctx[13*CTX_W-1:0], ctx_i};
+    end
+    if (load_i) begin
       last_ctx <= ctx_i;
       last_ok  <= 1'b1;
     end

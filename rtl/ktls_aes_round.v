@@ -42,68 +42,65 @@ module ktls_aes_round #(
 
   // key_mem is written only by the key engine and read only by this round
   reg [127:0] key_mem[0:(1<<CTX_W)-1];
-  reg [127:0] rk;
+  // Key and temporaries are words of memories, of 64 bits at most: see KTLS_XOR.
+  reg [63:0] rk[0:1];
+  reg [31:0] w[0:3];
 
-  // one test per cycle while nothing happens
-  wire active = kw_en || kload_i || v_i;
+  wire key_work = kw_en || kload_i;
 
   integer k;
 
   generate
     if (LAST != 0) begin : g_last
-      reg [  7:0] s  [0:255];
-      reg [ 31:0] w0;
-      reg [ 31:0] w1;
-      reg [ 31:0] w2;
-      reg [ 31:0] w3;
-      reg [127:0] a;
+      reg [ 7:0] s[0:255];
+      reg [63:0] x[  0:1];
 
       initial for (k = 0; k < 256; k = k + 1) s[k] = SBOX[8*(255-k)+:8];
 
       always @(posedge clk) begin
-        if (active) begin
+        if (key_work) begin
           if (kw_en) key_mem[kw_ctx] <= kw_data;
-          if (kload_i) rk <= key_mem[kctx_i];
+          if (kload_i) begin
+            rk[0] <= key_mem[kctx_i][127:64];
+            rk[1] <= key_mem[kctx_i][63:0];
+          end
         end
         if (v_i) begin
-          {w0, w1, w2, w3} = st_i;
-          a = {
-            s[w0[31:24]],
-            s[w1[23:16]],
-            s[w2[15:8]],
-            s[w3[7:0]],
-            s[w1[31:24]],
-            s[w2[23:16]],
-            s[w3[15:8]],
-            s[w0[7:0]],
-            s[w2[31:24]],
-            s[w3[23:16]],
-            s[w0[15:8]],
-            s[w1[7:0]],
-            s[w3[31:24]],
-            s[w0[23:16]],
-            s[w1[15:8]],
-            s[w2[7:0]]
+          {w[0], w[1], w[2], w[3]} = st_i;
+          x[0] = {
+            s[w[0][31:24]],
+            s[w[1][23:16]],
+            s[w[2][15:8]],
+            s[w[3][7:0]],
+            s[w[1][31:24]],
+            s[w[2][23:16]],
+            s[w[3][15:8]],
+            s[w[0][7:0]]
           };
-          st_o <= `KTLS_XOR(a, rk);
+          x[1] = {
+            s[w[2][31:24]],
+            s[w[3][23:16]],
+            s[w[0][15:8]],
+            s[w[1][7:0]],
+            s[w[3][31:24]],
+            s[w[0][23:16]],
+            s[w[1][15:8]],
+            s[w[2][7:0]]
+          };
+          x[0] = `KTLS_XOR(x[0], rk[0]);
+          x[1] = `KTLS_XOR(x[1], rk[1]);
+          st_o <= {x[0], x[1]};
         end
       end
     end else begin : g_round
-      reg [ 31:0] t0 [0:255];
-      reg [ 31:0] t1 [0:255];
-      reg [ 31:0] t2 [0:255];
-      reg [ 31:0] t3 [0:255];
-      reg [  7:0] s1;
-      reg [  7:0] s2;
-      reg [  7:0] s3;
-      reg [ 31:0] w0;
-      reg [ 31:0] w1;
-      reg [ 31:0] w2;
-      reg [ 31:0] w3;
-      reg [127:0] a;
-      reg [127:0] b;
-      reg [127:0] c;
-      reg [127:0] d;
+      reg [31:0] t0 [0:255];
+      reg [31:0] t1 [0:255];
+      reg [31:0] t2 [0:255];
+      reg [31:0] t3 [0:255];
+      reg [ 7:0] s1;
+      reg [ 7:0] s2;
+      reg [ 7:0] s3;
+      reg [63:0] x  [  0:7];
 
       initial begin
         for (k = 0; k < 256; k = k + 1) begin
@@ -118,23 +115,35 @@ module ktls_aes_round #(
       end
 
       always @(posedge clk) begin
-        if (active) begin
+        if (key_work) begin
           if (kw_en) key_mem[kw_ctx] <= kw_data;
-          if (kload_i) rk <= key_mem[kctx_i];
+          if (kload_i) begin
+            rk[0] <= key_mem[kctx_i][127:64];
+            rk[1] <= key_mem[kctx_i][63:0];
+          end
         end
         if (v_i) begin
           if (BYPASS128 != 0 && !k256_i) begin
             st_o <= st_i;
           end else begin
-            {w0, w1, w2, w3} = st_i;
-            a = {t0[w0[31:24]], t0[w1[31:24]], t0[w2[31:24]], t0[w3[31:24]]};
-            b = {t1[w1[23:16]], t1[w2[23:16]], t1[w3[23:16]], t1[w0[23:16]]};
-            c = {t2[w2[15:8]], t2[w3[15:8]], t2[w0[15:8]], t2[w1[15:8]]};
-            d = {t3[w3[7:0]], t3[w0[7:0]], t3[w1[7:0]], t3[w2[7:0]]};
-            a = `KTLS_XOR(a, b);
-            c = `KTLS_XOR(c, d);
-            a = `KTLS_XOR(a, rk);
-            st_o <= `KTLS_XOR(a, c);
+            {w[0], w[1], w[2], w[3]} = st_i;
+            x[0] = {t0[w[0][31:24]], t0[w[1][31:24]]};
+            x[1] = {t0[w[2][31:24]], t0[w[3][31:24]]};
+            x[2] = {t1[w[1][23:16]], t1[w[2][23:16]]};
+            x[3] = {t1[w[3][23:16]], t1[w[0][23:16]]};
+            x[4] = {t2[w[2][15:8]], t2[w[3][15:8]]};
+            x[5] = {t2[w[0][15:8]], t2[w[1][15:8]]};
+            x[6] = {t3[w[3][7:0]], t3[w[0][7:0]]};
+            x[7] = {t3[w[1][7:0]], t3[w[2][7:0]]};
+            x[0] = `KTLS_XOR(x[0], x[2]);
+            x[1] = `KTLS_XOR(x[1], x[3]);
+            x[4] = `KTLS_XOR(x[4], x[6]);
+            x[5] = `KTLS_XOR(x[5], x[7]);
+            x[0] = `KTLS_XOR(x[0], rk[0]);
+            x[1] = `KTLS_XOR(x[1], rk[1]);
+            x[0] = `KTLS_XOR(x[0], x[4]);
+            x[1] = `KTLS_XOR(x[1], x[5]);
+            st_o <= {x[0], x[1]};
           end
         end
       end
@@ -142,7 +151,7 @@ module ktls_aes_round #(
   endgenerate
 
   // rounds 5 to 14 treat both key sizes alike
-  wire unused_ok = &{1'b0, k256_i};
+  `KTLS_UNUSED(k256_i)
 
 endmodule
 

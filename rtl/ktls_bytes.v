@@ -31,13 +31,13 @@ module ktls_bytes #(
   localparam BITS = 8 << W_LOG2;
 
   // room for 3 W bytes: W may come while W are on their way out
-  reg  [3*BITS-1:0] store;
-  reg  [W_LOG2+1:0] cnt;
+  reg [3*BITS-1:0] store;
+  reg [W_LOG2+1:0] cnt;
 
-  reg  [3*BITS-1:0] piece;
-  reg  [3*BITS-1:0] kept;
-  reg  [W_LOG2+1:0] kept_cnt;
-  wire [  BITS-1:0] ones = ~{BITS{1'b0}};
+  reg [3*BITS-1:0] piece[0:0];
+  reg [3*BITS-1:0] kept[0:0];
+  reg [W_LOG2+1:0] kept_cnt[0:0];
+  wire [BITS-1:0] ones = ~{BITS{1'b0}};
 
   assign push_ready = cnt <= (2 << W_LOG2);
   assign avail = cnt;
@@ -47,21 +47,23 @@ module ktls_bytes #(
 
   always @(posedge clk) begin
     if (push || pop_cnt != 0) begin
-      kept = store;
-      kept_cnt = cnt;
-      if (pop_cnt != 0) begin
-        kept = `KTLS_SHORTCUT(pop_cnt[W_LOG2]) ? store >> BITS : store >> {pop_cnt, 3'd0};
-        kept_cnt = cnt - {1'b0, pop_cnt};
+      kept_cnt[0] = cnt - {1'b0, pop_cnt};
+      // a whole word alone
+      if (`KTLS_SHORTCUT(push && push_cnt[W_LOG2] && kept_cnt[0] == 0)) begin
+        store <= {{2 * BITS{1'b0}}, push_data};
+        cnt   <= {1'b0, push_cnt};
+      end else begin
+        kept[0] = `KTLS_SHORTCUT(pop_cnt[W_LOG2]) ? store >> BITS : store >> {pop_cnt, 3'd0};
+        if (push) begin
+          piece[0] = {{2 * BITS{1'b0}}, push_data};
+          if (!`KTLS_SHORTCUT(push_cnt[W_LOG2]))
+            piece[0] = piece[0] & ~({{2 * BITS{1'b1}}, ones} << {push_cnt, 3'd0});
+          kept[0] = kept[0] | (piece[0] << {kept_cnt[0], 3'd0});
+          kept_cnt[0] = kept_cnt[0] + {1'b0, push_cnt};
+        end
+        store <= kept[0];
+        cnt   <= kept_cnt[0];
       end
-      if (push) begin
-        piece = {{2 * BITS{1'b0}}, push_data};
-        if (!`KTLS_SHORTCUT(push_cnt[W_LOG2]))
-          piece = piece & ~({{2 * BITS{1'b1}}, ones} << {push_cnt, 3'd0});
-        kept = `KTLS_SHORTCUT(kept_cnt == 0) ? piece : kept | (piece << {kept_cnt, 3'd0});
-        kept_cnt = kept_cnt + {1'b0, push_cnt};
-      end
-      store <= kept;
-      cnt   <= kept_cnt;
     end
     if (rst) begin
       store <= {3 * BITS{1'b0}};

@@ -11,6 +11,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_cq #(
     // rings
@@ -310,7 +311,7 @@ module ktls_cq #(
     end
   end
 
-  wire unused_ok = &{1'b0, addr, rounds[31:1], r_data[4]};
+  `KTLS_UNUSED({addr, rounds[31:1], r_data[4]})
 
 endmodule
 

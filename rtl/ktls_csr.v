@@ -11,6 +11,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_csr #(
     // what CAPS reports
@@ -87,9 +88,9 @@ module ktls_csr #(
   assign s_axil_bresp   = 2'b00;
 
   always @(posedge clk) begin
-    if (s_axil_bready) s_axil_bvalid <= 1'b0;
-    if (write) s_axil_bvalid <= 1'b1;
     if (rst) s_axil_bvalid <= 1'b0;
+    else if (write) s_axil_bvalid <= 1'b1;
+    else if (s_axil_bready) s_axil_bvalid <= 1'b0;
   end
 
   function [31:0] merge(input [31:0] old, input [31:0] data, input [3:0] strb);
@@ -112,28 +113,33 @@ module ktls_csr #(
   assign data_rst = core_rst || halt_cnt != 0;
   assign flush = reset_wanted || halted;
 
+  // one test per cycle while nothing happens
+  wire stirred = core_rst || write || reset_wanted || halted || halt_cnt != 0;
+
   wire [31:0] ctrl_now = {31'd0, enable};
   wire [31:0] ctrl_new = merge(ctrl_now, s_axil_wdata, s_axil_wstrb);
 
   always @(posedge clk) begin
-    if (reset_cnt != 0) reset_cnt <= reset_cnt - 2'd1;
-    if (reset_wanted && masters_idle && reset_cnt == 0) begin
-      reset_wanted <= 1'b0;
-      reset_cnt <= 2'd2;
-    end
-    if (halt_cnt != 0) halt_cnt <= halt_cnt - 2'd1;
-    if (halted && masters_idle && !halt_done) begin
-      halt_done <= 1'b1;
-      halt_cnt  <= 2'd2;
-    end
-    if (core_rst) begin
-      halt_done <= 1'b0;
-      halt_cnt  <= 2'd0;
-    end
-    if (write && waddr == REG_CTRL && ctrl_new[CTRL_RESET_LSB]) reset_wanted <= 1'b1;
-    if (rst) begin
-      reset_wanted <= 1'b0;
-      reset_cnt <= 2'd0;
+    if (stirred) begin
+      if (reset_cnt != 0) reset_cnt <= reset_cnt - 2'd1;
+      if (reset_wanted && masters_idle && reset_cnt == 0) begin
+        reset_wanted <= 1'b0;
+        reset_cnt <= 2'd2;
+      end
+      if (halt_cnt != 0) halt_cnt <= halt_cnt - 2'd1;
+      if (halted && masters_idle && !halt_done) begin
+        halt_done <= 1'b1;
+        halt_cnt  <= 2'd2;
+      end
+      if (core_rst) begin
+        halt_done <= 1'b0;
+        halt_cnt  <= 2'd0;
+      end
+      if (write && waddr == REG_CTRL && ctrl_new[CTRL_RESET_LSB]) reset_wanted <= 1'b1;
+      if (rst) begin
+        reset_wanted <= 1'b0;
+        reset_cnt <= 2'd0;
+      end
     end
   end
 
@@ -177,35 +183,37 @@ module ktls_csr #(
   generate
     for (g = 0; g < RINGS; g = g + 1) begin : g_ring
       always @(posedge clk) begin
-        if (write && w_ring == g) begin
-          case (w_first)
-            REG_RING0_SQ_BASE_LO:
-            sq_base[64*g+:32] <= merge(sq_base[64*g+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
-            REG_RING0_SQ_BASE_HI:
-            sq_base[64*g+32+:32] <= merge(sq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
-            REG_RING0_SQ_SIZE: if (s_axil_wstrb[0]) sq_log2[4*g+:4] <= s_axil_wdata[3:0];
-            REG_RING0_SQ_PROD:
-            sq_prod[32*g+:32] <= merge(sq_prod[32*g+:32], s_axil_wdata, s_axil_wstrb);
-            REG_RING0_CQ_BASE_LO:
-            cq_base[64*g+:32] <= merge(cq_base[64*g+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
-            REG_RING0_CQ_BASE_HI:
-            cq_base[64*g+32+:32] <= merge(cq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
-            REG_RING0_CQ_SIZE: if (s_axil_wstrb[0]) cq_log2[4*g+:4] <= s_axil_wdata[3:0];
-            REG_RING0_CQ_CONS:
-            cq_cons[32*g+:32] <= merge(cq_cons[32*g+:32], s_axil_wdata, s_axil_wstrb);
-            REG_RING0_IRQ_MOD:
-            irq_mod[32*g+:32] <= merge(irq_mod[32*g+:32], s_axil_wdata, s_axil_wstrb);
-            default: ;
-          endcase
-        end
-        if (core_rst) begin
-          sq_base[64*g+:64] <= 64'd0;
-          sq_log2[4*g+:4]   <= 4'd0;
-          sq_prod[32*g+:32] <= 32'd0;
-          cq_base[64*g+:64] <= 64'd0;
-          cq_log2[4*g+:4]   <= 4'd0;
-          cq_cons[32*g+:32] <= 32'd0;
-          irq_mod[32*g+:32] <= {RING0_IRQ_MOD_TIMER_RESET, RING0_IRQ_MOD_COUNT_RESET};
+        if (write || core_rst) begin
+          if (write && w_ring == g) begin
+            case (w_first)
+              REG_RING0_SQ_BASE_LO:
+              sq_base[64*g+:32] <= merge(sq_base[64*g+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
+              REG_RING0_SQ_BASE_HI:
+              sq_base[64*g+32+:32] <= merge(sq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
+              REG_RING0_SQ_SIZE: if (s_axil_wstrb[0]) sq_log2[4*g+:4] <= s_axil_wdata[3:0];
+              REG_RING0_SQ_PROD:
+              sq_prod[32*g+:32] <= merge(sq_prod[32*g+:32], s_axil_wdata, s_axil_wstrb);
+              REG_RING0_CQ_BASE_LO:
+              cq_base[64*g+:32] <= merge(cq_base[64*g+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
+              REG_RING0_CQ_BASE_HI:
+              cq_base[64*g+32+:32] <= merge(cq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
+              REG_RING0_CQ_SIZE: if (s_axil_wstrb[0]) cq_log2[4*g+:4] <= s_axil_wdata[3:0];
+              REG_RING0_CQ_CONS:
+              cq_cons[32*g+:32] <= merge(cq_cons[32*g+:32], s_axil_wdata, s_axil_wstrb);
+              REG_RING0_IRQ_MOD:
+              irq_mod[32*g+:32] <= merge(irq_mod[32*g+:32], s_axil_wdata, s_axil_wstrb);
+              default: ;
+            endcase
+          end
+          if (core_rst) begin
+            sq_base[64*g+:64] <= 64'd0;
+            sq_log2[4*g+:4]   <= 4'd0;
+            sq_prod[32*g+:32] <= 32'd0;
+            cq_base[64*g+:64] <= 64'd0;
+            cq_log2[4*g+:4]   <= 4'd0;
+            cq_cons[32*g+:32] <= 32'd0;
+            irq_mod[32*g+:32] <= {RING0_IRQ_MOD_TIMER_RESET, RING0_IRQ_MOD_COUNT_RESET};
+          end
         end
       end
     end
@@ -266,13 +274,13 @@ module ktls_csr #(
       wire [15:0] count = irq_mod[32*g+RING0_IRQ_MOD_COUNT_LSB+:RING0_IRQ_MOD_COUNT_W];
       wire [15:0] timer = irq_mod[32*g+RING0_IRQ_MOD_TIMER_LSB+:RING0_IRQ_MOD_TIMER_W];
       reg [15:0] waited;
+      wire counting = core_rst || (some ? !(&waited) : waited != 0);
       wire timed_out = timer != 0 && waited >= timer;
 
       assign ring_cause[g] = some && (unread >= {16'd0, count} || timed_out);
 
       always @(posedge clk) begin
-        if (core_rst || !some) waited <= 16'd0;
-        else if (!(&waited)) waited <= waited + 16'd1;
+        if (counting) waited <= core_rst || !some ? 16'd0 : waited + 16'd1;
       end
     end
   endgenerate
@@ -355,8 +363,7 @@ module ktls_csr #(
     end
   end
 
-  wire unused_ok = &{1'b0, s_axil_awaddr[1:0], s_axil_araddr[1:0], w_offset, r_offset,
-                     ctrl_new[31:2]};
+  `KTLS_UNUSED({s_axil_awaddr[1:0], s_axil_araddr[1:0], w_offset, r_offset, ctrl_new[31:2]})
 
 endmodule
 

@@ -11,6 +11,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_dma_rd #(
     // clients
@@ -85,22 +86,28 @@ module ktls_dma_rd #(
     end
   end
 
+  // one test per cycle while nothing happens
+  wire active = rst || m_axi_arvalid || start || done;
+
   always @(posedge clk) begin
-    if (m_axi_arready) m_axi_arvalid <= 1'b0;
-    if (start) begin
-      m_axi_arvalid <= 1'b1;
-      m_axi_araddr <= addr;
-      m_axi_arlen <= beats;
-      owner[wp] <= grant;
-      wp <= wp + 1'b1;
-    end
-    if (done) rp <= rp + 1'b1;
-    if (start != done) bursts <= start ? bursts + 1'b1 : bursts - 1'b1;
-    if (rst) begin
-      m_axi_arvalid <= 1'b0;
-      wp <= 0;
-      rp <= 0;
-      bursts <= 0;
+    if (active) begin
+      if (start) begin
+        m_axi_arvalid <= 1'b1;
+        m_axi_araddr <= addr;
+        m_axi_arlen <= beats;
+        owner[wp] <= grant;
+        wp <= wp + 1'b1;
+      end else if (m_axi_arready) begin
+        m_axi_arvalid <= 1'b0;
+      end
+      if (done) rp <= rp + 1'b1;
+      if (start != done) bursts <= start ? bursts + 1'b1 : bursts - 1'b1;
+      if (rst) begin
+        m_axi_arvalid <= 1'b0;
+        wp <= 0;
+        rp <= 0;
+        bursts <= 0;
+      end
     end
   end
 
@@ -111,7 +118,7 @@ module ktls_dma_rd #(
   assign rsp_err = m_axi_rresp[1];
   assign rsp_last = m_axi_rlast;
 
-  wire unused_ok = &{1'b0, m_axi_rresp[0]};
+  `KTLS_UNUSED(m_axi_rresp[0])
 
 endmodule
 

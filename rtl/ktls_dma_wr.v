@@ -14,6 +14,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_dma_wr #(
     // bits of the data bus
@@ -34,8 +35,10 @@ module ktls_dma_wr #(
     // beats
     input  wire [         1:0] w_valid,
     output wire [         1:0] w_ready,
-    input  wire [2*DATA_W-1:0] w_data,
-    input  wire [DATA_W/4-1:0] w_strb,
+    input  wire [  DATA_W-1:0] w0_data,
+    input  wire [DATA_W/8-1:0] w0_strb,
+    input  wire [  DATA_W-1:0] w1_data,
+    input  wire [DATA_W/8-1:0] w1_strb,
     // answers
     output wire                mark_done,
     output wire                mark_err,
@@ -110,16 +113,15 @@ module ktls_dma_wr #(
   assign b1_err = m_axi_bresp[1];
 
   always @(posedge clk) begin
-    if (m_axi_awready) m_axi_awvalid <= 1'b0;
-    if (m_axi_wready) m_axi_wvalid <= 1'b0;
-
     if (load) begin
       m_axi_wvalid <= 1'b1;
       m_axi_wlast <= left == 8'd0;
-      m_axi_wdata <= client ? w_data[DATA_W+:DATA_W] : w_data[0+:DATA_W];
-      m_axi_wstrb <= flush ? {STRB_W{1'b0}} : client ? w_strb[STRB_W+:STRB_W] : w_strb[0+:STRB_W];
+      m_axi_wdata <= client ? w1_data : w0_data;
+      m_axi_wstrb <= flush ? {STRB_W{1'b0}} : client ? w1_strb : w0_strb;
       left <= left - 8'd1;
       if (ending) active <= 1'b0;
+    end else if (m_axi_wready) begin
+      m_axi_wvalid <= 1'b0;
     end
 
     if (start) begin
@@ -129,18 +131,22 @@ module ktls_dma_wr #(
       left <= sel ? req_beats[15:8] : req_beats[7:0];
       client <= sel;
       active <= 1'b1;
+    end else if (m_axi_awready) begin
+      m_axi_awvalid <= 1'b0;
     end
 
     if (accept) begin
       tag_client[wp] <= sel;
       tag_mark[wp] <= is_mark;
       wp <= wp + 1'b1;
+      if (!retire) tags <= tags + 1'b1;
     end
-    if (retire) rp <= rp + 1'b1;
-    if (accept != retire) tags <= accept ? tags + 1'b1 : tags - 1'b1;
-
-    if (head_mark) err <= 1'b0;
-    else if (answered && !tag_client[rp] && m_axi_bresp[1]) err <= 1'b1;
+    if (retire) begin
+      rp <= rp + 1'b1;
+      if (!accept) tags <= tags - 1'b1;
+      if (head_mark) err <= 1'b0;
+      else if (!tag_client[rp] && m_axi_bresp[1]) err <= 1'b1;
+    end
 
     if (rst) begin
       m_axi_awvalid <= 1'b0;
@@ -154,7 +160,7 @@ module ktls_dma_wr #(
     end
   end
 
-  wire unused_ok = &{1'b0, m_axi_bresp[0]};
+  `KTLS_UNUSED(m_axi_bresp[0])
 
 endmodule
 

@@ -18,6 +18,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_exec #(
     // contexts
@@ -369,7 +370,7 @@ module ktls_exec #(
     end
   end
 
-  wire unused_ok = &{1'b0, len, ctx, ctx_next, d};
+  `KTLS_UNUSED({len, ctx, ctx_next, d})
 
 endmodule
 

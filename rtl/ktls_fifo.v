@@ -38,16 +38,13 @@ module ktls_fifo #(
   assign s_ready = !count[LOG2];
 
   // one test per cycle while nothing happens: there are many of these
-  wire active = s_valid || m_valid || stored != 0;
+  wire active = rst || s_valid || m_valid || stored != 0;
+
+  // a word in, a word on and a word out leave everything else as it is
+  wire uneven = rst || push != load || push != pop;
 
   always @(posedge clk) begin
-    if (rst) begin
-      wp <= 0;
-      rp <= 0;
-      stored <= 0;
-      count <= 0;
-      m_valid <= 1'b0;
-    end else if (active) begin
+    if (active) begin
       if (push) begin
         mem[wp] <= s_data;
         wp <= wp + 1'b1;
@@ -56,9 +53,18 @@ module ktls_fifo #(
         m_data <= mem[rp];
         rp <= rp + 1'b1;
       end
-      if (load || pop) m_valid <= load;
-      if (push != load) stored <= push ? stored + 1'b1 : stored - 1'b1;
-      if (push != pop) count <= push ? count + 1'b1 : count - 1'b1;
+      if (uneven) begin
+        if (load || pop) m_valid <= load;
+        if (push != load) stored <= push ? stored + 1'b1 : stored - 1'b1;
+        if (push != pop) count <= push ? count + 1'b1 : count - 1'b1;
+        if (rst) begin
+          wp <= 0;
+          rp <= 0;
+          stored <= 0;
+          count <= 0;
+          m_valid <= 1'b0;
+        end
+      end
     end
   end
 

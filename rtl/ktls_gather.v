@@ -13,6 +13,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_gather #(
     // bits of the data bus
@@ -241,6 +242,13 @@ module ktls_gather #(
     end
   endgenerate
 
+  reg [DATA_W-1:0] push_data;
+
+  always @* begin
+    push_data = `KTLS_SHORTCUT(off == 0) ? b_data : b_data >> {off, 3'd0};
+    if (is_missing) push_data = {DATA_W{1'b0}};
+  end
+
   ktls_bytes #(
       .W_LOG2(BEAT_LOG2)
   ) bytes (
@@ -248,7 +256,7 @@ module ktls_gather #(
       .rst(rst),
       .push_valid(push_valid),
       .push_ready(push_ready),
-      .push_data(is_missing ? {DATA_W{1'b0}} : b_data >> {off, 3'd0}),
+      .push_data(push_data),
       .push_cnt(n[BEAT_LOG2:0]),
       .avail(avail),
       .data(m_data),
@@ -265,8 +273,10 @@ module ktls_gather #(
     if (pushed) begin
       begun <= n != left;
       rest  <= left - n;
-      if (is_missing || b_err) bad <= 1'b1;
-      if (is_data && b_err) bus_err <= 1'b1;
+      if (is_missing || b_err) begin
+        bad <= 1'b1;
+        if (is_data && b_err) bus_err <= 1'b1;
+      end
     end
     if (done_valid) begin
       bad <= 1'b0;
@@ -279,7 +289,7 @@ module ktls_gather #(
     end
   end
 
-  wire unused_ok = &{1'b0, c_off, n};
+  `KTLS_UNUSED({c_off, n})
 
 endmodule
 

@@ -77,7 +77,7 @@ module ktls_gcm #(
 
   localparam OUT_LOG2 = 5;  // more than the 21 cycles from issue to output
   localparam META_LOG2 = 5;  // more than the AES latency
-  localparam META_W = DATA_W + TAIL_W + 2 + 1 + 1 + CTX_W;
+  localparam META_W = TAIL_W + 2 + 1 + 1 + CTX_W;
 
   // ------------------------------------------------------------------ key engine
 
@@ -113,7 +113,9 @@ module ktls_gcm #(
       .job_k256(job_k256)
   );
 
-  always @(posedge clk) if (key_valid && key_ready) k256_mem[key_ctx] <= key_256;
+  wire take_key = key_valid && key_ready;
+
+  always @(posedge clk) if (take_key) k256_mem[key_ctx] <= key_256;
 
   // ----------------------------------------------------------------------- issue
 
@@ -134,19 +136,23 @@ module ktls_gcm #(
 
   wire              h_slot = h_req && !h_sent;
   wire              in_aad = busy && aad_left != 0;
-  wire              in_text = busy && aad_left == 0 && text_left != 0;
-  wire              in_len = busy && aad_left == 0 && text_left == 0;
+  wire              no_text = text_left == 0;
+  wire              behind_aad = busy && aad_left == 0;
+  wire              in_text = behind_aad && !no_text;
+  wire              in_len = behind_aad && no_text;
   wire              room = credit != 0;
 
   wire              go_aad = in_aad && s_valid && !h_slot;
   wire              go_text = in_text && s_valid && room && !h_slot;
   wire              go_len = in_len && room && !h_slot;
-  wire              go = go_aad || go_text || go_len;
+  wire              go_word = go_aad || go_text;
+  wire              go = go_word || go_len;
 
   assign s_ready   = !h_slot && (in_aad || (in_text && room));
   assign cmd_ready = !busy || go_len;
 
   wire take_cmd = cmd_valid && cmd_ready;
+  wire spend = go_text || go_len;
   wire pop = m_valid && m_ready;
 
   wire [DATA_W-1:0] ones = ~{DATA_W{1'b0}};
@@ -157,28 +163,32 @@ module ktls_gcm #(
   reg [META_LOG2-1:0] meta_wp;
   reg [META_LOG2-1:0] meta_rp;
   reg [META_W-1:0] meta[0:(1<<META_LOG2)-1];
-  reg [DATA_W-1:0] block;
+  reg [DATA_W-1:0] meta_block[0:(1<<META_LOG2)-1];
+  reg [DATA_W-1:0] block[0:0];
 
   always @(posedge clk) begin
-    if (go_aad || go_text) begin
-      block = s_data;
-      if (tail != 0) block = block & ~(ones >> {tail, 3'd0});
-      meta[meta_wp] <= {block, tail, go_aad ? KIND_AAD : KIND_TEXT, decrypt, first, ctx};
+    if (go_word) begin
+      block[0] = s_data;
+      if (tail != 0) block[0] = block[0] & ~(ones >> {tail, 3'd0});
+      meta_block[meta_wp] <= block[0];
+      meta[meta_wp] <= {tail, go_aad ? KIND_AAD : KIND_TEXT, decrypt, first, ctx};
     end else if (go_len) begin
-      block = {DATA_W{1'b0}};
-      block[DATA_W-1-:128] = {45'd0, aad_len, 3'd0, 29'd0, text_len, 3'd0};
-      meta[meta_wp] <= {block, whole, KIND_LEN, decrypt, first, ctx};
+      block[0] = {DATA_W{1'b0}};
+      block[0][DATA_W-1-:128] = {45'd0, aad_len, 3'd0, 29'd0, text_len, 3'd0};
+      meta_block[meta_wp] <= block[0];
+      meta[meta_wp] <= {whole, KIND_LEN, decrypt, first, ctx};
     end
     if (go) begin
       meta_wp <= meta_wp + 1'b1;
       first   <= 1'b0;
+      if (go_text) begin
+        text_left <= text_left - 29'd1;
+        ctr <= ctr + LANES[31:0];
+      end else begin
+        if (go_aad) aad_left <= aad_left - 13'd1;
+        else busy <= 1'b0;
+      end
     end
-    if (go_aad) aad_left <= aad_left - 13'd1;
-    if (go_text) begin
-      text_left <= text_left - 29'd1;
-      ctr <= ctr + LANES[31:0];
-    end
-    if (go_len) busy <= 1'b0;
     if (take_cmd) begin
       busy <= 1'b1;
       first <= 1'b1;
@@ -195,14 +205,9 @@ module ktls_gcm #(
       text_tail <= cmd_len[TAIL_W-1:0];
     end
 
-    if (go_text || go_len) begin
-      if (!pop) credit <= credit - 1'b1;
-    end else if (pop) begin
-      credit <= credit + 1'b1;
-    end
+    if (spend != pop) credit <= spend ? credit - 1'b1 : credit + 1'b1;
 
-    if (h_slot) h_sent <= 1'b1;
-    if (h_done) h_sent <= 1'b0;
+    if (h_req) h_sent <= !h_done;
 
     if (rst) begin
       busy <= 1'b0;
@@ -249,8 +254,8 @@ module ktls_gcm #(
   endgenerate
 
   always @(posedge clk) begin
-    slot   <= {slot[14:0], go};
-    h_pipe <= {h_pipe[14:0], h_slot};
+    slot <= {slot[14:0], go};
+    if (h_slot || h_pipe != 0) h_pipe <= {h_pipe[14:0], h_slot};
     if (rst) begin
       slot   <= 16'd0;
       h_pipe <= 16'd0;
@@ -296,8 +301,8 @@ module ktls_gcm #(
 
   reg     [DATA_W-1:0] powers;
   reg     [DATA_W-1:0] h;  // of each lane
-  reg     [DATA_W-1:0] x_in;
-  reg     [DATA_W-1:0] block_x;
+  reg     [DATA_W-1:0] x_in                                  [0:0];
+  reg     [DATA_W-1:0] block_x                               [0:0];
   reg     [TAIL_W-1:0] x_tail;
   reg     [       1:0] x_kind_next;
   reg                  x_decrypt;
@@ -313,12 +318,12 @@ module ktls_gcm #(
   integer              i;
 
   always @(posedge clk) begin
-    x_v <= 1'b0;
+    x_v <= slot[15] && !rst;
     if (slot[15]) begin
-      {x_in, x_tail, x_kind_next, x_decrypt, x_first_next, x_ctx} = meta[meta_rp];
+      {x_tail, x_kind_next, x_decrypt, x_first_next, x_ctx} = meta[meta_rp];
+      x_in[0] = meta_block[meta_rp];
       meta_rp <= meta_rp + 1'b1;
-      x_v <= 1'b1;
-      x_kind <= x_kind_next;
+      x_kind  <= x_kind_next;
       x_first <= x_first_next;
       if (LANES == 1) begin
         if (x_first_next) h <= h_mem[x_ctx];
@@ -329,23 +334,20 @@ module ktls_gcm #(
         for (i = 0; i < LANES; i = i + 1)
         if (i <= x_blocks) h[DATA_W-1-128*i-:128] <= powers[128*(x_blocks-i)+:128];
       end
-      x_ghash <= x_in;
       if (x_kind_next == KIND_TEXT) begin
-        block_x = ks;
-        if (x_tail != 0) block_x = block_x & ~(ones >> {x_tail, 3'd0});
-        block_x = `KTLS_XOR(x_in, block_x);
-        x_out <= block_x;
-        if (!x_decrypt) x_ghash <= block_x;
+        block_x[0] = ks;
+        if (x_tail != 0) block_x[0] = block_x[0] & ~(ones >> {x_tail, 3'd0});
+        block_x[0] = `KTLS_XOR(x_in[0], block_x[0]);
+        x_out   <= block_x[0];
+        x_ghash <= x_decrypt ? x_in[0] : block_x[0];
       end else begin
-        block_x = {DATA_W{1'b0}};
-        block_x[DATA_W-1-:128] = ks[DATA_W-1-:128];
-        x_out <= block_x;
+        x_ghash <= x_in[0];
+        block_x[0] = {DATA_W{1'b0}};
+        block_x[0][DATA_W-1-:128] = ks[DATA_W-1-:128];
+        x_out <= block_x[0];
       end
     end
-    if (rst) begin
-      x_v <= 1'b0;
-      meta_rp <= 0;
-    end
+    if (rst) meta_rp <= 0;
   end
 
   // ----------------------------------------------------------------------- GHASH
@@ -448,12 +450,12 @@ module ktls_gcm #(
 
   // ---------------------------------------------------------------------- output
 
-  reg  [DATA_W-1:0] piece;
+  reg  [  DATA_W:0] piece;
   wire              unused_ready;
   wire [OUT_LOG2:0] unused_count;
 
   always @* begin
-    piece = g_out;
+    piece = {g_tag, g_out};
     if (g_tag) piece[DATA_W-1-:128] = `KTLS_XOR(y, g_out[DATA_W-1-:128]);
   end
 
@@ -465,7 +467,7 @@ module ktls_gcm #(
       .rst(rst),
       .s_valid(g_v),
       .s_ready(unused_ready),
-      .s_data({g_tag, piece}),
+      .s_data(piece),
       .m_valid(m_valid),
       .m_ready(m_ready),
       .m_data({m_tag, m_data}),

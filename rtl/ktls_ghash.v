@@ -35,10 +35,14 @@ module ktls_ghash #(
 
   integer i;
   reg [127:0] v;
-  reg [127:0] a;
-  reg [127:0] t[0:511];
-  reg [127:0] z;
   reg [127:0] w;
+  reg [127:0] t[0:511];
+  reg [31:0] a[0:3];
+  // sums of eight, four, two and one entries side by side
+  reg [1023:0] z8[0:1];
+  reg [511:0] z4[0:1];
+  reg [255:0] z2[0:1];
+  reg [127:0] z[0:1];
   integer n;
 
   // a lane that has not had a key multiplies zeros
@@ -71,32 +75,32 @@ module ktls_ghash #(
     end
   end
 
-  // written out: the loop variable would cost as much as the work
-  `define KTLS_NIBBLE(g) \
-      w = t[{g, a[127-4*g-:4]}]; \
-      z = `KTLS_XOR(z, w);
-  `define KTLS_NIBBLES(b, c, d, e) `KTLS_NIBBLE(b) `KTLS_NIBBLE(c) `KTLS_NIBBLE(d) `KTLS_NIBBLE(e)
+  // the entries of one word of the factor: written out, a loop variable would cost as much
+  `define KTLS_ENTRIES(i, n0, n1, n2, n3, n4, n5, n6, n7) { \
+      t[{n0, i[31:28]}], t[{n1, i[27:24]}], t[{n2, i[23:20]}], t[{n3, i[19:16]}], \
+      t[{n4, i[15:12]}], t[{n5, i[11:8]}], t[{n6, i[7:4]}], t[{n7, i[3:0]}]}
 
   always @(posedge clk) begin
     if (v_i) begin
-      a = first_i ? x_i : `KTLS_XOR(y_o, x_i);
-      z = t[{5'd0, a[127:124]}];
-      `KTLS_NIBBLE(5'd1)
-      `KTLS_NIBBLE(5'd2)
-      `KTLS_NIBBLE(5'd3)
-      `KTLS_NIBBLES(5'd4, 5'd5, 5'd6, 5'd7)
-      `KTLS_NIBBLES(5'd8, 5'd9, 5'd10, 5'd11)
-      `KTLS_NIBBLES(5'd12, 5'd13, 5'd14, 5'd15)
-      `KTLS_NIBBLES(5'd16, 5'd17, 5'd18, 5'd19)
-      `KTLS_NIBBLES(5'd20, 5'd21, 5'd22, 5'd23)
-      `KTLS_NIBBLES(5'd24, 5'd25, 5'd26, 5'd27)
-      `KTLS_NIBBLES(5'd28, 5'd29, 5'd30, 5'd31)
-      y_o <= ADDEND ? `KTLS_XOR(z, add_i) : z;
+      {a[0], a[1], a[2], a[3]} = first_i ? x_i : `KTLS_XOR(y_o, x_i);
+      z8[0] = `KTLS_ENTRIES(a[0], 5'd0, 5'd1, 5'd2, 5'd3, 5'd4, 5'd5, 5'd6, 5'd7);
+      z8[1] = `KTLS_ENTRIES(a[1], 5'd8, 5'd9, 5'd10, 5'd11, 5'd12, 5'd13, 5'd14, 5'd15);
+      z8[0] = `KTLS_XOR(z8[0], z8[1]);
+      z8[1] = `KTLS_ENTRIES(a[2], 5'd16, 5'd17, 5'd18, 5'd19, 5'd20, 5'd21, 5'd22, 5'd23);
+      z8[0] = `KTLS_XOR(z8[0], z8[1]);
+      z8[1] = `KTLS_ENTRIES(a[3], 5'd24, 5'd25, 5'd26, 5'd27, 5'd28, 5'd29, 5'd30, 5'd31);
+      z8[0] = `KTLS_XOR(z8[0], z8[1]);
+      {z4[0], z4[1]} = z8[0];
+      z4[0] = `KTLS_XOR(z4[0], z4[1]);
+      {z2[0], z2[1]} = z4[0];
+      z2[0] = `KTLS_XOR(z2[0], z2[1]);
+      {z[0], z[1]} = z2[0];
+      z[0] = `KTLS_XOR(z[0], z[1]);
+      y_o <= ADDEND ? `KTLS_XOR(z[0], add_i) : z[0];
     end
   end
 
-  `undef KTLS_NIBBLES
-  `undef KTLS_NIBBLE
+  `undef KTLS_ENTRIES
 `else
   wire [127:0] z;
 
@@ -111,7 +115,7 @@ module ktls_ghash #(
   end
 `endif
 
-  wire unused_ok = &{1'b0, add_i};
+  `KTLS_UNUSED(add_i)
 
 endmodule
 

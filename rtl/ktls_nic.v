@@ -245,8 +245,10 @@ module ktls_nic #(
   wire wr_req_mark;
   wire [1:0] wr_w_valid;
   wire [1:0] wr_w_ready;
-  wire [2*DATA_W-1:0] wr_w_data;
-  wire [DATA_W/4-1:0] wr_w_strb;
+  wire [DATA_W-1:0] wr_w0_data;
+  wire [DATA_W/8-1:0] wr_w0_strb;
+  wire [DATA_W-1:0] wr_w1_data;
+  wire [DATA_W/8-1:0] wr_w1_strb;
   wire mark_done;
   wire mark_err;
   wire cq_b_done;
@@ -266,8 +268,10 @@ module ktls_nic #(
       .req0_mark(wr_req_mark),
       .w_valid(wr_w_valid),
       .w_ready(wr_w_ready),
-      .w_data(wr_w_data),
-      .w_strb(wr_w_strb),
+      .w0_data(wr_w0_data),
+      .w0_strb(wr_w0_strb),
+      .w1_data(wr_w1_data),
+      .w1_strb(wr_w1_strb),
       .mark_done(mark_done),
       .mark_err(mark_err),
       .b1_done(cq_b_done),
@@ -880,8 +884,8 @@ module ktls_nic #(
       .req_mark(wr_req_mark),
       .w_valid(wr_w_valid[WR_DATA]),
       .w_ready(wr_w_ready[WR_DATA]),
-      .w_data(wr_w_data[DATA_W*WR_DATA+:DATA_W]),
-      .w_strb(wr_w_strb[DATA_W/8*WR_DATA+:DATA_W/8]),
+      .w_data(wr_w0_data),
+      .w_strb(wr_w0_strb),
       .done_valid(dst_done),
       .done_short(dst_short),
       .done_err(dst_err)
@@ -941,8 +945,8 @@ module ktls_nic #(
       .req_beats(wr_req_beats[8*WR_CQ+:8]),
       .w_valid(wr_w_valid[WR_CQ]),
       .w_ready(wr_w_ready[WR_CQ]),
-      .w_data(wr_w_data[DATA_W*WR_CQ+:DATA_W]),
-      .w_strb(wr_w_strb[DATA_W/8*WR_CQ+:DATA_W/8]),
+      .w_data(wr_w1_data),
+      .w_strb(wr_w1_strb),
       .b_done(cq_b_done),
       .b_err(cq_b_err),
       .retire(retire),

@@ -12,6 +12,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_plan #(
     // bits of the data bus
@@ -132,7 +133,7 @@ module ktls_plan #(
     if (rst) state <= ST_IDLE;
   end
 
-  wire unused_ok = &{1'b0, last_byte};
+  `KTLS_UNUSED(last_byte)
 
 endmodule
 

@@ -24,6 +24,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_record #(
     // 16-byte blocks per cycle
@@ -66,7 +67,7 @@ module ktls_record #(
     output wire [              31:0] cmd_len,
     output wire                      s_valid,
     input  wire                      s_ready,
-    output wire [     128*LANES-1:0] s_data,
+    output reg  [     128*LANES-1:0] s_data,
     input  wire                      m_valid,
     output wire                      m_ready,
     input  wire [     128*LANES-1:0] m_data,
@@ -128,18 +129,20 @@ module ktls_record #(
   wire o_ready;
   wire aad_phase = in_busy && cmd_sent && aad_left != 0;
   wire in_text = in_busy && cmd_sent && aad_left == 0;
-  wire text_phase = in_text && text_left != 0;
+  wire text_over = text_left == 0;
+  wire inner_over = inner_left == 0;
+  wire text_phase = in_text && !text_over;
   // type and padding behind the text, in words of their own
-  wire made_phase = in_text && text_left == 0 && inner_left != 0;
+  wire made_phase = in_text && text_over && !inner_over;
   // the source of an opened record holds its tag behind the ciphertext, often with the
   // end of it in a word of its own
-  wire tag_phase = in_text && opening && text_left == 0;
+  wire tag_phase = in_text && opening && text_over;
   wire [WORD_LOG2-1:0] end_at = len[WORD_LOG2-1:0];  // bytes of text in its last word, 0: all
   wire [WORD_LOG2:0] tag_end = {1'b0, end_at} + {{WORD_LOG2 - 4{1'b0}}, tag_len};
   wire tag_word = end_at == 0 || tag_end > WORD[WORD_LOG2:0];
   wire received = tag_phase && (src_valid || !tag_word);
   wire in_last = in_text && (opening ? received :
-                             inner_left == 0 || (inner_left == 1 && s_valid && s_ready));
+                             inner_over || (inner_left == 1 && s_valid && s_ready));
   wire in_free = !in_busy || in_last;
 
   assign job_ready = in_free && o_ready;
@@ -161,10 +164,9 @@ module ktls_record #(
   );
 
   // the inner type behind the text, in its last word or in one of its own
-  wire with_type = tls13 && !opening && text_left <= 1;
+  wire typed = tls13 && !opening && text_left == 1 && text_phase && !tail;
   wire [DATA_W-1:0] text_bytes = ~({DATA_W{1'b1}} >> {end_at, 3'b000});
   wire [DATA_W-1:0] type_byte = {rtype, {DATA_W - 8{1'b0}}} >> {end_at, 3'b000};
-  wire [DATA_W-1:0] last_text = (src_swapped & text_bytes & {DATA_W{with_type}}) | type_byte;
 
   wire [15:0] sealed_len = {1'b0, inner} + TAG;
   wire [127:0] aad_1_2 = {seq, rtype, WIRE_VERSION, 1'b0, len, 24'd0};
@@ -179,9 +181,17 @@ module ktls_record #(
   wire from_source = text_phase || (aad_phase && raw);
 
   assign s_valid = from_source ? src_valid : aad_phase || made_phase;
-  assign s_data = made_phase ? (tail ? type_byte : {DATA_W{1'b0}}) :
-                  from_source ? (text_phase && with_type && !tail ? last_text : src_swapped) :
-                  aad;
+
+  always @* begin
+    if (from_source) begin
+      s_data = src_swapped;
+      if (typed) s_data = (src_swapped & text_bytes) | type_byte;
+    end else begin
+      s_data = aad;
+      if (made_phase) s_data = tail ? type_byte : {DATA_W{1'b0}};
+    end
+  end
+
   assign src_ready = (from_source && s_ready) || (tag_phase && tag_word);
 
   reg [DATA_W-1:0] previous;  // the word in front of this one
@@ -192,18 +202,24 @@ module ktls_record #(
   reg tag_valid;
   reg [SLOT_W-1:0] tag_slot;
 
+  wire take_cmd = cmd_valid && cmd_ready;
+  wire give_word = s_valid && s_ready;
+  wire take_word = src_valid && src_ready;
+  wire ending = in_busy && in_last;
+  wire take_job = job_valid && job_ready;
+
   always @(posedge clk) begin
     count <= count + 32'd1;
-    if (cmd_valid && cmd_ready) begin
+    if (take_cmd) begin
       cmd_sent <= 1'b1;
       count <= 32'd2;
     end
-    if (s_valid && s_ready) begin
+    if (give_word) begin
       if (aad_phase) aad_left <= aad_left - 1'b1;
       else inner_left <= inner_left - 1'b1;
       if (made_phase) tail <= 1'b0;
     end
-    if (src_ready && src_valid) begin
+    if (take_word) begin
       if (text_phase) text_left <= text_left - 1'b1;
       previous <= src_swapped;
       if (src_err) poison[slot] <= 1'b1;
@@ -216,11 +232,11 @@ module ktls_record #(
       received_tag <= tag_front[DATA_W-1-:128] | tag_back;
       tag_slot <= slot;
     end
-    if (in_busy && in_last) begin
+    if (ending) begin
       in_busy <= 1'b0;
-      cycle_mem[slot] <= inner_left == 0 && !opening ? 32'd2 : count;
+      cycle_mem[slot] <= inner_over && !opening ? 32'd2 : count;
     end
-    if (job_valid && job_ready) begin
+    if (take_job) begin
       in_busy <= 1'b1;
       cmd_sent <= 1'b0;
       slot <= job_slot;
@@ -251,7 +267,7 @@ module ktls_record #(
 
   assign cycles = cycle_mem[cycles_slot];
 
-  wire unused_ok = &{1'b0, tag_front};
+  `KTLS_UNUSED(tag_front)
 
   // ------------------------------------------------- behind the core
 
@@ -286,7 +302,6 @@ module ktls_record #(
 
   reg header_sent;
   reg [14:0] o_left;
-  reg [14:0] next_left;
 
   wire [15:0] body = {1'b0, o_inner} + (o_tls13 ? TAG : EXTRA_1_2);
   wire [7:0] outer_type = o_tls13 ? APPLICATION_DATA : o_rtype;
@@ -298,8 +313,12 @@ module ktls_record #(
   reg [DATA_W-1:0] piece;
 
   always @* begin
-    piece = poison[o_slot] || !header_sent ? {DATA_W{1'b0}} : m_data;
-    if (!header_sent) piece[DATA_W-1-:128] = header;
+    if (header_sent) begin
+      piece = poison[o_slot] ? {DATA_W{1'b0}} : m_data;
+    end else begin
+      piece = {DATA_W{1'b0}};
+      piece[DATA_W-1-:128] = header;
+    end
   end
 
   wire [WORD_LOG2:0] piece_cnt = !header_sent || m_tag ? {{WORD_LOG2 - 4{1'b0}}, short_cnt} :
@@ -308,6 +327,8 @@ module ktls_record #(
   // a record without a header spends that cycle, too, so that all take equally long
   wire silent = (o_open || o_raw) && !header_sent;
   wire a_ready;
+
+  wire o_step = o_valid && (silent || a_ready);
 
   assign m_ready = o_valid && header_sent && a_ready;
   assign o_done  = m_valid && m_ready && m_tag;
@@ -348,13 +369,12 @@ module ktls_record #(
   );
 
   always @(posedge clk) begin
-    if (o_valid && (silent || a_ready)) begin
+    if (o_step) begin
       if (!header_sent) begin
         header_sent <= 1'b1;
         o_left <= o_inner;
       end else if (m_valid) begin
-        next_left = o_left - WORD[14:0];
-        o_left <= next_left;
+        o_left <= o_left - WORD[14:0];
         if (m_tag) header_sent <= 1'b0;
       end
     end

@@ -90,7 +90,8 @@ module ktls_release #(
 
   wire [RING_W:0] used = wp - rp;
   wire verdict = a_open && a_tag;
-  wire take = a_valid && a_ready;
+  wire stores = a_valid && a_ready && !verdict;
+  wire judges = a_valid && a_ready && verdict;
   wire has_type = last_byte != 8'd0;
   // computed where they are used: a simulator would follow every piece with them
   reg [127:0] behind_tag;
@@ -99,12 +100,12 @@ module ktls_release #(
   assign a_ready = verdict ? tag_here[a_slot] : !used[RING_W];
 
   always @(posedge clk) begin
-    if (take && !verdict) begin
+    if (stores) begin
       ring[wp[RING_W-1:0]] <= {a_open, a_slot, a_cnt, a_data};
       wp <= wp + 1'b1;
       if (!a_open) cp <= wp + 1'b1;
     end
-    if (take && !verdict && a_open) begin
+    if (stores && a_open) begin
       word <= word + 1'b1;
       found = WORD[WORD_LOG2:0];
       found_byte = 8'd0;
@@ -128,7 +129,7 @@ module ktls_release #(
         last_byte <= found_byte;
       end
     end
-    if (take && verdict) begin
+    if (judges) begin
       behind_tag = {128{1'b1}} >> {a_tag_len, 3'b000};
       equal = (a_data[DATA_W-1-:128] | behind_tag) == (tag_mem[a_slot] | behind_tag);
       cp <= wp;
@@ -169,6 +170,7 @@ module ktls_release #(
 
   assign {opened, slot, out_cnt, held} = ring[rp[RING_W-1:0]];
   assign out_valid = rp != cp;
+  wire leaves = out_valid && out_ready;
 
   ktls_swap #(
       .LANES(LANES)
@@ -178,7 +180,7 @@ module ktls_release #(
   );
 
   always @(posedge clk) begin
-    if (out_valid && out_ready) rp <= rp + 1'b1;
+    if (leaves) rp <= rp + 1'b1;
     if (rst) rp <= 0;
   end
 

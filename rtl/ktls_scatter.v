@@ -12,6 +12,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_scatter #(
     // bits of the data bus
@@ -43,7 +44,7 @@ module ktls_scatter #(
     output wire                      req_mark,
     output wire                      w_valid,
     input  wire                      w_ready,
-    output wire [        DATA_W-1:0] w_data,
+    output reg  [        DATA_W-1:0] w_data,
     output wire [      DATA_W/8-1:0] w_strb,
     // end of a record
     output wire                      done_valid,
@@ -170,9 +171,10 @@ module ktls_scatter #(
   wire [BEAT-1:0] ones = ~{BEAT{1'b0}};
 
   assign w_valid = c_valid && enough && c_kind == KIND_DATA;
-  assign w_data  = data << {off, 3'd0};
   assign w_strb  = ~(ones << n[BEAT_LOG2:0]) << off;
   assign c_ready = move && n == left;
+
+  always @* w_data = `KTLS_SHORTCUT(off == 0) ? data : data << {off, 3'd0};
 
   ktls_bytes #(
       .W_LOG2(BEAT_LOG2)
@@ -198,7 +200,7 @@ module ktls_scatter #(
     end
   end
 
-  wire unused_ok = &{1'b0, c_off, n};
+  `KTLS_UNUSED({c_off, n})
 
 endmodule
 

@@ -11,6 +11,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_sgl #(
     // bits of the data bus
@@ -92,44 +93,50 @@ module ktls_sgl #(
 
   assign job_ready = !busy;
 
+  // one test per cycle while nothing happens
+  wire active = rst || job_valid || busy || held != 0 || rsp_valid || push;
+
   always @(posedge clk) begin
-    if (job_valid && job_ready) begin
-      busy <= 1'b1;
-      addr <= job_addr;
-      left <= job_cnt;
-    end
-    if (sent) begin
-      addr <= {addr[63:4], 4'd0} + {56'd0, count, 4'd0};
-      left <= left - {12'd0, count};
-      first_mem[wp] <= first[PLACE_W-1:0];
-      last_mem[wp] <= last[PLACE_W-1:0] & TOP[PLACE_W-1:0];
-      final_burst[wp] <= left == {12'd0, count};
-      wp <= wp + 1'b1;
-      if (left == {12'd0, count}) busy <= 1'b0;
-    end
-    if (rsp_valid) begun_burst <= !rsp_last;
-    if (rsp_valid && rsp_last) rp <= rp + 1'b1;
-    if (empty_list) busy <= 1'b0;
-    push <= rsp_valid || empty_list;
-    if (rsp_valid || empty_list) begin
-      push_err   <= rsp_valid && rsp_err;
-      push_last  <= empty_list || (rsp_last && final_burst[rp]);
-      push_start <= empty_list || begun_burst ? {PLACE_W{1'b0}} : first_mem[rp];
-      push_stop  <= empty_list ? {PLACE_W{1'b0}} : rsp_last ? last_mem[rp] : TOP[PLACE_W-1:0];
-      for (i = 0; i < LANES; i = i + 1)
-      push_entries[96*i+:96] <= {
-        (empty_list || rsp_err) ? 32'd0 : rsp_data[128*i+SGE_LEN_LSB+:SGE_LEN_W],
-        rsp_data[128*i+SGE_ADDR_LSB+:SGE_ADDR_W]
-      };
-    end
-    held <= held + (sent ? beats : 5'd0) + {4'd0, empty_list} - {4'd0, pop};
-    if (rst) begin
-      busy <= 1'b0;
-      begun_burst <= 1'b0;
-      wp <= 0;
-      rp <= 0;
-      push <= 1'b0;
-      held <= 0;
+    if (active) begin
+      if (job_valid && job_ready) begin
+        busy <= 1'b1;
+        addr <= job_addr;
+        left <= job_cnt;
+      end
+      if (sent) begin
+        addr <= {addr[63:4], 4'd0} + {56'd0, count, 4'd0};
+        left <= left - {12'd0, count};
+        first_mem[wp] <= first[PLACE_W-1:0];
+        last_mem[wp] <= last[PLACE_W-1:0] & TOP[PLACE_W-1:0];
+        final_burst[wp] <= left == {12'd0, count};
+        wp <= wp + 1'b1;
+        if (left == {12'd0, count}) busy <= 1'b0;
+      end
+      if (rsp_valid) begun_burst <= !rsp_last;
+      if (rsp_valid && rsp_last) rp <= rp + 1'b1;
+      if (empty_list) busy <= 1'b0;
+      push <= rsp_valid || empty_list;
+      if (rsp_valid || empty_list) begin
+        push_err   <= rsp_valid && rsp_err;
+        push_last  <= empty_list || (rsp_last && final_burst[rp]);
+        push_start <= empty_list || begun_burst ? {PLACE_W{1'b0}} : first_mem[rp];
+        push_stop  <= empty_list ? {PLACE_W{1'b0}} : rsp_last ? last_mem[rp] : TOP[PLACE_W-1:0];
+        for (i = 0; i < LANES; i = i + 1)
+        push_entries[96*i+:96] <= {
+          (empty_list || rsp_err) ? 32'd0 : rsp_data[128*i+SGE_LEN_LSB+:SGE_LEN_W],
+          rsp_data[128*i+SGE_ADDR_LSB+:SGE_ADDR_W]
+        };
+      end
+      if (sent || empty_list || pop)
+        held <= held + (sent ? beats : 5'd0) + {4'd0, empty_list} - {4'd0, pop};
+      if (rst) begin
+        busy <= 1'b0;
+        begun_burst <= 1'b0;
+        wp <= 0;
+        rp <= 0;
+        push <= 1'b0;
+        held <= 0;
+      end
     end
   end
 
@@ -178,7 +185,7 @@ module ktls_sgl #(
     if (rst) begun <= 1'b0;
   end
 
-  wire unused_ok = &{1'b0, addr[3:0], rsp_data};
+  `KTLS_UNUSED({addr[3:0], rsp_data})
 
 endmodule
 

@@ -13,6 +13,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_sq #(
     // rings
@@ -103,50 +104,56 @@ module ktls_sq #(
   reg [511:0] part;  // the beats so far, shifted in from the left
   reg [RING_W-1:0] part_ring;
   reg [31:0] part_index;
-  wire [511+DATA_W:0] with_beat = {rsp_data, part};
+  reg [511+DATA_W:0] with_beat;
   reg part_full;
   reg part_err;
 
+  // one test per cycle while nothing happens
+  wire active = rst || served != 0 || chosen || held != 0 || part_full;
+
   always @(posedge clk) begin
-    if (!chosen && served != 0) begin
-      chosen <= 1'b1;
-      ring   <= next;
-    end
-    if (sent) begin
-      chosen <= 1'b0;
-      fetch[32*ring+:32] <= fetch[32*ring+:32] + 32'd1;
-      owner_mem[wp] <= ring;
-      wp <= wp + 1'b1;
-    end
-    if (sent != take) held <= sent ? held + 1'b1 : held - 1'b1;
-    part_full <= rsp_valid && rsp_last;
-    if (part_full) part_err <= 1'b0;
-    if (rsp_valid) begin
-      part <= with_beat[511+DATA_W:DATA_W];
-      if (rsp_err) part_err <= 1'b1;
-      if (rsp_last) begin
-        part_ring <= owner;
-        part_index <= cons[32*owner+:32];
-        cons[32*owner+:32] <= cons[32*owner+:32] + 32'd1;
-        rp <= rp + 1'b1;
+    if (active) begin
+      if (!chosen && served != 0) begin
+        chosen <= 1'b1;
+        ring   <= next;
       end
-    end
-    if (rst) begin
-      fetch <= {RINGS{32'd0}};
-      cons <= {RINGS{32'd0}};
-      held <= 0;
-      chosen <= 1'b0;
-      ring <= 0;
-      wp <= 0;
-      rp <= 0;
-      part_err <= 1'b0;
-      part_full <= 1'b0;
+      if (sent) begin
+        chosen <= 1'b0;
+        fetch[32*ring+:32] <= fetch[32*ring+:32] + 32'd1;
+        owner_mem[wp] <= ring;
+        wp <= wp + 1'b1;
+      end
+      if (sent != take) held <= sent ? held + 1'b1 : held - 1'b1;
+      part_full <= rsp_valid && rsp_last;
+      if (part_full) part_err <= 1'b0;
+      if (rsp_valid) begin
+        with_beat = {rsp_data, part};
+        part <= with_beat[511+DATA_W:DATA_W];
+        if (rsp_err) part_err <= 1'b1;
+        if (rsp_last) begin
+          part_ring <= owner;
+          part_index <= cons[32*owner+:32];
+          cons[32*owner+:32] <= cons[32*owner+:32] + 32'd1;
+          rp <= rp + 1'b1;
+        end
+      end
+      if (rst) begin
+        fetch <= {RINGS{32'd0}};
+        cons <= {RINGS{32'd0}};
+        held <= 0;
+        chosen <= 1'b0;
+        ring <= 0;
+        wp <= 0;
+        rp <= 0;
+        part_err <= 1'b0;
+        part_full <= 1'b0;
+      end
     end
   end
 
   assign idle = held == 0 && waiting == 0;
 
-  wire unused_ok = &{1'b0, with_beat};
+  `KTLS_UNUSED(with_beat[DATA_W-1:0])
   wire unused_ready;
   wire [DEPTH_LOG2:0] unused_count;
 

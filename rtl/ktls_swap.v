@@ -22,26 +22,34 @@ module ktls_swap #(
       wire [127:0] b = a[128*g+:128];
       // in a block, because a simulator would pass on the sixteen parts of an assignment one by one
       reg  [127:0] swapped;
+      reg  [ 31:0] w                 [0:3];
+      reg  [ 63:0] half              [0:1];
 
-      always @*
-        swapped = {
-          b[7:0],
-          b[15:8],
-          b[23:16],
-          b[31:24],
-          b[39:32],
-          b[47:40],
-          b[55:48],
-          b[63:56],
-          b[71:64],
-          b[79:72],
-          b[87:80],
-          b[95:88],
-          b[103:96],
-          b[111:104],
-          b[119:112],
-          b[127:120]
+      // not @*, which would wait for the temporaries, too
+      always @(b) begin
+        {w[0], w[1], w[2], w[3]} = b;
+        half[0] = {
+          w[3][7:0],
+          w[3][15:8],
+          w[3][23:16],
+          w[3][31:24],
+          w[2][7:0],
+          w[2][15:8],
+          w[2][23:16],
+          w[2][31:24]
         };
+        half[1] = {
+          w[1][7:0],
+          w[1][15:8],
+          w[1][23:16],
+          w[1][31:24],
+          w[0][7:0],
+          w[0][15:8],
+          w[0][23:16],
+          w[0][31:24]
+        };
+        swapped = {half[0], half[1]};
+      end
 
       assign z[128*(LANES-1-g)+:128] = swapped;
     end

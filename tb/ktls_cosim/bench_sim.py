@@ -25,6 +25,7 @@ from ktls_cosim.errors import CosimError, SimulatorMissing
 from ktls_cosim.paths import ROOT, build_root
 from ktls_cosim.rig import Rig
 from ktls_cosim.scoreboard import Memory
+from ktls_cosim.sim.wire import LINE
 from ktls_hw.model import NicModel
 
 ROUNDS = 5
@@ -141,7 +142,7 @@ class Alone:
         memory = port.mem.read(0, port.mem.size)
         # what the model has completed must look new
         memory = memory[: rig.cq_base] + bytes(32 << 5) + memory[rig.cq_base + (32 << 5) :]
-        lines = (memory[i : i + 64][::-1].hex() for i in range(0, len(memory), 64))
+        lines = (memory[i : i + LINE][::-1].hex() for i in range(0, len(memory), LINE))
         (self._files / "image").write_text("\n".join(lines))
         (self._files / "setup").write_text("\n".join(f"{a << 32 | v:x}" for a, v in setup))
 

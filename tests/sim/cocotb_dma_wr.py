@@ -37,8 +37,9 @@ class Slave:
 async def begin(dut, share: float) -> Slave:
     rng = random.Random(cocotb.RANDOM_SEED)
     cycles = await start(
-        dut, flush=0, req_valid=0, req_addr=0, req_beats=0, req0_mark=0, w_valid=0, w_data=0,
-        w_strb=0, m_axi_awready=0, m_axi_wready=0, m_axi_bvalid=0, m_axi_bresp=0,
+        dut, flush=0, req_valid=0, req_addr=0, req_beats=0, req0_mark=0, w_valid=0, w0_data=0,
+        w0_strb=0, w1_data=0, w1_strb=0, m_axi_awready=0, m_axi_wready=0, m_axi_bvalid=0,
+        m_axi_bresp=0,
     )  # fmt: skip
     return Slave(dut, cycles, rng, share)
 
@@ -87,8 +88,9 @@ async def bursts_and_marks_of_two_clients(dut):
         dut.req0_mark.value = int(bool(jobs[0]) and jobs[0][0] is None)
         wv = sum(int(bool(data[c]) and rng.random() < 0.8) << c for c in (0, 1))
         dut.w_valid.value = wv
-        dut.w_data.value = sum(data[c][0] << (width * c) for c in (0, 1) if data[c])
-        dut.w_strb.value = (1 << len(dut.w_strb)) - 1
+        for c, value, strb in ((0, dut.w0_data, dut.w0_strb), (1, dut.w1_data, dut.w1_strb)):
+            value.value = data[c][0] if data[c] else 0
+            strb.value = (1 << len(strb)) - 1
         await ReadOnly()
         ready, wr = int(dut.req_ready.value), int(dut.w_ready.value) & wv
         if dut.mark_done.value == 1:
@@ -125,7 +127,7 @@ async def flush_completes_a_burst_without_writing(dut):
     await Timer(1, unit="ns")
     dut.req_valid.value = 0
     dut.w_valid.value = 1
-    dut.w_strb.value = 0xFFFF
+    dut.w0_strb.value = 0xFFFF
     for _ in range(3):
         await RisingEdge(dut.clk)
     await Timer(1, unit="ns")

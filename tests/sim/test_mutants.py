@@ -163,7 +163,7 @@ SCENARIO = [
             "len[14:0] + (pad[14:0] & 15'h7ffe) +",
             "scenario"),
      "tls13_padding_on_seal"),
-    (Mutant("padding_is_not_zero", "ktls_record.v", "(tail ? type_byte : {DATA_W{1'b0}})",
+    (Mutant("padding_is_not_zero", "ktls_record.v", "tail ? type_byte : {DATA_W{1'b0}}",
             "type_byte",
             "golden"),
      "tls13_padding_on_seal"),
@@ -246,8 +246,8 @@ def test_lane_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) 
 AXI = [
     Mutant("last_beat_unmarked", "ktls_dma_wr.v", "m_axi_wlast <= left == 8'd0;",
            "m_axi_wlast <= left == 8'd1;", "WLAST at the wrong beat"),
-    Mutant("address_dropped", "ktls_dma_rd.v", "if (m_axi_arready) m_axi_arvalid <= 1'b0;",
-           "m_axi_arvalid <= 1'b0;", "AR changed before ARREADY"),
+    Mutant("address_dropped", "ktls_dma_rd.v", "else if (m_axi_arready) begin",
+           "else begin", "AR changed before ARREADY"),
     Mutant("address_changed", "ktls_dma_wr.v", "burst_room = (!m_axi_awvalid || m_axi_awready) &&",
            "burst_room =", "AW changed before AWREADY"),
 ]  # fmt: skip
@@ -274,7 +274,7 @@ def test_writing_behind_the_end_is_caught(simulator: None, rng) -> None:
 
 
 BLOCK = [
-    (Mutant("no_poison", "ktls_record.v", "poison[o_slot] || !header_sent ?", "!header_sent ?",
+    (Mutant("no_poison", "ktls_record.v", "poison[o_slot] ?", "1'b0 ?",
             ""),
      "ktls_record", "cocotb_record", "a_source_error_turns_the_rest_into_zeros"),
     (Mutant("stale_round_key", "ktls_aes.v", "if (kw_en) last_ok <= 1'b0;", "", ""),

@@ -9,16 +9,15 @@ from cocotb.handle import Immediate
 from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
-from ktls_cosim.sim.wire import check_range
+from ktls_cosim.sim.wire import LINE, check_range
 from ktls_hw.layout import CTRL_RESET, RING0_IRQ_MOD_TIMER, STATUS_IDLE, Reg, ring_of
 
-LINE = 64
 DEFAULT_IRQ_LIMIT_NS = 2_000_000
 _IRQ_STEP_NS = 20_000
 
 
 class SimMemory:
-    """Host memory in the simulation (`ktls_host_mem`): lines of 64 bytes, handles kept."""
+    """Host memory in the simulation (`ktls_host_mem`): lines of `LINE` bytes, handles kept."""
 
     def __init__(self, host: Any) -> None:
         self._mem = host.mem

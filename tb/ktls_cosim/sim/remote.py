@@ -17,7 +17,7 @@ from types import TracebackType
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import build_root
 from ktls_cosim.sim.runner import Build, command_and_env, compile_build
-from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, U32, U64, Op, check_range
+from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, LINE, U32, U64, Op, check_range
 
 ANSWER_LIMIT_S = 120.0
 EXIT_LIMIT_S = 10.0
@@ -52,7 +52,7 @@ class RemoteSim:
         SimulatorMissing, SimulatorError: it cannot be compiled or started.
     """
 
-    LINES = 65536
+    LINES = 32768
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class RemoteSim:
         ours.settimeout(ANSWER_LIMIT_S)
         self._sock = ours
         self._pending = bytearray()
-        self.mem = RemoteMemory(self, 64 * int(str(build.parameters.get("LINES", self.LINES))))
+        self.mem = RemoteMemory(self, LINE * int(str(build.parameters.get("LINES", self.LINES))))
 
     # ------------------------------------------------------------- transport
 

@@ -17,6 +17,9 @@ FD_VARIABLE = "KTLS_SIM_FD"
 BENCH_VARIABLE = "KTLS_BENCH_OUT"
 """Environment variable with the path for the figures of `sim.bench_core`."""
 
+LINE = 128
+"""Bytes of a line of `ktls_host_mem`: long, because each that Python moves costs a call."""
+
 HEAD = struct.Struct("<BQI")
 U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")

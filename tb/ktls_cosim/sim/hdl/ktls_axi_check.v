@@ -58,12 +58,19 @@ module ktls_axi_check #(
     end
   endfunction
 
-  // each channel is looked at only while something is on it
+  wire aw_seen = awvalid !== 1'b0 || aw_held;
+  wire ar_seen = arvalid !== 1'b0 || ar_held;
+  wire w_seen = wvalid !== 1'b0 || w_held;
+
+  // Each channel is looked at only while something is on it; and `if` in `if`, because Icarus
+  // evaluates both sides of an `&&`.
   always @(posedge clk) begin
-    if (awvalid !== 1'b0 || aw_held) begin
+    if (aw_seen) begin
       if (!rst) begin
         if (awvalid === 1'bx) fail("AWVALID unknown");
-        if (aw_held && (!awvalid || {awaddr, awlen} !== aw_was)) fail("AW changed before AWREADY");
+        if (aw_held) begin
+          if (!awvalid || {awaddr, awlen} !== aw_was) fail("AW changed before AWREADY");
+        end
         if (crosses(awaddr, awlen, awsize)) fail("write burst crosses 4 KiB");
         if (awready) begin
           if ((^awaddr) === 1'bx) fail("AWADDR unknown");
@@ -75,10 +82,12 @@ module ktls_axi_check #(
       aw_was  <= {awaddr, awlen};
     end
 
-    if (arvalid !== 1'b0 || ar_held) begin
+    if (ar_seen) begin
       if (!rst) begin
         if (arvalid === 1'bx) fail("ARVALID unknown");
-        if (ar_held && (!arvalid || {araddr, arlen} !== ar_was)) fail("AR changed before ARREADY");
+        if (ar_held) begin
+          if (!arvalid || {araddr, arlen} !== ar_was) fail("AR changed before ARREADY");
+        end
         if (crosses(araddr, arlen, arsize)) fail("read burst crosses 4 KiB");
         if (arready && (^araddr) === 1'bx) fail("ARADDR unknown");
       end
@@ -86,10 +95,12 @@ module ktls_axi_check #(
       ar_was  <= {araddr, arlen};
     end
 
-    if (wvalid !== 1'b0 || w_held) begin
+    if (w_seen) begin
       if (!rst) begin
         if (wvalid === 1'bx) fail("WVALID unknown");
-        if (w_held && (!wvalid || {wdata, wstrb, wlast} !== w_was)) fail("W changed before WREADY");
+        if (w_held) begin
+          if (!wvalid || {wdata, wstrb, wlast} !== w_was) fail("W changed before WREADY");
+        end
         if (wready) begin
           if ((^wstrb) === 1'bx) fail("WSTRB unknown");
           if (lens_wp == lens_rp) fail("W before AW was taken");
@@ -101,8 +112,12 @@ module ktls_axi_check #(
           end
         end
       end
-      w_held <= !rst && wvalid && !wready;
-      if (!wready) w_was <= {wdata, wstrb, wlast};
+      if (wready) begin
+        w_held <= 1'b0;
+      end else begin
+        w_held <= !rst && wvalid;
+        w_was  <= {wdata, wstrb, wlast};
+      end
     end
 
     if (rst) begin

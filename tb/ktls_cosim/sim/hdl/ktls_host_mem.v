@@ -14,8 +14,8 @@
 
 module ktls_host_mem #(
     parameter DATA_W = 128,
-    // 64-byte lines
-    parameter LINES  = 65536
+    // lines of 128 bytes: `LINE` of sim/wire.py
+    parameter LINES  = 32768
 ) (
     input  wire                clk,
     input  wire                rst,
@@ -45,10 +45,10 @@ module ktls_host_mem #(
   localparam BYTES = DATA_W / 8;
   localparam Q = 64;  // transactions of each kind that may wait
 
-  reg [511:0] mem[0:LINES-1];
+  reg [1023:0] mem[0:LINES-1];
   integer n;
 
-  initial for (n = 0; n < LINES; n = n + 1) mem[n] = 512'd0;
+  initial for (n = 0; n < LINES; n = n + 1) mem[n] = 1024'd0;
 
   // knobs, written from Python
   reg [31:0] latency = 1;
@@ -73,6 +73,8 @@ module ktls_host_mem #(
   reg go_b = 1;
   wire stalling = !dead && |{stall_ar, stall_r, stall_aw, stall_w, stall_b};
 
+  wire settled = !dead && !stalling && go_ar && go_r && go_aw && go_w && go_b;
+
   // xorshift: the same numbers in every simulator
   function dice(input [7:0] share);
     begin
@@ -83,29 +85,29 @@ module ktls_host_mem #(
     end
   endfunction
 
+  wire quiet = rst || dead;
+
   always @(posedge clk) begin
     now <= now + 1;
-    if (stalling) begin
-      go_ar <= dice(stall_ar);
-      go_r  <= dice(stall_r);
-      go_aw <= dice(stall_aw);
-      go_w  <= dice(stall_w);
-      go_b  <= dice(stall_b);
-    end else if (dead) begin
-      {go_ar, go_r, go_aw, go_w, go_b} <= 5'b00000;
-    end else begin
-      {go_ar, go_r, go_aw, go_w, go_b} <= 5'b11111;
+    if (!settled) begin
+      if (stalling) begin
+        go_ar <= dice(stall_ar);
+        go_r  <= dice(stall_r);
+        go_aw <= dice(stall_aw);
+        go_w  <= dice(stall_w);
+        go_b  <= dice(stall_b);
+      end else begin
+        {go_ar, go_r, go_aw, go_w, go_b} <= {5{!dead}};
+      end
     end
   end
 
-  function [1:0] answer(input [63:0] addr, input is_write);
-    begin
-      answer = 2'b00;
-      if (addr[63:6] >= LINES) answer = 2'b11;
-      else if (addr + BYTES > err_lo && addr < err_hi && (is_write ? err_write : err_read))
-        answer = err_resp;
-    end
-  endfunction
+  // the response to a beat at an address: a macro, because a function call costs as much
+  // as the beat
+  `define KTLS_RESPOND(resp, addr, errors) \
+      resp = 2'b00; \
+      if (addr[63:7] >= LINES) resp = 2'b11; \
+      else if (errors) if (addr + BYTES > err_lo && addr < err_hi) resp = err_resp;
 
   // ---------------------------------------------------------------------- reads
 
@@ -115,36 +117,47 @@ module ktls_host_mem #(
   reg [5:0] ar_wp = 0;
   reg [5:0] ar_rp = 0;
   reg [7:0] beat = 0;
-  reg [63:0] a;
+  // temporaries are memories: rtl/ktls_defs.vh
+  reg r_now[0:0];
+  reg [63:0] a[0:0];
+  reg [1:0] rr[0:0];
+  reg last[0:0];
   wire [5:0] ar_waiting = ar_wp - ar_rp;
 
   // an address that waits is not refused again because of a pause
   assign arready = go_ar && ar_waiting != 6'd63;
+  wire take_ar = arvalid && arready;
 
   always @(posedge clk) begin
-    if (arvalid && arready) begin
+    if (take_ar) begin
       ar_addr[ar_wp] <= araddr;
       ar_len[ar_wp] <= arlen;
       ar_due[ar_wp] <= now + latency;
       ar_wp <= ar_wp + 1;
     end
-    if (rready) rvalid <= 1'b0;
-    if (ar_waiting != 0 && (!rvalid || rready) && go_r && $signed(now - ar_due[ar_rp]) >= 0) begin
-      a = ar_addr[ar_rp] + beat * BYTES;
+    r_now[0] = 1'b0;
+    if (ar_waiting != 0)
+      if (go_r) if (!rvalid || rready) r_now[0] = $signed(now - ar_due[ar_rp]) >= 0;
+    if (r_now[0]) begin
+      a[0] = ar_addr[ar_rp] + beat * BYTES;
+      last[0] = beat == ar_len[ar_rp];
       rvalid <= 1'b1;
-      rresp  <= answer(a, 1'b0);
+      `KTLS_RESPOND(rr[0], a[0], err_read)
+      rresp <= rr[0];
       // what comes with an error must not be used: make it recognisable
-      if (answer(a, 1'b0) != 0) rdata <= {DATA_W / 8{8'hEE}};
-      else rdata <= mem[a[63:6]][8*a[5:0]+:DATA_W];
-      rlast <= beat == ar_len[ar_rp];
-      if (beat == ar_len[ar_rp]) begin
+      if (rr[0] != 0) rdata <= {DATA_W / 8{8'hEE}};
+      else rdata <= mem[a[0][63:7]][8*a[0][6:0]+:DATA_W];
+      rlast <= last[0];
+      if (last[0]) begin
         beat  <= 0;
         ar_rp <= ar_rp + 1;
       end else begin
         beat <= beat + 1;
       end
+    end else if (rready) begin
+      rvalid <= 1'b0;
     end
-    if (rst || dead) begin
+    if (quiet) begin
       rvalid <= 1'b0;
       ar_wp  <= 0;
       ar_rp  <= 0;
@@ -163,8 +176,9 @@ module ktls_host_mem #(
   reg [5:0] b_rp = 0;
   reg [7:0] wbeat = 0;
   reg [1:0] worst = 0;
-  reg [63:0] w;
-  reg [1:0] wr;
+  reg b_now[0:0];
+  reg [63:0] w[0:0];
+  reg [1:0] wr[0:0];
   integer i;
   wire [5:0] aw_waiting = aw_wp - aw_rp;
   wire [5:0] b_waiting = b_wp - b_rp;
@@ -178,32 +192,35 @@ module ktls_host_mem #(
       aw_wp <= aw_wp + 1;
     end
     if (wvalid && wready) begin
-      w  = aw_addr[aw_rp] + wbeat * BYTES;
-      wr = answer(w, 1'b1);
-      if (wr == 0) begin
-        if (&wstrb) mem[w[63:6]][8*w[5:0]+:DATA_W] <= wdata;
+      w[0] = aw_addr[aw_rp] + wbeat * BYTES;
+      `KTLS_RESPOND(wr[0], w[0], err_write)
+      if (wr[0] == 0) begin
+        if (&wstrb) mem[w[0][63:7]][8*w[0][6:0]+:DATA_W] <= wdata;
         else
           for (i = 0; i < BYTES; i = i + 1)
-          if (wstrb[i]) mem[w[63:6]][8*(w[5:0]+i)+:8] <= wdata[8*i+:8];
+          if (wstrb[i]) mem[w[0][63:7]][8*(w[0][6:0]+i)+:8] <= wdata[8*i+:8];
       end
       wbeat <= wbeat + 1;
-      worst <= worst | wr;
+      worst <= worst | wr[0];
       if (wlast) begin
         wbeat <= 0;
         worst <= 0;
         aw_rp <= aw_rp + 1;
         b_due[b_wp] <= now + latency;
-        b_resp[b_wp] <= worst | wr;
+        b_resp[b_wp] <= worst | wr[0];
         b_wp <= b_wp + 1;
       end
     end
-    if (bready) bvalid <= 1'b0;
-    if (b_waiting != 0 && (!bvalid || bready) && go_b && $signed(now - b_due[b_rp]) >= 0) begin
+    b_now[0] = 1'b0;
+    if (b_waiting != 0) if (go_b) if (!bvalid || bready) b_now[0] = $signed(now - b_due[b_rp]) >= 0;
+    if (b_now[0]) begin
       bvalid <= 1'b1;
       bresp  <= b_resp[b_rp];
       b_rp   <= b_rp + 1;
+    end else if (bready) begin
+      bvalid <= 1'b0;
     end
-    if (rst || dead) begin
+    if (quiet) begin
       bvalid <= 1'b0;
       aw_wp  <= 0;
       aw_rp  <= 0;
@@ -214,7 +231,11 @@ module ktls_host_mem #(
     end
   end
 
+  `undef KTLS_RESPOND
+
+`ifdef VERILATOR
   wire unused_ok = &{1'b0, awlen};
+`endif
 
 endmodule
 
