@@ -2,7 +2,8 @@
 """`ktls-cosim bench sim`: what a record costs in simulation, as ratios of one run.
 
 "Record" is 16 KiB, AES-256, sealed through driver, device and memory, every byte compared
-with the golden model; times are CPU time, medians of interleaved runs.
+with the golden model; times are CPU time, medians of interleaved runs. Whatever else the
+machine does can only add to a time, so the ratios of the fastest runs stand beside them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ktls_cosim.scoreboard import Memory
 from ktls_cosim.sim.wire import LINE
 from ktls_hw.model import NicModel
 
-ROUNDS = 5
+ROUNDS = 9
 # places of rings that a run without Python uses
 _RING = 32
 
@@ -183,6 +184,30 @@ def _first_record() -> float:
         return time.perf_counter() - begin
 
 
+_WANTED = {
+    "textbook bench / Icarus": "at least 25",
+    "whole stack / vvp alone": "at most 1.35",
+    "Python's share of a record": "",
+    "first record / import cocotb": "at most 3",
+    "demo --port model, seconds": "below 1",
+    "Icarus / Verilator": "at least 8",
+}
+
+
+def _ratios(t: dict[str, float]) -> dict[str, float]:
+    """The ratios of `_WANTED` out of seconds by name."""
+    values = [
+        t["textbook"] / t["icarus"],
+        t["icarus"] / t["alone"],
+        1 - t["alone"] / t["icarus"],
+        t["first record"] / t["import cocotb"],
+        t["demo"],
+    ]
+    if "verilator" in t:
+        values.append(t["icarus"] / t["verilator"])
+    return dict(zip(_WANTED, values, strict=False))
+
+
 def run_bench_sim(json_out: Path | None, rounds: int = ROUNDS) -> int:
     """Measure, print, and write JSON if asked."""
     out = Console(highlight=False, width=110)
@@ -207,25 +232,19 @@ def run_bench_sim(json_out: Path | None, rounds: int = ROUNDS) -> int:
                 continue
             if i:  # the first round compiles
                 times[name].append(seconds)
-    t = {name: statistics.median(v) for name, v in times.items() if v}
-    rows = [
-        ("textbook bench / Icarus", t["textbook"] / t["icarus"], "at least 25"),
-        ("whole stack / vvp alone", t["icarus"] / t["alone"], "at most 1.35"),
-        ("Python's share of a record", 1 - t["alone"] / t["icarus"], ""),
-        ("first record / import cocotb", t["first record"] / t["import cocotb"], "at most 3"),
-        ("demo --port model, seconds", t["demo"], "below 1"),
-    ]
-    if "verilator" in t:
-        rows.append(("Icarus / Verilator", t["icarus"] / t["verilator"], "at least 8"))
+    medians = {name: statistics.median(v) for name, v in times.items() if v}
+    fastest = {name: min(v) for name, v in times.items() if v}
+    ratios, best = _ratios(medians), _ratios(fastest)
     table = Table(title="a sealed record of 16 KiB, AES-256, in simulation", box=None)
-    for column in ("what", "measured", "wanted"):
+    for column in ("what", "measured", "wanted", "of the fastest runs"):
         table.add_column(column, justify="left" if column == "what" else "right")
-    for what, value, wanted in rows:
-        table.add_row(what, f"{value:.2f}", wanted)
-    for name, seconds in t.items():
-        table.add_row(f"[dim]{name}, ms here[/dim]", f"[dim]{1000 * seconds:.0f}[/dim]", "")
+    for what, value in ratios.items():
+        table.add_row(what, f"{value:.2f}", _WANTED[what], f"{best[what]:.2f}")
+    for name in medians:
+        row = (f"{name}, ms here", f"{1000 * medians[name]:.0f}", "", f"{1000 * fastest[name]:.0f}")
+        table.add_row(*row, style="dim")
     out.print(table)
     if json_out:
-        ratios = {what: value for what, value, _ in rows}
-        json_out.write_text(json.dumps({"ratios": ratios, "seconds": t}, indent=2) + "\n")
+        figures = {"ratios": ratios, "seconds": medians, "fastest": fastest}
+        json_out.write_text(json.dumps(figures, indent=2) + "\n")
     return 0
