@@ -184,9 +184,10 @@ module ktls_gcm #(
       if (go_text) begin
         text_left <= text_left - 29'd1;
         ctr <= ctr + LANES[31:0];
+      end else if (go_aad) begin
+        aad_left <= aad_left - 13'd1;
       end else begin
-        if (go_aad) aad_left <= aad_left - 13'd1;
-        else busy <= 1'b0;
+        busy <= 1'b0;
       end
     end
     if (take_cmd) begin

@@ -291,7 +291,7 @@ module ktls_record #(
   ) behind (
       .clk(clk),
       .rst(rst),
-      .s_valid(job_valid && job_ready),
+      .s_valid(take_job),
       .s_ready(o_ready),
       .s_data({job_slot, job_rtype, job_open, job_tls13, job_raw, job_inner, job_tag_len, job_iv}),
       .m_valid(o_valid),
@@ -339,7 +339,7 @@ module ktls_record #(
   ) release_pieces (
       .clk(clk),
       .rst(rst),
-      .new_valid(job_valid && job_ready),
+      .new_valid(take_job),
       .new_slot(job_slot),
       .tag_valid(tag_valid),
       .tag_slot(tag_slot),

@@ -161,15 +161,19 @@ def retry(fetch: Callable[[], Got]) -> Got:
     raise AssertionError("the server never answered")
 
 
+def sendfile_server(port: int, version: str, cert: Path) -> list[str]:
+    """OpenSSL's server, which sends the files of its folder with sendfile, to one client."""
+    command = [peers.needs("openssl"), "s_server", "-WWW", "-sendfile", "-accept", str(port)]
+    return [*command, "-naccept", "1", "-cert", str(cert), f"-tls{version.replace('.', '_')}"]
+
+
 @pytest.mark.parametrize("port_kind", ["model", "sim"])
 @pytest.mark.parametrize("version", peers.VERSIONS)
 def test_openssl_sendfile(
     version: str, port_kind: str, folder: Path, certs: dict[str, Path]
 ) -> None:
-    peers.needs("openssl")
     port = peers.free_port()
-    command = ["openssl", "s_server", "-WWW", "-sendfile", "-accept", str(port), "-naccept", "1"]
-    command += ["-cert", str(certs["rsa"]), f"-tls{version.replace('.', '_')}"]
+    command = sendfile_server(port, version, certs["rsa"])
     run = Run(command, port, "--port", port_kind, cwd=folder)
     got = retry(lambda: curl(port, f"{port_kind}.bin", certs["rsa"], "--http0.9"))
     assert got.endswith((folder / f"{port_kind}.bin").read_bytes())
@@ -180,12 +184,10 @@ def test_openssl_sendfile(
 @pytest.mark.parametrize("version", peers.VERSIONS)
 def test_a_slow_client_gets_all(version: str, tmp_path: Path, certs: dict[str, Path]) -> None:
     """The alert that ends a connection once overtook bytes that TCP had no room for."""
-    peers.needs("openssl")
     want = random.Random(6).randbytes(12 << 20)
     (tmp_path / "large.bin").write_bytes(want)
     port = peers.free_port()
-    command = ["openssl", "s_server", "-WWW", "-sendfile", "-accept", str(port), "-naccept", "1"]
-    command += ["-cert", str(certs["rsa"]), f"-tls{version.replace('.', '_')}"]
+    command = sendfile_server(port, version, certs["rsa"])
     run = Run(command, port, cwd=tmp_path)
     tcp = retry(lambda: socket.create_connection(("localhost", port)))
     context = ssl.create_default_context(cafile=str(certs["rsa"]))
