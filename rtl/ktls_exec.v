@@ -159,23 +159,23 @@ module ktls_exec #(
   reg [63:0] seq;
   reg [31:0] uses;
 
-  wire [7:0] opcode = d[SQE_SEAL_OPCODE_LSB+:SQE_SEAL_OPCODE_W];
-  wire [15:0] ctx = d[SQE_SEAL_CTX_LSB+:SQE_SEAL_CTX_W];
+  wire [7:0] opcode = d[SQE_RECORD_OPCODE_LSB+:SQE_RECORD_OPCODE_W];
+  wire [15:0] ctx = d[SQE_RECORD_CTX_LSB+:SQE_RECORD_CTX_W];
   wire [CTX_W-1:0] c = ctx[CTX_W-1:0];
-  wire [31:0] len = d[SQE_SEAL_LEN_LSB+:SQE_SEAL_LEN_W];
-  wire [31:0] dst_len = d[SQE_SEAL_DST_LEN_LSB+:SQE_SEAL_DST_LEN_W];
+  wire [31:0] len = d[SQE_RECORD_LEN_LSB+:SQE_RECORD_LEN_W];
+  wire [31:0] dst_len = d[SQE_RECORD_DST_LEN_LSB+:SQE_RECORD_DST_LEN_W];
   wire [15:0] version = d[SQE_CTX_VERSION_LSB+:SQE_CTX_VERSION_W];
   wire [15:0] cipher = d[SQE_CTX_CIPHER_LSB+:SQE_CTX_CIPHER_W];
   wire [7:0] dir = d[SQE_CTX_DIR_LSB+:SQE_CTX_DIR_W];
-  wire [31:0] aad_len = d[SQE_SEAL_AAD_LEN_LSB+:SQE_SEAL_AAD_LEN_W];
-  wire [7:0] tag_len = d[SQE_SEAL_TAG_LEN_LSB+:SQE_SEAL_TAG_LEN_W];
+  wire [31:0] aad_len = d[SQE_RECORD_AAD_LEN_LSB+:SQE_RECORD_AAD_LEN_W];
+  wire [7:0] tag_len = d[SQE_RECORD_TAG_LEN_LSB+:SQE_RECORD_TAG_LEN_W];
   wire ctx_in_range = {16'd0, ctx} < CONTEXTS;
 
-  wire [15:0] ctx_next = d_data[SQE_SEAL_CTX_LSB+:SQE_SEAL_CTX_W];
+  wire [15:0] ctx_next = d_data[SQE_RECORD_CTX_LSB+:SQE_RECORD_CTX_W];
 
   wire opening = opcode == OP_OPEN;
   wire [31:0] most = MAX_PLAINTEXT + {31'd0, opening && tls13};
-  wire [15:0] pad = tls13 && !opening ? d[SQE_SEAL_PAD_LSB+:SQE_SEAL_PAD_W] : 16'd0;
+  wire [15:0] pad = tls13 && !opening ? d[SQE_RECORD_PAD_LSB+:SQE_RECORD_PAD_W] : 16'd0;
   wire [15:0] tag = raw ? {8'd0, tag_len} : TAG;
   wire [15:0] tls_overhead = tls13 ? OVERHEAD_1_3 + pad : OVERHEAD_1_2;
   wire [31:0] overhead = opening ? 32'd0 : {16'd0, raw ? tag : tls_overhead};
@@ -211,7 +211,7 @@ module ktls_exec #(
   assign seal_valid = state == ST_START && cpl_ready && !under_way[SLOT_W];
   assign seal_slot = slot;
   assign seal_ctx = c;
-  assign seal_rtype = d[SQE_SEAL_RTYPE_LSB+:SQE_SEAL_RTYPE_W];
+  assign seal_rtype = d[SQE_RECORD_RTYPE_LSB+:SQE_RECORD_RTYPE_W];
   assign seal_open = opening;
   assign seal_tls13 = tls13;
   assign seal_raw = raw;
@@ -222,20 +222,20 @@ module ktls_exec #(
   wire [16:0] aad_blocks = raw ? ({2'd0, aad_len[14:0]} + 17'd15) & ~17'd15 : 17'd0;
   assign seal_src_len = aad_blocks + len[16:0] + (opening ? {1'b0, tag} : 17'd0);
   assign seal_src_aad = aad_blocks[14:0];
-  assign seal_salt = raw ? swap4(d[SQE_SEAL_NONCE_LSB+:SQE_SEAL_NONCE_W]) : salt;
-  wire [63:0] explicit_nonce = swap8(d[SQE_SEAL_EXPLICIT_NONCE_LSB+:SQE_SEAL_EXPLICIT_NONCE_W]);
+  assign seal_salt = raw ? swap4(d[SQE_RECORD_NONCE_LSB+:SQE_RECORD_NONCE_W]) : salt;
+  wire [63:0] explicit_nonce = swap8(d[SQE_RECORD_EXPLICIT_NONCE_LSB+:SQE_RECORD_EXPLICIT_NONCE_W]);
   assign seal_iv = raw || (opening && !tls13) ? explicit_nonce : iv;
   assign seal_seq = seq;
-  assign seal_src_sg = d[SQE_SEAL_SRC_SG_LSB+:SQE_SEAL_SRC_SG_W];
-  assign seal_src_cnt = d[SQE_SEAL_SRC_CNT_LSB+:SQE_SEAL_SRC_CNT_W];
-  assign seal_dst_sg = d[SQE_SEAL_DST_SG_LSB+:SQE_SEAL_DST_SG_W];
-  assign seal_dst_cnt = d[SQE_SEAL_DST_CNT_LSB+:SQE_SEAL_DST_CNT_W];
+  assign seal_src_sg = d[SQE_RECORD_SRC_SG_LSB+:SQE_RECORD_SRC_SG_W];
+  assign seal_src_cnt = d[SQE_RECORD_SRC_CNT_LSB+:SQE_RECORD_SRC_CNT_W];
+  assign seal_dst_sg = d[SQE_RECORD_DST_SG_LSB+:SQE_RECORD_DST_SG_W];
+  assign seal_dst_cnt = d[SQE_RECORD_DST_CNT_LSB+:SQE_RECORD_DST_CNT_W];
   assign seal_out_len = len[16:0] + overhead[16:0];
 
   assign cpl_valid = (seal_valid && seal_ready) || state == ST_REPLY;
   assign cpl_ring = ring;
   assign cpl_opcode = opcode;
-  assign cpl_cookie = d[SQE_SEAL_COOKIE_LSB+:SQE_SEAL_COOKIE_W];
+  assign cpl_cookie = d[SQE_RECORD_COOKIE_LSB+:SQE_RECORD_COOKIE_W];
   assign cpl_status = status;
   assign cpl_ctx = ctx;
   assign cpl_rtype = opcode == OP_SEAL ? seal_rtype : 8'd0;

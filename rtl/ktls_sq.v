@@ -55,7 +55,7 @@ module ktls_sq #(
   `include "ktls_nic.vh"
 
   localparam DEPTH_LOG2 = 4;
-  localparam BEATS = 8 * SQE_SEAL_BYTES / DATA_W;
+  localparam BEATS = 8 * SQE_RECORD_BYTES / DATA_W;
 
   reg [32*RINGS-1:0] fetch;  // next to ask for
   reg [DEPTH_LOG2:0] held;  // asked for and not yet taken

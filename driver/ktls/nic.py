@@ -18,7 +18,7 @@ from ktls.errors import DeviceError, DeviceIdle, NotOffloadable
 from ktls.port import HostPort
 from ktls.ring import Ring
 from ktls_hw import layout
-from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeSeal, Status
+from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeRecord, Status
 
 PAGE = 4096
 RECORD_OVERHEAD = uapi.TLS_HEADER_SIZE + 8 + uapi.TLS_TAG_SIZE
@@ -190,8 +190,8 @@ class KtlsNic:
         pairs = []
         free = mem_base
         for number in range(max(1, min(rings, layout.CAPS_RINGS.get(caps)))):
-            sq = Ring(free, sq_log2, SqeSeal.SIZE)
-            cq = Ring(_align(sq.base + sq.entries * SqeSeal.SIZE), cq_log2, Cqe.SIZE)
+            sq = Ring(free, sq_log2, SqeRecord.SIZE)
+            cq = Ring(_align(sq.base + sq.entries * SqeRecord.SIZE), cq_log2, Cqe.SIZE)
             free = _align(cq.base + cq.entries * Cqe.SIZE)
             pairs.append(RingPair(number, sq, cq))
         # a record ties up a place in both rings
@@ -359,7 +359,7 @@ class KtlsNic:
             done: called from `poll` with the completion; records complete in order.
             pad: TLS 1.3: zeros behind the inner type; at most 16384 with the plaintext.
         """
-        seal = SqeSeal(opcode=Opcode.SEAL, ctx=context.ctx, rtype=rtype, len=len(data), pad=pad)
+        seal = SqeRecord(opcode=Opcode.SEAL, ctx=context.ctx, rtype=rtype, len=len(data), pad=pad)
         await self._post_record(seal, data, len(data) + pad + RECORD_OVERHEAD, done)
 
     async def open(
@@ -380,7 +380,7 @@ class KtlsNic:
             done: called from `poll` with the completion; records complete in order.
         """
         length = len(sealed) - uapi.TLS_TAG_SIZE
-        descriptor = SqeSeal(
+        descriptor = SqeRecord(
             opcode=Opcode.OPEN,
             ctx=context.ctx,
             rtype=rtype,
@@ -423,7 +423,7 @@ class KtlsNic:
                 f"{len(aad)} bytes of additional data and {len(data)} of text: a job holds "
                 f"{DmaBuffers.DST} bytes and at least a tag"
             )
-        descriptor = SqeSeal(
+        descriptor = SqeRecord(
             opcode=opcode,
             ctx=context.ctx,
             len=length,
@@ -436,7 +436,7 @@ class KtlsNic:
 
     async def _post_record(
         self,
-        descriptor: SqeSeal,
+        descriptor: SqeRecord,
         data: bytes,
         out_len: int,
         done: Callable[[Completion], None],
@@ -465,7 +465,7 @@ class KtlsNic:
 
     async def _post(
         self,
-        descriptor: SqeSeal | SqeCtx,
+        descriptor: SqeRecord | SqeCtx,
         buffer: int | None,
         done: Callable[[Completion], None],
     ) -> int:

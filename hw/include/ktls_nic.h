@@ -157,7 +157,7 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
 #define KTLS_SQE_CTX_CIPHER_MASK 0xFFFFu
 
 /* Submission descriptor: SEAL, OPEN. 64 bytes. OPEN takes no header: its source is ciphertext and tag, and the device makes the additional data of what stands here. In TLS 1.3 that is of constants, as in Linux: the outer type is not looked at. Its destination gets len bytes; in TLS 1.3 type and padding are among them, and the completion says how many are text. In a context of plain AES-GCM the source is the additional data, zeros up to a multiple of 16 bytes, the text and (OPEN) the tag; SEAL writes ciphertext and tag, OPEN the text; no record number is taken. Words are little endian. */
-struct ktls_sqe_seal {
+struct ktls_sqe_record {
 	uint32_t word0;
 	uint32_t word1;
 	uint32_t len;
@@ -172,23 +172,23 @@ struct ktls_sqe_seal {
 	uint8_t pad0[4];
 	uint32_t word15;
 };
-KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_seal) == 64, "sqe_seal is 64 bytes");
-#define KTLS_SQE_SEAL_OPCODE_SHIFT 0
-#define KTLS_SQE_SEAL_OPCODE_MASK 0xFFu
-#define KTLS_SQE_SEAL_COOKIE_SHIFT 16
-#define KTLS_SQE_SEAL_COOKIE_MASK 0xFFFFu
-#define KTLS_SQE_SEAL_CTX_SHIFT 0
-#define KTLS_SQE_SEAL_CTX_MASK 0xFFFFu
-#define KTLS_SQE_SEAL_RTYPE_SHIFT 16
-#define KTLS_SQE_SEAL_RTYPE_MASK 0xFFu
-#define KTLS_SQE_SEAL_SRC_CNT_SHIFT 0
-#define KTLS_SQE_SEAL_SRC_CNT_MASK 0xFFFFu
-#define KTLS_SQE_SEAL_DST_CNT_SHIFT 16
-#define KTLS_SQE_SEAL_DST_CNT_MASK 0xFFFFu
-#define KTLS_SQE_SEAL_TAG_LEN_SHIFT 0
-#define KTLS_SQE_SEAL_TAG_LEN_MASK 0xFFu
-#define KTLS_SQE_SEAL_PAD_SHIFT 16
-#define KTLS_SQE_SEAL_PAD_MASK 0xFFFFu
+KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_record) == 64, "sqe_record is 64 bytes");
+#define KTLS_SQE_RECORD_OPCODE_SHIFT 0
+#define KTLS_SQE_RECORD_OPCODE_MASK 0xFFu
+#define KTLS_SQE_RECORD_COOKIE_SHIFT 16
+#define KTLS_SQE_RECORD_COOKIE_MASK 0xFFFFu
+#define KTLS_SQE_RECORD_CTX_SHIFT 0
+#define KTLS_SQE_RECORD_CTX_MASK 0xFFFFu
+#define KTLS_SQE_RECORD_RTYPE_SHIFT 16
+#define KTLS_SQE_RECORD_RTYPE_MASK 0xFFu
+#define KTLS_SQE_RECORD_SRC_CNT_SHIFT 0
+#define KTLS_SQE_RECORD_SRC_CNT_MASK 0xFFFFu
+#define KTLS_SQE_RECORD_DST_CNT_SHIFT 16
+#define KTLS_SQE_RECORD_DST_CNT_MASK 0xFFFFu
+#define KTLS_SQE_RECORD_TAG_LEN_SHIFT 0
+#define KTLS_SQE_RECORD_TAG_LEN_MASK 0xFFu
+#define KTLS_SQE_RECORD_PAD_SHIFT 16
+#define KTLS_SQE_RECORD_PAD_MASK 0xFFFFu
 
 /* Scatter-gather entry. 16 bytes. Any address, any length, 0 included. Words are little endian. */
 struct ktls_sge {

@@ -288,7 +288,7 @@ class SqeCtx:
 
 
 @dataclass(frozen=True, slots=True)
-class SqeSeal:
+class SqeRecord:
     """Submission descriptor: SEAL, OPEN: 64 bytes, little endian."""
 
     SIZE: ClassVar[int] = 64
@@ -343,7 +343,7 @@ class SqeSeal:
         return value.to_bytes(self.SIZE, "little")
 
     @classmethod
-    def unpack(cls, data: bytes) -> SqeSeal:
+    def unpack(cls, data: bytes) -> SqeRecord:
         if len(data) != cls.SIZE:
             raise ValueError(f"{cls.__name__} is {cls.SIZE} bytes, got {len(data)}")
         value = int.from_bytes(data, "little")

@@ -26,7 +26,7 @@ from ktls_hw.layout import (
     Reg,
     Sge,
     SqeCtx,
-    SqeSeal,
+    SqeRecord,
     Status,
     ring_of,
     ring_reg,
@@ -209,7 +209,7 @@ class NicModel:
         self.rings = rings
         self._beat = 16 * lanes
         self._fault: tuple[Fault, int] | None = None
-        self._held: tuple[SqeSeal, bytes] | None = None
+        self._held: tuple[SqeRecord, bytes] | None = None
         self._open_fault: OpenFault | None = None
         self.faults_done: list[Fault | OpenFault] = []
         self._reset()
@@ -385,7 +385,7 @@ class NicModel:
     def _execute(self, raw: bytes, good: bool, index: int) -> Cqe:
         if not good:
             return Cqe(status=Status.SQ_BUS_ERROR, sq_index=index)
-        seal = SqeSeal.unpack(raw)
+        seal = SqeRecord.unpack(raw)
         if seal.opcode == Opcode.SEAL or (seal.opcode == Opcode.OPEN and self.receive):
             return self._record(seal, index)
         status = Status.BAD_OPCODE
@@ -432,7 +432,7 @@ class NicModel:
         ctx.seq = number
         return Status.OK
 
-    def _record(self, d: SqeSeal, index: int) -> Cqe:
+    def _record(self, d: SqeRecord, index: int) -> Cqe:
         def cqe(status: Status, number: int | None, cycles: int = 0) -> Cqe:
             good = status == Status.OK
             sealing = d.opcode == Opcode.SEAL
@@ -533,7 +533,7 @@ class NicModel:
         return cqe(Status.OK, number, cycles)
 
     @staticmethod
-    def _plain_gcm(ctx: _Context, d: SqeSeal, aad: bytes, data: bytes) -> tuple[bytes, bool]:
+    def _plain_gcm(ctx: _Context, d: SqeRecord, aad: bytes, data: bytes) -> tuple[bytes, bool]:
         """NIST SP 800-38D sections 7.1 and 7.2, any allowed tag length."""
         nonce = d.nonce + d.explicit_nonce
         if d.opcode == Opcode.SEAL:
@@ -546,7 +546,7 @@ class NicModel:
 
     @staticmethod
     def _unseal(
-        ctx: _Context, d: SqeSeal, number: int, sealed: bytes
+        ctx: _Context, d: SqeRecord, number: int, sealed: bytes
     ) -> tuple[bytes | None, int, int]:
         """What a record holds, its type and the bytes of its text; None if it is not authentic."""
         if ctx.version == 0x0304:
@@ -568,7 +568,7 @@ class NicModel:
         return out, text[-1], len(text) - 1
 
     @staticmethod
-    def _keystream(ctx: _Context, d: SqeSeal, number: int, sealed: bytes) -> bytes:
+    def _keystream(ctx: _Context, d: SqeRecord, number: int, sealed: bytes) -> bytes:
         """What an engine gets that does not look at the tag."""
         if ctx.version == 0x0304:
             static = int.from_bytes(ctx.salt + ctx.iv.to_bytes(8, "big"), "big")
@@ -586,7 +586,7 @@ class NicModel:
             out.append(Sge.unpack(raw) if good else Sge())
         return out, bad
 
-    def _gather(self, d: SqeSeal, length: int) -> tuple[bytes, bool, bool]:
+    def _gather(self, d: SqeRecord, length: int) -> tuple[bytes, bool, bool]:
         entries, bad = self._list(d.src_sg, d.src_cnt)
         data = b""
         for e in entries:
@@ -596,7 +596,7 @@ class NicModel:
             data += piece
         return data.ljust(length, b"\0"), bad, len(data) < length
 
-    def _scatter(self, d: SqeSeal, record: bytes) -> tuple[bool, bool]:
+    def _scatter(self, d: SqeRecord, record: bytes) -> tuple[bool, bool]:
         entries, bad = self._list(d.dst_sg, d.dst_cnt)
         at = 0
         for e in entries:
@@ -659,7 +659,7 @@ class NicModel:
     # ----------------------------------------------------------------- faults
 
     def _apply_fault(
-        self, d: SqeSeal, ctx: _Context, iv: int, number: int, data: bytes, record: bytes
+        self, d: SqeRecord, ctx: _Context, iv: int, number: int, data: bytes, record: bytes
     ) -> bytes:
         if self._held is not None:
             held, other = self._held

@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
                 capture=args.capture,
             )
         if args.command == "serve":
-            from ktls_cosim.live.server import run_serve
+            from ktls_cosim.https.server import run_serve
 
             return run_serve(
                 args.folder,
@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
                 capture=args.capture,
             )
         if args.command == "run":
-            from ktls_cosim.live.program import run_program
+            from ktls_cosim.run.supervisor import run_program
 
             return run_program(
                 args.program,
@@ -177,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
                 capture=args.capture,
             )
         if args.command == "fetch":
-            from ktls_cosim.live.client import run_fetch
+            from ktls_cosim.https.client import run_fetch
 
             return run_fetch(
                 args.url,
@@ -205,19 +205,19 @@ def main(argv: list[str] | None = None) -> int:
 
             return run_kernel(args.scripts, args.seed, args.jobs)
         if args.command == "vectors":
-            from ktls_cosim.vectors_run import run_vectors
+            from ktls_cosim.vectors.run import run_vectors
 
             return run_vectors(args.port, args.sample, args.seed)
         if args.command == "bench":
             if args.what == "model":
-                from ktls_cosim.bench_model import run_bench_model
+                from ktls_cosim.bench.model import run_bench_model
 
                 return run_bench_model(args.json)
             if args.what == "sim":
-                from ktls_cosim.bench_sim import run_bench_sim
+                from ktls_cosim.bench.sim import run_bench_sim
 
                 return run_bench_sim(args.json)
-            from ktls_cosim.bench import run_bench_rtl
+            from ktls_cosim.bench.rtl import run_bench_rtl
 
             return run_bench_rtl(args.json)
         from ktls_cosim.doctor import run_doctor

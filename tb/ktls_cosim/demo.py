@@ -15,11 +15,11 @@ from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, run_sync, uapi
 from ktls.nic import Completion
+from ktls_cosim.capture.pcapng import Capture
+from ktls_cosim.capture.secrets import Suite
+from ktls_cosim.capture.transcript import MadeUpHandshake
+from ktls_cosim.check.device import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
 from ktls_cosim.errors import CosimError
-from ktls_cosim.live.capture import Capture
-from ktls_cosim.live.secrets import Suite
-from ktls_cosim.live.transcript import MadeUpHandshake
-from ktls_cosim.scoreboard import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
 from ktls_cosim.session import open_port, waves_of
 from ktls_hw.layout import Status
 from ktls_hw.model import Fault, NicModel

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import peers
-from ktls_cosim.live.certificate import self_signed
-from ktls_cosim.live.machine import Machine, open_machine
+from ktls_cosim.https.certificate import self_signed
+from ktls_cosim.machine import Machine, open_machine
 
 SIZES = {"model.bin": 1 << 20, "sim.bin": 1 << 16}
 

@@ -12,15 +12,15 @@ import pytest
 
 import peers
 from ktls import CryptoInfo, uapi
+from ktls_cosim.capture.pcapng import Capture
+from ktls_cosim.capture.secrets import Suite, TrafficSecret, suite_of
+from ktls_cosim.capture.transcript import MadeUpHandshake, Resealed
+from ktls_cosim.check.golden import TrafficKeys, open_record, seal_record, split_records
 from ktls_cosim.demo import real_file
-from ktls_cosim.golden import TrafficKeys, open_record, seal_record, split_records
-from ktls_cosim.live.capture import Capture
-from ktls_cosim.live.client import connect
-from ktls_cosim.live.handshake import TlsContext
-from ktls_cosim.live.machine import Machine
-from ktls_cosim.live.secrets import Suite, TrafficSecret, suite_of
-from ktls_cosim.live.server import HttpsServer, running
-from ktls_cosim.live.transcript import MadeUpHandshake, Resealed
+from ktls_cosim.https.client import connect
+from ktls_cosim.https.handshake import TlsContext
+from ktls_cosim.https.server import HttpsServer, running
+from ktls_cosim.machine import Machine
 from test_run import curl, nginx
 
 

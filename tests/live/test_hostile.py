@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 import peers
-from ktls_cosim.live.handshake import TlsContext
-from ktls_cosim.live.machine import Machine, open_machine
-from ktls_cosim.live.server import HttpsServer, running
+from ktls_cosim.https.handshake import TlsContext
+from ktls_cosim.https.server import HttpsServer, running
+from ktls_cosim.machine import Machine, open_machine
 
 CONNECTIONS = 1000
 RESET = struct.pack("=ii", 1, 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ktls_cosim.live.handshake import TlsContext, handshake
+from ktls_cosim.https.handshake import TlsContext, handshake
 from test_hostile import Client
 
 

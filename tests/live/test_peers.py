@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import peers
-from ktls_cosim.live.client import connect
-from ktls_cosim.live.handshake import TlsContext
-from ktls_cosim.live.machine import Machine
-from ktls_cosim.live.server import HttpsServer, running
+from ktls_cosim.https.client import connect
+from ktls_cosim.https.handshake import TlsContext
+from ktls_cosim.https.server import HttpsServer, running
+from ktls_cosim.machine import Machine
 
 _LINE = 4000
 

@@ -20,8 +20,8 @@ from typing import TypeVar
 import pytest
 
 import peers
-from ktls_cosim.live import seccomp
 from ktls_cosim.paths import ROOT
+from ktls_cosim.run import seccomp
 
 Got = TypeVar("Got")
 HERE = Path(__file__).parent

@@ -22,7 +22,7 @@ PROGRAM = r"""
 int main(void)
 {
     printf("%zu %zu %zu %zu\n", offsetof(struct ktls_sqe_ctx, key),
-           offsetof(struct ktls_sqe_ctx, rec_seq), offsetof(struct ktls_sqe_seal, dst_sg),
+           offsetof(struct ktls_sqe_ctx, rec_seq), offsetof(struct ktls_sqe_record, dst_sg),
            offsetof(struct ktls_cqe, rec_seq));
     printf("%d %d %d\n", KTLS_REG_RING0_SQ_PROD, KTLS_OP_SEAL, KTLS_CPL_SQ_BUS_ERROR);
     return 0;

@@ -79,10 +79,10 @@ def test_cocotb_bus_stands_behind_one_module() -> None:
 
 def test_golden_and_scoreboard_are_independent_of_the_driver() -> None:
     """What is checked and what checks are written twice."""
-    folder = ROOT / "tb" / "ktls_cosim"
+    folder = ROOT / "tb" / "ktls_cosim" / "check"
     assert not {i for i in imports(folder / "golden.py") if i.startswith("ktls")}
-    used = {i for i in imports(folder / "scoreboard.py") if i.startswith("ktls")}
-    assert used == {"ktls_cosim.golden", "ktls_hw.layout"}
+    used = {i for i in imports(folder / "device.py") if i.startswith("ktls")}
+    assert used == {"ktls_cosim.check.golden", "ktls_hw.layout"}
 
 
 def test_model_and_driver_do_not_share_code() -> None:

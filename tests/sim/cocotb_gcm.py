@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ktls_cosim.sim.bus import random_pause
 from ktls_cosim.sim.core import GcmCore
-from ktls_cosim.vectors import cavp_encrypt
+from ktls_cosim.vectors.cases import cavp_encrypt
 
 
 async def _cavp(dut, key_bits: int) -> None:

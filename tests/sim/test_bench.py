@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ktls_cosim.bench_sim import run_bench_sim
+from ktls_cosim.bench.sim import run_bench_sim
 
 
 @pytest.mark.slow

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, connect_wire, run_sync, uapi
+from ktls_cosim.check.device import CheckedPort, MismatchError, Scoreboard
 from ktls_cosim.errors import CosimError, SimulatorError
 from ktls_cosim.paths import RTL, build_root
-from ktls_cosim.scenarios import SCENARIOS, Env
-from ktls_cosim.scoreboard import CheckedPort, MismatchError, Scoreboard
+from ktls_cosim.scenarios.sockets import SCENARIOS, Env
 from ktls_cosim.sim.remote import RemoteSim
 from ktls_cosim.sim.runner import Build, rtl_sources, run_tests
 

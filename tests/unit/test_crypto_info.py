@@ -9,7 +9,7 @@ import pytest
 
 from ktls import CryptoInfo, uapi
 from ktls.crypto_info import CIPHERS
-from ktls_cosim.golden import TrafficKeys
+from ktls_cosim.check.golden import TrafficKeys
 
 # total size, then offset of iv, key, salt, rec_seq (include/uapi/linux/tls.h)
 LAYOUT = {

@@ -21,10 +21,10 @@ from ktls import (
     uapi,
 )
 from ktls.record import Protection
-from ktls_cosim.golden import TrafficKeys, seal_record
-from ktls_cosim.rig import Rig
-from ktls_cosim.scoreboard import CheckedPort, MismatchError, NothingChecked, Scoreboard
-from ktls_hw.layout import SqeSeal
+from ktls_cosim.check.device import CheckedPort, MismatchError, NothingChecked, Scoreboard
+from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.scenarios.rig import Rig
+from ktls_hw.layout import SqeRecord
 from ktls_hw.model import Fault, NicModel, OpenFault
 
 INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(range(8)), b"K" * 16, b"salt", bytes(8))
@@ -59,7 +59,7 @@ def test_fault_is_caught_at_the_device(fault: Fault) -> None:
         await rig.reset()
         await rig.set_context(0, bytes(range(16)), iv=bytes(range(8)))
         model.inject(fault, record=2)
-        seals: list[SqeSeal] = []
+        seals: list[SqeRecord] = []
         for i in range(10):
             seals.append(rig.seal_descriptor(0, bytes((i + k) & 255 for k in range(100)))[0])
         await rig.post(*seals)

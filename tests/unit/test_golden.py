@@ -8,8 +8,8 @@ import doctest
 import pytest
 
 from ktls import CryptoInfo, KtlsStack, connect_wire, uapi
-from ktls_cosim import golden
-from ktls_cosim.golden import TrafficKeys, open_record, seal_record
+from ktls_cosim.check import golden
+from ktls_cosim.check.golden import TrafficKeys, open_record, seal_record
 
 # Linux 7.2.7 and 6.1.176: key 00 01 .., salt "SALT", iv a0..a7, rec_seq 0; record 0 is data
 # "hello", record 1 the alert 01 00
@@ -92,7 +92,7 @@ def test_cavp_slice_through_pyca() -> None:
     """The vector reader feeds the cases it says: pyca agrees with each."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    from ktls_cosim.vectors import cavp_encrypt
+    from ktls_cosim.vectors.cases import cavp_encrypt
 
     for bits in (128, 256):
         cases = list(cavp_encrypt(bits))

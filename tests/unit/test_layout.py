@@ -8,10 +8,10 @@ import random
 import pytest
 
 from ktls_hw import layout
-from ktls_hw.layout import Cqe, Sge, SqeCtx, SqeSeal
+from ktls_hw.layout import Cqe, Sge, SqeCtx, SqeRecord
 
 
-@pytest.mark.parametrize("cls", [SqeCtx, SqeSeal, Sge, Cqe])
+@pytest.mark.parametrize("cls", [SqeCtx, SqeRecord, Sge, Cqe])
 def test_round_trip(cls: type, rng: random.Random) -> None:
     for _ in range(50):
         raw = rng.randbytes(cls.SIZE)
@@ -22,7 +22,7 @@ def test_round_trip(cls: type, rng: random.Random) -> None:
 
 
 def test_values_that_do_not_fit_are_refused() -> None:
-    for bad in (SqeSeal(ctx=65536), SqeSeal(len=-1), Sge(addr=1 << 64), SqeCtx(key=bytes(33))):
+    for bad in (SqeRecord(ctx=65536), SqeRecord(len=-1), Sge(addr=1 << 64), SqeCtx(key=bytes(33))):
         with pytest.raises(ValueError, match="fit"):
             bad.pack()
     with pytest.raises(ValueError, match="fit"):
@@ -31,7 +31,7 @@ def test_values_that_do_not_fit_are_refused() -> None:
 
 def test_seal_descriptor_bytes() -> None:
     """One descriptor by hand, as docs/registers.md says it."""
-    raw = SqeSeal(
+    raw = SqeRecord(
         opcode=3, cookie=0x1234, ctx=0x0506, rtype=0x17, len=0x4000, dst_len=0x401D,
         src_sg=0x1122334455667780, dst_sg=0x90, src_cnt=2, dst_cnt=3,
     ).pack()  # fmt: skip

@@ -8,9 +8,9 @@ import random
 import pytest
 
 from ktls import run_sync
-from ktls_cosim.lockstep import LockstepError, LockstepPort
-from ktls_cosim.scenarios import SCENARIOS, Env
-from ktls_cosim.scoreboard import Port, Scoreboard
+from ktls_cosim.check.device import Port, Scoreboard
+from ktls_cosim.check.lockstep import LockstepError, LockstepPort
+from ktls_cosim.scenarios.sockets import SCENARIOS, Env
 from ktls_hw.model import Fault, NicModel
 
 

@@ -18,7 +18,7 @@ from ktls import (
     run_sync,
     uapi,
 )
-from ktls_cosim.golden import TrafficKeys, open_record, split_records
+from ktls_cosim.check.golden import TrafficKeys, open_record, split_records
 from ktls_hw.model import NicModel
 from support import fails
 

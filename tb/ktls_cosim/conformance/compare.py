@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ktls_cosim.check.golden import open_record, split_records
 from ktls_cosim.conformance.records import traffic_keys
 from ktls_cosim.conformance.scenario import Obs, Scenario, Step, digest
-from ktls_cosim.golden import open_record, split_records
 
 MAX_TEXT = 16384
 # what a full buffer makes a matter of luck

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from ktls_cosim.golden import TrafficKeys
+from ktls_cosim.check.golden import TrafficKeys
 
 CryptoSuite = dict[str, Any]
 TLS13 = 0x0304

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.errors import CosimError
-from ktls_cosim.live.capture import Capture
-from ktls_cosim.live.connection import PEER_TIMEOUT, Connection, establish
-from ktls_cosim.live.handshake import HandshakeError, TlsContext
-from ktls_cosim.live.machine import Machine, open_machine
+from ktls_cosim.https.connection import PEER_TIMEOUT, Connection, establish
+from ktls_cosim.https.handshake import HandshakeError, TlsContext
+from ktls_cosim.machine import Machine, open_machine
 
 
 def connect(

@@ -23,11 +23,11 @@ from collections import deque
 from typing import BinaryIO
 
 from ktls import KtlsOSError, Pipe, uapi
-from ktls_cosim.live.link import Link
-from ktls_cosim.live.message import Message, gather, read_iov, scatter
-from ktls_cosim.live.process import Iov, Process
-from ktls_cosim.live.program import LEVELS, Managed, Supervisor, hung_up, unread
-from ktls_cosim.live.seccomp import Call
+from ktls_cosim.run.link import Link
+from ktls_cosim.run.message import Message, gather, read_iov, scatter
+from ktls_cosim.run.process import Iov, Process
+from ktls_cosim.run.seccomp import Call
+from ktls_cosim.run.supervisor import LEVELS, Managed, Supervisor, hung_up, unread
 
 _POLLFD = struct.Struct("=ihh")
 _MMSGHDR_SIZE = 64

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ktls import run_sync
+from ktls_cosim.check.device import Memory
 from ktls_cosim.errors import CosimError, SimulatorMissing
 from ktls_cosim.paths import ROOT, build_root
-from ktls_cosim.rig import Rig
-from ktls_cosim.scoreboard import Memory
+from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.wire import LINE
 from ktls_hw.model import NicModel
 
@@ -175,7 +175,7 @@ def _wall(*argv: str) -> float:
 
 def _first_record() -> float:
     """Wall seconds from the start of a program to its first checked record."""
-    command = [sys.executable, "-m", "ktls_cosim.first_record"]
+    command = [sys.executable, "-m", "ktls_cosim.bench.first_record"]
     begin = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.errors import CosimError
-from ktls_cosim.live.capture import Capture
-from ktls_cosim.live.certificate import self_signed
-from ktls_cosim.live.connection import Connection, establish
-from ktls_cosim.live.handshake import HandshakeError, TlsContext
-from ktls_cosim.live.machine import Machine, open_machine
+from ktls_cosim.https.certificate import self_signed
+from ktls_cosim.https.connection import Connection, establish
+from ktls_cosim.https.handshake import HandshakeError, TlsContext
+from ktls_cosim.machine import Machine, open_machine
 
 
 def address(text: str) -> tuple[str, int]:

@@ -9,8 +9,8 @@ import struct
 from collections.abc import Callable
 
 from ktls import KtlsStack, Wire, connect_wire, uapi
-from ktls_cosim.live.capture import Capture
-from ktls_cosim.live.transcript import Transcript
+from ktls_cosim.capture.pcapng import Capture
+from ktls_cosim.capture.transcript import Transcript
 
 _READ = 1 << 16
 _LINGER_RESET = struct.pack("=ii", 1, 0)

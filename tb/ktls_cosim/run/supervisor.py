@@ -26,13 +26,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ktls import KERNELS, KtlsOSError, cmsg, uapi
-from ktls_cosim.live.capture import Capture
-from ktls_cosim.live.link import Link
-from ktls_cosim.live.machine import Machine, open_machine
-from ktls_cosim.live.message import Message
-from ktls_cosim.live.process import Process, thread_group
-from ktls_cosim.live.seccomp import Call, Listener, arch, filter_program, spawn
+from ktls_cosim.capture.pcapng import Capture
+from ktls_cosim.machine import Machine, open_machine
 from ktls_cosim.paths import build_root
+from ktls_cosim.run.link import Link
+from ktls_cosim.run.message import Message
+from ktls_cosim.run.process import Process, thread_group
+from ktls_cosim.run.seccomp import Call, Listener, arch, filter_program, spawn
 
 _IP, _IPV6 = 0, 41
 LEVELS = (uapi.SOL_TCP, uapi.SOL_TLS, _IP, _IPV6)
@@ -621,7 +621,7 @@ def run_program(
     """
     kind = Supervisor
     if exact:
-        from ktls_cosim.live.exact import ExactSupervisor
+        from ktls_cosim.run.exact import ExactSupervisor
 
         kind = ExactSupervisor
     numbers = arch()

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ktls_cosim.live.seccomp import pidfd_getfd
+from ktls_cosim.run.seccomp import pidfd_getfd
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PAGE = 4096

@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 
 from ktls import CryptoInfo, uapi
-from ktls_cosim.golden import TrafficKeys, open_record, seal_record, split_records
-from ktls_cosim.live.capture import Address, Capture, Conversation, EndTap
-from ktls_cosim.live.secrets import Suite, key_block, log_lines, tls12_info
+from ktls_cosim.capture.pcapng import Address, Capture, Conversation, EndTap
+from ktls_cosim.capture.secrets import Suite, key_block, log_lines, tls12_info
+from ktls_cosim.check.golden import TrafficKeys, open_record, seal_record, split_records
 
 # TLS_RSA_WITH_AES_256_GCM_SHA384 and TLS_RSA_WITH_AES_128_GCM_SHA256 (RFC 5288 section 3)
 _SUITE_NUMBERS = {52: 0x009D, 51: 0x009C}

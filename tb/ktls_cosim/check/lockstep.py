@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ktls_cosim.scoreboard import Port
+from ktls_cosim.check.device import Port
 from ktls_hw.layout import RING_COUNT, Cqe, Reg, ring_of, ring_reg
 
 _TIMED = {

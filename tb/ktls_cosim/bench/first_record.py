@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from ktls import KtlsNic, KtlsStack, connect_wire, run_sync, uapi
 from ktls.crypto_info import CryptoInfo
-from ktls_cosim.scoreboard import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort, Scoreboard
 from ktls_cosim.sim.remote import RemoteSim
 
 
 def main() -> None:
     """Send one record through the RTL, with every check."""
-    scoreboard = Scoreboard("python -m ktls_cosim.first_record")
+    scoreboard = Scoreboard("python -m ktls_cosim.bench.first_record")
     with RemoteSim(name="first-record") as port:
         nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
         sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)

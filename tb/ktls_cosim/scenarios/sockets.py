@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, uapi
-from ktls_cosim.golden import TrafficKeys, seal_gcm, seal_record
-from ktls_cosim.rig import OVERHEAD, OVERHEAD_1_3, Piece, Rig
-from ktls_cosim.scoreboard import CheckedPort, Port, Scoreboard
+from ktls_cosim.check.device import CheckedPort, Port, Scoreboard
+from ktls_cosim.check.golden import TrafficKeys, seal_gcm, seal_record
+from ktls_cosim.scenarios.rig import OVERHEAD, OVERHEAD_1_3, Piece, Rig
 from ktls_hw import layout
-from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeSeal, Status
+from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status
 
 MAX = 16384
 
@@ -514,7 +514,7 @@ async def bad_descriptors(env: Env) -> None:
     contexts = layout.CAPS_CONTEXTS.get(await rig.port.read32(Reg.CAPS))
 
     set_ok = SqeCtx(opcode=Opcode.CTX_SET, ctx=6, version=0x0303, cipher=51, key=key)
-    cases: list[tuple[SqeSeal | SqeCtx, Status, bool]] = [
+    cases: list[tuple[SqeRecord | SqeCtx, Status, bool]] = [
         (replace(good, opcode=0), Status.BAD_OPCODE, False),
         (replace(good, opcode=255), Status.BAD_OPCODE, False),
         (replace(good, ctx=4), Status.BAD_CTX, False),
@@ -627,7 +627,7 @@ async def bus_errors(env: Env) -> None:
     assert await rig.port.read32(Reg.CNT_ERR_BUS) == 9
 
 
-def rig_src(rig: Rig, d: SqeSeal) -> int:
+def rig_src(rig: Rig, d: SqeRecord) -> int:
     """Address of the first source piece of a descriptor."""
     return int.from_bytes(rig.port.mem.read(d.src_sg, 8), "little")
 
@@ -865,7 +865,7 @@ async def random_jobs(env: Env) -> None:
         await rig.set_context(c, key, salt=env.bytes(4), iv=env.bytes(8), seq=c, version=version)
     for _ in range(3):
         rig.release()
-        batch: list[SqeSeal | SqeCtx] = []
+        batch: list[SqeRecord | SqeCtx] = []
         for _ in range(14):
             ctx = env.rng.choice([*keys, 63 if 63 not in keys else 62])
             data = env.bytes(env.rng.choice((0, 1, 5, 16, 31, 32, 100, 777, 1460)))
@@ -1115,7 +1115,7 @@ class _Stress:
     def size(self) -> int:
         return self.rng.choice((0, 1, 15, 16, 17, 31, 100, 255, 777, 1460, 1460, 5000))
 
-    def seal(self, ctx: int) -> SqeSeal:
+    def seal(self, ctx: int) -> SqeRecord:
         text = self.env.bytes(self.size())
         pad = self.rng.choice((0, 0, 1, 40))
         dst = self.cut(len(text) + OVERHEAD + pad, writing=True)
@@ -1124,7 +1124,7 @@ class _Stress:
         )
         return replace(descriptor, pad=pad)
 
-    def open(self, ctx: int) -> SqeSeal:
+    def open(self, ctx: int) -> SqeRecord:
         """The next record of the context's stream, or nearly."""
         keys, _ = self.contexts[ctx]
         index = self.opened[ctx]
@@ -1139,7 +1139,7 @@ class _Stress:
         self.opened[ctx] += 1
         return descriptor
 
-    def plain(self, ctx: int) -> SqeSeal:
+    def plain(self, ctx: int) -> SqeRecord:
         tag_len = self.rng.choice((4, 8, 12, 13, 14, 15, 16, 16, 5))
         aad = self.env.bytes(self.rng.choice((0, 1, 16, 20, 300)))
         opcode, key = self.raw[ctx]
@@ -1177,7 +1177,7 @@ class _Stress:
             self.opened[ctx] = number - self.contexts[ctx][0].first_number
         return self.rig.resync_descriptor(ctx, number)
 
-    def spoil(self, descriptor: SqeSeal) -> SqeSeal:
+    def spoil(self, descriptor: SqeRecord) -> SqeRecord:
         """A mistake of a driver."""
         return self.rng.choice(
             (
@@ -1192,7 +1192,7 @@ class _Stress:
             )
         )
 
-    def any(self) -> SqeSeal | SqeCtx:
+    def any(self) -> SqeRecord | SqeCtx:
         """The next descriptor."""
         rng = self.rng
         ctx = rng.randrange(6)

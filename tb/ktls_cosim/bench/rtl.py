@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ktls import run_sync
+from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.errors import CosimError
-from ktls_cosim.golden import TrafficKeys, seal_record
 from ktls_cosim.paths import build_root
-from ktls_cosim.rig import Rig
-from ktls_cosim.scoreboard import CheckedPort, Scoreboard
-from ktls_hw.layout import RING0_IRQ_MOD_COUNT, Reg, SqeSeal, Status
+from ktls_cosim.scenarios.rig import Rig
+from ktls_hw.layout import RING0_IRQ_MOD_COUNT, Reg, SqeRecord, Status
 
 NS_PER_CYCLE = 4
 CORE_MODULE = "ktls_cosim.sim.bench_core"
@@ -88,7 +88,7 @@ async def _span(port: CheckedPort, size: int, count: int, job: str) -> int:
     for number, key in enumerate(keys):
         await rig.set_context(number, key)
         await rig.set_context(2 + number, key, receive=True)
-    posted: list[SqeSeal] = []
+    posted: list[SqeRecord] = []
     opened = [0, 0]
     for i in range(count):
         which = i % 2

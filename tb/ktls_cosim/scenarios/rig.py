@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ktls_cosim.check.device import Port
 from ktls_cosim.errors import CosimError
-from ktls_cosim.scoreboard import Port
 from ktls_hw import layout
-from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeSeal
+from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeRecord
 
 _PAGE = 4096
 _HEAP = 32 * _PAGE  # behind all rings
@@ -148,14 +148,14 @@ class Rig:
         cookie: int = 0,
         src: list[Piece] | None = None,
         dst: list[Piece] | None = None,
-    ) -> tuple[SqeSeal, list[Piece]]:
+    ) -> tuple[SqeRecord, list[Piece]]:
         """A good SEAL for `data`, with its plaintext in memory; also returns the destination."""
         if src is None:
             src = [Piece(self.alloc(len(data)), len(data))]
         if dst is None:
             dst = [Piece(self.alloc(len(data) + OVERHEAD), len(data) + OVERHEAD)]
         self.put_pieces(data, src)
-        seal = SqeSeal(opcode=Opcode.SEAL, cookie=cookie, ctx=ctx, rtype=rtype, len=len(data))
+        seal = SqeRecord(opcode=Opcode.SEAL, cookie=cookie, ctx=ctx, rtype=rtype, len=len(data))
         return self._with_lists(seal, src, dst), dst
 
     def open_descriptor(
@@ -167,7 +167,7 @@ class Rig:
         cookie: int = 0,
         src: list[Piece] | None = None,
         dst: list[Piece] | None = None,
-    ) -> tuple[SqeSeal, list[Piece]]:
+    ) -> tuple[SqeRecord, list[Piece]]:
         """A good OPEN for a whole record, with its body in memory; also returns the destination."""
         start = 5 if tls13 else 13
         body = record[start:]
@@ -177,7 +177,7 @@ class Rig:
         if dst is None:
             dst = [Piece(self.alloc(length), length)]
         self.put_pieces(body, src)
-        opening = SqeSeal(
+        opening = SqeRecord(
             opcode=Opcode.OPEN,
             cookie=cookie,
             ctx=ctx,
@@ -197,7 +197,7 @@ class Rig:
         tag_len: int = 16,
         *,
         cut: Callable[[int], list[Piece]] | None = None,
-    ) -> tuple[SqeSeal, list[Piece]]:
+    ) -> tuple[SqeRecord, list[Piece]]:
         """A job of plain AES-GCM in a context of version 0; also returns the destination.
 
         Args:
@@ -211,7 +211,7 @@ class Rig:
         cut = cut or (lambda n: [Piece(self.alloc(n), n)])
         src, dst = cut(len(source)), cut(out)
         self.put_pieces(source, src)
-        descriptor = SqeSeal(
+        descriptor = SqeRecord(
             opcode=opcode,
             ctx=ctx,
             len=length,
@@ -251,7 +251,7 @@ class Rig:
         """Set the number of a context's next record."""
         return SqeCtx(opcode=Opcode.RESYNC, ctx=ctx, rec_seq=number.to_bytes(8, "big"))
 
-    def _with_lists(self, descriptor: SqeSeal, src: list[Piece], dst: list[Piece]) -> SqeSeal:
+    def _with_lists(self, descriptor: SqeRecord, src: list[Piece], dst: list[Piece]) -> SqeRecord:
         return replace(
             descriptor,
             dst_len=sum(p.length for p in dst),
@@ -261,7 +261,7 @@ class Rig:
             dst_cnt=len(dst),
         )
 
-    async def post(self, *descriptors: SqeSeal | SqeCtx | bytes, bell: bool = True) -> None:
+    async def post(self, *descriptors: SqeRecord | SqeCtx | bytes, bell: bool = True) -> None:
         """Write descriptors into the ring and ring the bell; reaps while it is full."""
         for d in descriptors:
             while self.sq_prod - self.cq_cons >= 1 << min(self.sq_log2, self.cq_log2):
@@ -319,7 +319,7 @@ class Rig:
         await self.reap(self.sq_prod - self.cq_cons)
         return self.completions
 
-    async def run(self, *descriptors: SqeSeal | SqeCtx | bytes) -> list[Cqe]:
+    async def run(self, *descriptors: SqeRecord | SqeCtx | bytes) -> list[Cqe]:
         """Post and wait; returns the completions of these descriptors."""
         await self.post(*descriptors)
         return (await self.drain())[-len(descriptors) :]

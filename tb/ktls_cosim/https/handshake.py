@@ -19,9 +19,7 @@ from typing import Protocol
 
 from ktls import CryptoInfo, uapi
 from ktls.record import BadRecord, Protection
-from ktls_cosim.errors import CosimError
-from ktls_cosim.golden import split_records
-from ktls_cosim.live.secrets import (
+from ktls_cosim.capture.secrets import (
     KeyLog,
     Suite,
     TrafficSecret,
@@ -30,6 +28,8 @@ from ktls_cosim.live.secrets import (
     suite_of,
     tls12_info,
 )
+from ktls_cosim.check.golden import split_records
+from ktls_cosim.errors import CosimError
 
 _HEADER = uapi.TLS_HEADER_SIZE
 _MAX_CIPHERTEXT = uapi.TLS_MAX_PAYLOAD_SIZE + 2048

@@ -16,9 +16,9 @@ import socket
 from typing import BinaryIO
 
 from ktls import KtlsOSError, KtlsSocket, Received, Wire, connect_wire, uapi
-from ktls_cosim.live.capture import Capture, EndTap
-from ktls_cosim.live.handshake import Established, Tap, TlsContext, handshake
-from ktls_cosim.live.machine import Machine
+from ktls_cosim.capture.pcapng import Capture, EndTap
+from ktls_cosim.https.handshake import Established, Tap, TlsContext, handshake
+from ktls_cosim.machine import Machine
 
 # of each wait for a peer, in seconds
 PEER_TIMEOUT = 8.0

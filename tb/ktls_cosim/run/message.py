@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 
 from ktls import KtlsOSError, KtlsSocket, cmsg, uapi
-from ktls_cosim.live.process import Iov, Process
+from ktls_cosim.run.process import Iov, Process
 
 _MSGHDR = struct.Struct("=QI4xQQQQi4x")
 _CONTROLLEN_AT, _FLAGS_AT = 40, 48

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, run_sync, uapi
 from ktls.nic import Completion, DeviceContext
+from ktls_cosim.check.device import CheckedPort, MismatchError, Port, Scoreboard
 from ktls_cosim.errors import CosimError
-from ktls_cosim.scoreboard import CheckedPort, MismatchError, Port, Scoreboard
-from ktls_cosim.vectors import GcmCase, RecordCase, cavp, rfc8448, wycheproof
+from ktls_cosim.vectors.cases import GcmCase, RecordCase, cavp, rfc8448, wycheproof
 from ktls_hw.layout import Opcode, Status
 from ktls_hw.model import NicModel
 

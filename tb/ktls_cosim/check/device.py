@@ -17,7 +17,7 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from ktls_cosim.golden import (
+from ktls_cosim.check.golden import (
     GoldenRecord,
     TrafficKeys,
     open_body,
@@ -36,7 +36,7 @@ from ktls_hw.layout import (
     Reg,
     Sge,
     SqeCtx,
-    SqeSeal,
+    SqeRecord,
     Status,
     ring_of,
     ring_reg,
@@ -521,8 +521,8 @@ class CheckedPort:
     def _published(self, ring: int, old: int, new: int) -> None:
         index = old
         while index != new:
-            raw = self._entry(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeSeal.SIZE)
-            seal = SqeSeal.unpack(raw)
+            raw = self._entry(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeRecord.SIZE)
+            seal = SqeRecord.unpack(raw)
             source = b""
             if seal.opcode in (Opcode.SEAL, Opcode.OPEN):
                 # more than a record of any kind takes
@@ -581,7 +581,7 @@ class CheckedPort:
             )
             return
         if pending.opcode in (Opcode.SEAL, Opcode.OPEN):
-            d = SqeSeal.unpack(pending.raw)
+            d = SqeRecord.unpack(pending.raw)
             context = self._contexts.get(d.ctx)
             if isinstance(context, _RawKeys) and context.opcode == d.opcode:
                 self._plain(context, d, pending.source, cqe)
@@ -628,7 +628,7 @@ class CheckedPort:
             )
         context.used = used
 
-    def _plain(self, context: _RawKeys, d: SqeSeal, source: bytes, cqe: Cqe) -> None:
+    def _plain(self, context: _RawKeys, d: SqeRecord, source: bytes, cqe: Cqe) -> None:
         """A job of plain AES-GCM."""
         where = f"context {d.ctx}, descriptor {cqe.sq_index}"
         sealing = d.opcode == Opcode.SEAL
@@ -665,7 +665,7 @@ class CheckedPort:
             self._sb.device_records += 1
             self._sb.device_bytes += d.len
 
-    def _numbered(self, d: SqeSeal, cqe: Cqe) -> tuple[TrafficKeys, int, str] | None:
+    def _numbered(self, d: SqeRecord, cqe: Cqe) -> tuple[TrafficKeys, int, str] | None:
         """Keys, index and name of the record that a descriptor was; None if it was none."""
         where = f"context {d.ctx}, descriptor {cqe.sq_index}"
         context = self._contexts.get(d.ctx)
@@ -685,7 +685,7 @@ class CheckedPort:
                 )
         return keys, index, where
 
-    def _opened(self, d: SqeSeal, sealed: bytes, cqe: Cqe) -> None:
+    def _opened(self, d: SqeRecord, sealed: bytes, cqe: Cqe) -> None:
         record = self._numbered(d, cqe)
         if record is None:
             return
@@ -731,7 +731,7 @@ class CheckedPort:
         self._sb.device_records += 1
         self._sb.device_bytes += len(text)
 
-    def _sealed(self, d: SqeSeal, plaintext: bytes, cqe: Cqe) -> None:
+    def _sealed(self, d: SqeRecord, plaintext: bytes, cqe: Cqe) -> None:
         record = self._numbered(d, cqe)
         if record is None:
             return

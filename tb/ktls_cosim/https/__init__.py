@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`serve` and `fetch`: HTTPS over kTLS sockets of the model."""
