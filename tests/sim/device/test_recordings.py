@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ktls_cosim.cli import main
 
-RECORDINGS = Path(__file__).parents[1] / "oracle"
+RECORDINGS = Path(__file__).parents[2] / "oracle"
 
 
 def test_a_sample_of_the_recordings_through_the_rtl(tmp_path: Path, capsys) -> None:

@@ -12,7 +12,7 @@ import pytest
 from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, connect_wire, run_sync, uapi
 from ktls_cosim.check.device import CheckedPort, MismatchError, Scoreboard
 from ktls_cosim.errors import CosimError, SimulatorError
-from ktls_cosim.paths import RTL, build_root
+from ktls_cosim.paths import build_root
 from ktls_cosim.scenarios.sockets import SCENARIOS, Env
 from ktls_cosim.sim.remote import RemoteSim
 from ktls_cosim.sim.runner import Build, rtl_sources, run_tests
@@ -37,7 +37,7 @@ class Mutant:
         folder = build_root() / "mutants" / self.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        text = (RTL / self.file).read_text()
+        text = next(p for p in rtl_sources() if p.name == self.file).read_text()
         assert text.count(self.old) == 1, f"{self.file} no longer has one {self.old!r}"
         changed = folder / self.file
         changed.write_text(text.replace(self.old, self.new))
