@@ -1,0 +1,3 @@
+axis_aes.v
+axis_gcm.v
+ktls_gcm.v
