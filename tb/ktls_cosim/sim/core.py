@@ -39,6 +39,14 @@ class GcmCore:
         await core._key_ready()
         return core
 
+    async def reset(self) -> None:
+        """Reset the core for four cycles and wait until it takes keys; nothing may be under way."""
+        self.dut.rst.value = 1
+        for _ in range(4):
+            await RisingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+        await self._key_ready()
+
     async def _key_ready(self) -> None:
         for _ in range(30_000):
             await RisingEdge(self.dut.clk)
@@ -84,9 +92,9 @@ class GcmCore:
         self.expected += [(w, 0) for w in words(want, self.word)]
         self.expected.append((words(tag, self.word)[0], 1))
 
-    async def check(self) -> int:
-        """Wait for all results and compare; returns the number of records."""
-        beats = await self.sink.wait_for(len(self.expected), self.dut.clk, 400_000)
+    async def check(self, limit: int = 400_000) -> int:
+        """Wait at most `limit` cycles for all results and compare; returns the number of records."""
+        beats = await self.sink.wait_for(len(self.expected), self.dut.clk, limit)
         got = [(b.values["data"], b.values["tag"]) for b in beats]
         for i, (g, e) in enumerate(zip(got, self.expected, strict=True)):
             digits = 2 * self.word
