@@ -93,7 +93,7 @@ class GcmCore:
         self.expected.append((words(tag, self.word)[0], 1))
 
     async def check(self, limit: int = 400_000) -> int:
-        """Wait at most `limit` cycles for all results and compare; returns the number of records."""
+        """Wait up to `limit` cycles for all results and compare; returns the number of records."""
         beats = await self.sink.wait_for(len(self.expected), self.dut.clk, limit)
         got = [(b.values["data"], b.values["tag"]) for b in beats]
         for i, (g, e) in enumerate(zip(got, self.expected, strict=True)):

@@ -80,8 +80,9 @@ class OwnRtl:
             elif path.suffix == ".f":
                 _read_list(path, sources, includes, defines)
             else:
-                sources.append(path)
                 includes.append(path.parent)
+                if path.suffix not in _HEADERS:
+                    sources.append(path)
         for source in sources:
             _check(source)
         declared = list(dict.fromkeys(f / FILE for f in folders if (f / FILE).is_file()))
@@ -157,5 +158,5 @@ def _check(source: Path) -> None:
             f"{source}: Icarus and Verilator do not read VHDL; "
             "convert it, for example with: ghdl --synth --out=verilog"
         )
-    if source.suffix not in (*_VERILOG, *_HEADERS):
+    if source.suffix not in _VERILOG:
         raise RtlError(f"{source}: not a Verilog file ({', '.join(_VERILOG)}) or file list (.f)")
