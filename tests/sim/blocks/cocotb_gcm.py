@@ -128,7 +128,7 @@ async def output_blocked_for_long(dut):
 async def long_records(dut):
     """The longest records of the device, so every counter of blocks has to be wide enough.
 
-    A counter of 8 bits fails from the 256th block on, one of 10 bits at the 1025th. A short
+    A counter of 8 bits wraps at the 255th block, one of 10 bits at the 1023rd. A short
     record of another key follows each long one.
     """
     rng = random.Random(cocotb.RANDOM_SEED)
