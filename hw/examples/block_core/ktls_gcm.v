@@ -56,7 +56,9 @@ module ktls_gcm #(
 
   generate
     // an instance of a module that does not exist: every tool stops and prints its name
-    if (LANES != 1) ktls_gcm_of_block_core_supports_only_LANES_1 illegal_parameter ();
+    if (LANES != 1) begin : g_illegal
+      ktls_gcm_of_block_core_supports_only_LANES_1 illegal_parameter ();
+    end
   endgenerate
 
   localparam OP_KEY = 3'd0;
