@@ -15,6 +15,7 @@ html_copy_source = False
 
 # GitHub's anchors, so that a link works on the site and in a repository browser
 myst_heading_anchors = 4
+myst_enable_extensions = ["deflist"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
