@@ -3,7 +3,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo test unit soak kernel selftest lint bench contract format clean help
+.PHONY: demo test unit soak kernel selftest lint bench contract format docs clean help
 
 help:
 	@echo "make demo      send data through the simulated NIC, every record verified"
@@ -13,6 +13,7 @@ help:
 	@echo "make selftest  the kernel's own kTLS test on the model, minutes"
 	@echo "make bench     measured cycles of core and device"
 	@echo "make lint      every linter; make format: apply the formatters"
+	@echo "make docs      the documentation site, in build/site"
 	@echo "make contract  regenerate what is derived from hw/ktls_nic.rdl"
 
 demo: $(VENV)/ready-run
@@ -41,6 +42,9 @@ lint: $(VENV)/ready-dev
 
 contract: $(VENV)/ready-dev
 	$(PY) hw/generate.py
+
+docs: $(VENV)/ready-dev
+	$(PY) -m sphinx -W --keep-going -q -d build/doctrees docs build/site
 
 format: $(VENV)/ready-dev
 	$(VENV)/bin/ruff format .
