@@ -263,6 +263,32 @@ def test_screenshot_shows_what_happens(picture: str, command: str) -> None:
 # ------------------------------------------------------------------------- text
 
 
+# names that are not ours: Linux's barriers, the loader's variable, short forms and placeholders
+_NOT_OURS = {
+    "LD_PRELOAD", "dma_rmb", "dma_wmb", "SQ_BASE", "CQ_BASE", "your_port", "cocotb_NAME", "cocotb_X",
+}  # fmt: skip
+
+
+@cache
+def names_in_the_sources() -> set[str]:
+    folders = [ROOT / f for f in ("driver", "hw", "rtl", "tb", "tests", ".ci")]
+    files = [p for folder in folders for p in folder.rglob("*") if p.is_file()]
+    sources = [
+        p for p in files if p.suffix in (".py", ".v", ".vh", ".vlt", ".rdl", ".h", ".f", ".sh")
+    ]
+    text = MAKEFILE + "\n".join(p.read_text() for p in sources)
+    return set(re.findall(r"\w+", text)) | {p.stem for p in files}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_names_of_the_code_exist(page: Path) -> None:
+    """A name with an underscore or an inner capital in inline code occurs in the sources."""
+    for code in re.findall(r"`([^`\n]+)`", prose(page)):
+        for word in re.findall(r"[A-Za-z_]\w*", code):
+            if "_" in word.strip("_") or re.search("[a-z][A-Z]", word):
+                assert word in names_in_the_sources() | _NOT_OURS, f"{name(page)}: `{code}`"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_lines_fit_in_100_columns(page: Path) -> None:
     for line in prose(page).splitlines():
