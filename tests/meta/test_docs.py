@@ -265,7 +265,8 @@ def test_screenshot_shows_what_happens(picture: str, command: str) -> None:
 
 # names that are not ours: Linux's barriers, the loader's variable, short forms and placeholders
 _NOT_OURS = {
-    "LD_PRELOAD", "dma_rmb", "dma_wmb", "SQ_BASE", "CQ_BASE", "your_port", "cocotb_NAME", "cocotb_X",
+    "LD_PRELOAD", "dma_rmb", "dma_wmb", "SQ_BASE", "CQ_BASE", "your_port", "cocotb_NAME",
+    "cocotb_X",
 }  # fmt: skip
 
 
