@@ -3,7 +3,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo test unit soak kernel selftest lint bench contract format docs clean help
+.PHONY: demo test unit soak kernel selftest lint bench contract format clean help
 
 help:
 	@echo "make demo      send data through the simulated NIC, every record verified"
@@ -43,6 +43,7 @@ lint: $(VENV)/ready-dev
 contract: $(VENV)/ready-dev
 	$(PY) hw/generate.py
 
+.PHONY: docs
 docs: $(VENV)/ready-dev
 	$(PY) -m sphinx -W --keep-going -q -d build/doctrees docs build/site
 
