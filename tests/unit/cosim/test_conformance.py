@@ -14,7 +14,7 @@ from ktls_cosim.cli import main
 from ktls_cosim.conformance import run
 from ktls_cosim.conformance.scenario import ScenarioError, load, parse_scenario
 
-RECORDINGS = Path(__file__).parents[1] / "oracle"
+RECORDINGS = Path(__file__).parents[2] / "oracle"
 COUNT = 458
 
 

@@ -21,7 +21,7 @@ def run(name: str, seed: int, port: Port, *models: NicModel, lockstep: bool = Fa
             if lo != hi:
                 m.mem.fail(lo, hi, read=read, write=write)
 
-    scoreboard = Scoreboard(f"pytest tests/unit/test_scenarios.py -k {name} --rtl-seed={seed}")
+    scoreboard = Scoreboard(f"pytest tests/unit/cosim/test_scenarios.py -k {name} --rtl-seed={seed}")
     run_sync(SCENARIOS[name](Env(port, scoreboard, random.Random(seed), fail_bus, lockstep)))
     scoreboard.finish()
     return scoreboard
