@@ -18,8 +18,11 @@ from ktls.nic import Completion
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.capture.secrets import Suite
 from ktls_cosim.capture.transcript import MadeUpHandshake
-from ktls_cosim.check.device import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import MismatchError, NothingChecked
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
+from ktls_cosim.port import Port
 from ktls_cosim.session import open_port, waves_of
 from ktls_hw.layout import Status
 from ktls_hw.model import Fault, NicModel

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ktls import KERNELS, Kernel, KtlsNic, KtlsStack, run_sync
-from ktls_cosim.check.device import CheckedPort, Mismatch, MismatchError, NothingChecked, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.session import open_port
 
 # the oldest kernel that can replace keys, which a KeyUpdate needs

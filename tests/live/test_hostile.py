@@ -183,4 +183,4 @@ def test_hostile_connections(
         assert nic.contexts_in_use == 0
         assert descriptors() <= before
     assert machine.scoreboard.device_refused > CONNECTIONS // 10
-    assert not machine.scoreboard._connections
+    assert machine.scoreboard.open_connections == 0

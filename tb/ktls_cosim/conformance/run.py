@@ -21,10 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ktls import KERNELS, KtlsError, KtlsNic, run_sync
-from ktls_cosim.check.device import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import MismatchError, NothingChecked
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.conformance.compare import compare
 from ktls_cosim.conformance.player import Player, Unplayable
 from ktls_cosim.conformance.scenario import Scenario, ScenarioError, load
+from ktls_cosim.port import Port
 from ktls_cosim.session import open_port
 
 SOFTWARE = "software"

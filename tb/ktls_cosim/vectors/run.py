@@ -14,8 +14,11 @@ from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, run_sync, uapi
 from ktls.nic import Completion, DeviceContext
-from ktls_cosim.check.device import CheckedPort, MismatchError, Port, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import MismatchError
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
+from ktls_cosim.port import Port
 from ktls_cosim.vectors.cases import GcmCase, RecordCase, cavp, rfc8448, wycheproof
 from ktls_hw.layout import Opcode, Status
 from ktls_hw.model import NicModel

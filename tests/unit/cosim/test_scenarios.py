@@ -8,9 +8,10 @@ import random
 import pytest
 
 from ktls import run_sync
-from ktls_cosim.check.device import Port, Scoreboard
 from ktls_cosim.check.lockstep import LockstepError, LockstepPort
-from ktls_cosim.scenarios.sockets import SCENARIOS, Env
+from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.port import Port
+from ktls_cosim.scenarios import SCENARIOS, Env
 from ktls_hw.model import Fault, NicModel
 
 
@@ -21,7 +22,9 @@ def run(name: str, seed: int, port: Port, *models: NicModel, lockstep: bool = Fa
             if lo != hi:
                 m.mem.fail(lo, hi, read=read, write=write)
 
-    scoreboard = Scoreboard(f"pytest tests/unit/cosim/test_scenarios.py -k {name} --rtl-seed={seed}")
+    scoreboard = Scoreboard(
+        f"pytest tests/unit/cosim/test_scenarios.py -k {name} --rtl-seed={seed}"
+    )
     run_sync(SCENARIOS[name](Env(port, scoreboard, random.Random(seed), fail_bus, lockstep)))
     scoreboard.finish()
     return scoreboard

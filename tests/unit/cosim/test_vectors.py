@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ktls_cosim.check.device import MismatchError, Scoreboard
+from ktls_cosim.check.mismatch import MismatchError
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.cli import main
 from ktls_cosim.vectors.run import Group, Player, all_groups
 from ktls_hw.layout import Opcode
