@@ -14,11 +14,11 @@ import peers
 from ktls import CryptoInfo, uapi
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.capture.secrets import Suite, TrafficSecret, suite_of
-from ktls_cosim.capture.transcript import MadeUpHandshake, Resealed
+from ktls_cosim.capture.transcript import Resealed, SyntheticHandshake
 from ktls_cosim.check.golden import TrafficKeys, open_record, seal_record, split_records
 from ktls_cosim.demo import real_file
 from ktls_cosim.https.client import connect
-from ktls_cosim.https.handshake import TlsContext
+from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.server import HttpsServer, running
 from ktls_cosim.machine import Machine
 from test_run import curl, nginx
@@ -52,7 +52,7 @@ def test_serve(
 ) -> None:  # fmt: skip
     file = tmp_path / "serve.pcapng"
     cert = certs["ecdsa"]
-    tls = TlsContext(server=True, version=version, cert=str(cert))
+    tls = HandshakeContext(server=True, version=version, cert=str(cert))
     with Capture(file) as capture:
         server = HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)
         with running(server):
@@ -71,7 +71,7 @@ def test_fetch_with_key_updates(
 ) -> None:
     file = tmp_path / "fetch.pcapng"
     cert = certs["rsa"]
-    tls = TlsContext(server=False, version=version, cafile=str(cert))
+    tls = HandshakeContext(server=False, version=version, cafile=str(cert))
     with (
         Capture(file) as capture,
         peers.server_of("gnutls-serv", version, "AES128", "rsa", folder, cert) as port,
@@ -121,7 +121,7 @@ def test_a_capture_without_secrets_shows_nothing(
 ) -> None:
     """The comparison above compares what the secrets open, not what lies there."""
     file = tmp_path / "serve.pcapng"
-    tls = TlsContext(server=True, version="1.3", cert=str(certs["rsa"]))
+    tls = HandshakeContext(server=True, version="1.3", cert=str(certs["rsa"]))
     with Capture(file) as capture:
         write = capture.write
         capture.write = lambda _secrets, packets: write("", packets)  # type: ignore[method-assign]
@@ -156,7 +156,7 @@ def test_suites(name: str, cipher: int | None) -> None:
 
 
 def test_resealed_records_are_the_same_records() -> None:
-    handshake = MadeUpHandshake(Suite(uapi.TLS_CIPHER_AES_GCM_128), b"seed")
+    handshake = SyntheticHandshake(Suite(uapi.TLS_CIPHER_AES_GCM_128), b"seed")
     theirs = CryptoInfo(uapi.TLS_1_3_VERSION, 51, bytes(8), bytes(range(16)), b"SALT", bytes(8))
     keys = TrafficKeys.from_crypto_info(theirs.pack())
     wire = b"".join(seal_record(keys, i, 21 + i, bytes(i)).wire for i in range(3))
@@ -173,7 +173,7 @@ def test_ports_of_other_protocols(
 ) -> None:
     """The kernel once chose 34980 for a client, EtherCAT to tshark, which then showed nothing."""
     file = tmp_path / "serve.pcapng"
-    tls = TlsContext(server=True, version="1.3", cert=str(certs["rsa"]))
+    tls = HandshakeContext(server=True, version="1.3", cert=str(certs["rsa"]))
     with Capture(file) as capture:
         begin = capture.conversation
         capture.conversation = lambda client, server: begin(  # type: ignore[method-assign]

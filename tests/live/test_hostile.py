@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import peers
-from ktls_cosim.https.handshake import TlsContext
+from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.server import HttpsServer, running
 from ktls_cosim.machine import Machine, open_machine
 
@@ -129,7 +129,7 @@ def test_the_peer_is_told(
 ) -> None:
     context = ssl.create_default_context(cafile=str(certs["ecdsa"]))
     context.check_hostname = False
-    tls = TlsContext(server=True, cert=str(certs["ecdsa"]))
+    tls = HandshakeContext(server=True, cert=str(certs["ecdsa"]))
     with open_machine("model", "pytest tests/live", name="live") as machine:
         with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls)) as server:
             client = Client(server.server_address[1], context)
@@ -156,7 +156,7 @@ def test_hostile_connections(
     context = ssl.create_default_context(cafile=str(certs["ecdsa"]))
     context.check_hostname = False
     context.maximum_version = getattr(ssl.TLSVersion, f"TLSv{version.replace('.', '_')}")
-    tls = TlsContext(server=True, version=version, cert=str(certs["ecdsa"]))
+    tls = HandshakeContext(server=True, version=version, cert=str(certs["ecdsa"]))
     want = (folder / "sim.bin").read_bytes()
     nic = machine.stack.nic
     assert nic is not None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ktls_cosim.https.handshake import TlsContext, handshake
+from ktls_cosim.https.context import HandshakeContext
+from ktls_cosim.https.handshake import handshake
 from test_hostile import Client
 
 
@@ -18,7 +19,7 @@ from test_hostile import Client
 def test_many_handshakes_at_once(version: str, certs: dict[str, Path]) -> None:
     """Two faults showed here: secrets that others had just written were lost, and one encrypted
     Finished in 256 was taken for a ClientHello."""
-    tls = TlsContext(server=True, version=version, cert=str(certs["ecdsa"]))
+    tls = HandshakeContext(server=True, version=version, cert=str(certs["ecdsa"]))
     context = ssl.create_default_context(cafile=str(certs["ecdsa"]))
     context.check_hostname = False
     failures: list[BaseException] = []

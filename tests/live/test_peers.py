@@ -12,7 +12,7 @@ import pytest
 
 import peers
 from ktls_cosim.https.client import connect
-from ktls_cosim.https.handshake import TlsContext
+from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.server import HttpsServer, running
 from ktls_cosim.machine import Machine
 
@@ -20,7 +20,7 @@ _LINE = 4000
 
 
 def as_server(machine: Machine, folder: Path, cert: Path, version: str) -> HttpsServer:
-    tls = TlsContext(server=True, version=version, cert=str(cert))
+    tls = HandshakeContext(server=True, version=version, cert=str(cert))
     return HttpsServer(("127.0.0.1", 0), folder, machine, tls)
 
 
@@ -56,7 +56,7 @@ def fetch(
 ) -> None:  # fmt: skip
     """As a client of a foreign server: a file of openssl, an echo of gnutls-serv."""
     want = (folder / name).read_bytes()
-    tls = TlsContext(server=False, version=version, cafile=str(cert))
+    tls = HandshakeContext(server=False, version=version, cafile=str(cert))
     with peers.server_of(server, version, suite, key, folder, cert) as port:
         connection = connect(machine, tls, "localhost", port)
         try:
@@ -132,7 +132,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_key_update_of_ours(
     request_theirs: bool, machine: Machine, folder: Path, certs: dict[str, Path]
 ) -> None:
-    tls = TlsContext(server=False, version="1.3", cafile=str(certs["rsa"]))
+    tls = HandshakeContext(server=False, version="1.3", cafile=str(certs["rsa"]))
     with peers.server_of("gnutls-serv", "1.3", "AES256", "rsa", folder, certs["rsa"]) as port:
         connection = connect(machine, tls, "localhost", port)
         reader = connection.makefile()
