@@ -160,6 +160,6 @@ def test_a_step_that_makes_no_sense_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "s.jsonl", PAIR, {"op": "send", "fd": "zz", "n": 1, "obs": {}})
     (scenario,) = load([path])
     result = run.play(scenario, "6.12", None)
-    assert "step 1 (send) makes no sense" in result.differences[0]
-    with pytest.raises(ScenarioError, match="here:1 is no scenario"):
+    assert "step 1 (send) is invalid" in result.differences[0]
+    with pytest.raises(ScenarioError, match="here:1 is not a scenario"):
         parse_scenario("[]", "here:1")
