@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated machine behind real connections: device, kernel and checkers."""
+"""The simulated machine of real connections: device, kernel and checkers."""
 
 from __future__ import annotations
 

@@ -75,8 +75,12 @@ class Supervisor:
         self._managed: dict[int, Managed] = {}
         self._closing: list[Managed] = []
         self._waiting: list[tuple[Call, Process, Managed]] = []
+        self._child: tuple[int, int] | None = None
+        self._status: int | None = None
+        self._deadline: float | None = None
+        # data of a key: the connection to pump, or the function to call
         self._selector = selectors.DefaultSelector()
-        self._selector.register(listener.fd, selectors.EVENT_READ)
+        self._selector.register(listener.fd, selectors.EVENT_READ, self._listen)
 
     # ------------------------------------------------------------------------- loop
 
@@ -90,40 +94,44 @@ class Supervisor:
             Exit status of that process; 128 + N if signal N ended it.
         """
         pidfd = os.pidfd_open(child)
-        self._selector.register(pidfd, selectors.EVENT_READ)
-        status: int | None = None
-        poll = select.poll()
-        poll.register(self._listener.fd, select.POLLIN)
-        alive = True
-        deadline = float("inf")
-        while alive or (self._closing and time.monotonic() < deadline):
-            for key, _ in self._selector.select(_BUSY if self._waiting or not alive else _IDLE):
-                if key.fd == pidfd:
-                    status = _exit_status(os.waitpid(child, 0)[1])
-                    self._selector.unregister(pidfd)
-                    os.close(pidfd)
-                elif key.fd == self._listener.fd:
-                    state = poll.poll(0)
-                    if any(event & select.POLLIN for _, event in state):
-                        self._receive_call()
-                    elif state:
-                        alive = False
-                        self._selector.unregister(self._listener.fd)
-                        deadline = time.monotonic() + _LINGER
-                elif isinstance(key.data, Managed):
+        self._child = child, pidfd
+        self._selector.register(pidfd, selectors.EVENT_READ, self._child_ended)
+        while self._deadline is None or (self._closing and time.monotonic() < self._deadline):
+            busy = self._waiting or self._deadline is not None
+            for key, _ in self._selector.select(_BUSY if busy else _IDLE):
+                if isinstance(key.data, Managed):
                     self.pump(key.data)
-                elif key.data is not None:
+                else:
                     key.data()
             self._retry()
-        if status is None:
+        if self._status is None:
             # the listener hung up before the pidfd became readable
-            status = _exit_status(os.waitpid(child, 0)[1])
-            os.close(pidfd)
+            self._child_ended()
         for managed in [*self._managed.values(), *self._closing]:
             managed.close()
         for process in self._processes.values():
             process.close()
-        return status
+        assert self._status is not None
+        return self._status
+
+    def _child_ended(self) -> None:
+        """Keep the exit status of the first process."""
+        assert self._child is not None
+        child, pidfd = self._child
+        self._status = _exit_status(os.waitpid(child, 0)[1])
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+
+    def _listen(self) -> None:
+        """Receive a call, or begin to wait for the last bytes after the last process."""
+        poll = select.poll()
+        poll.register(self._listener.fd, select.POLLIN)
+        state = poll.poll(0)
+        if any(event & select.POLLIN for _, event in state):
+            self._receive_call()
+        elif state:
+            self._selector.unregister(self._listener.fd)
+            self._deadline = time.monotonic() + _LINGER
 
     def pump(self, managed: Managed) -> None:
         """Move the bytes of a connection in both directions."""
@@ -389,5 +397,6 @@ def _give_address(call: Call, process: Process, raw: socket.socket, which: str) 
 
 
 def _exit_status(status: int) -> int:
+    """Return the exit status of a shell for a wait status."""
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code
