@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random scripts on the model and on a real Linux; `make kernel` runs thousands of them."""
+"""Random scripts on the model and on a real kernel; `make kernel` runs thousands of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCRIPTS = 80
 
 @cache
 def release() -> str:
-    """The real kernel's version; the test is skipped where there is none."""
+    """Return the version of the real kernel; skip the test if there is none."""
     try:
         run_on_kernel([[{"op": "pair"}]])
         return kernel_release()
@@ -42,7 +42,7 @@ def test_model_and_kernel_agree(seed: int) -> None:
 
 
 def test_a_wrong_rule_is_found_and_made_small(seed: int, tmp_path: Path) -> None:
-    """A model that accepts MSG_EOR, which Linux 6.1 does not: found, shrunk, kept."""
+    """A model that accepts MSG_EOR, unlike Linux 6.1, is found, minimised and saved."""
     right = differential.personality(release())
     wrong = replace(right, send_flags=right.send_flags | 0x80)
     findings = [f for b in differential.find_differences(SCRIPTS, seed, 1, wrong) for f in b]

@@ -38,7 +38,7 @@ def test_every_recording(kernel: str, port: str) -> None:
     assert sealed > 1000 if port == "model" else sealed == 0
 
 
-# ------------------------------------------------------------------ the checker, checked
+# ------------------------------------------------------------------ the comparison
 
 
 def test_another_kernels_rules_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published vectors on the functional model, and proof that a wrong device fails them."""
+"""The functional model passes the published vectors; a wrong device fails them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _text(ctx, d, aad, data):
 
 
 def test_a_device_that_compares_half_a_tag_is_caught() -> None:
-    """By the vectors that flip a bit in its second half, and by the golden model."""
+    """Both the vectors with a flipped bit in the second half and the golden model find it."""
     scoreboard = Scoreboard()
     player = Player(BadTags(), scoreboard)
     (cases,) = (g.cases for g in all_groups() if g.name == "Wycheproof")
