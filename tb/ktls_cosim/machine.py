@@ -39,7 +39,7 @@ class Machine:
 
     Args:
         nic: Driver of the device.
-        scoreboard: See above.
+        scoreboard: Observer of the sockets and checker of the device.
         kernel: Kernel version to model.
     """
 

@@ -53,8 +53,8 @@ class LockstepPort:
         mem: Memory of both devices.
 
     Args:
-        primary: See above.
-        shadow: See above.
+        primary: The reference for time and for values that depend on it.
+        shadow: The device to compare with.
     """
 
     def __init__(self, primary: Port, shadow: Port) -> None:

@@ -107,7 +107,7 @@ class Scoreboard:
         received_bytes: Checked bytes that the application received.
 
     Args:
-        reproduce: See above.
+        reproduce: Command to print with the findings.
     """
 
     def __init__(self, reproduce: str = "(no command given)") -> None:

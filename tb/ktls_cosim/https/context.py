@@ -31,7 +31,7 @@ class HandshakeContext:
         ssl: The `ssl.SSLContext`.
 
     Args:
-        server: See above.
+        server: Select the server role.
         version: `1.2` or `1.3` to accept one version; None accepts both.
         cert: PEM file of a server's certificate chain.
         key: PEM file of a server's private key; None: `cert` contains it.

@@ -23,12 +23,14 @@ from collections import deque
 from typing import BinaryIO
 
 from ktls import KtlsOSError, Pipe, uapi
+from ktls_cosim.capture.pcapng import Capture
+from ktls_cosim.machine import Machine
 from ktls_cosim.run import sockaddr
 from ktls_cosim.run.link import Link
 from ktls_cosim.run.managed import Managed, hung_up, unread
 from ktls_cosim.run.message import Message, gather, read_iov, scatter
 from ktls_cosim.run.process import Iov, Process
-from ktls_cosim.run.seccomp import Call
+from ktls_cosim.run.seccomp import Call, Listener
 from ktls_cosim.run.supervisor import LEVELS, Supervisor
 
 _POLLFD = struct.Struct("=ihh")
@@ -92,11 +94,16 @@ class ExactSupervisor(Supervisor):
     }
     limit = 1 << 18
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._changed = threading.Condition(self.machine.lock)
+    def __init__(
+        self, machine: Machine, listener: Listener, capture: Capture | None = None
+    ) -> None:
+        super().__init__(machine, listener, capture)
+        machine.sleep = self._sleep
+        # signals that any connection may have room or data
+        self._changed = threading.Condition(machine.lock)
+        # call and connection of the current thread
         self._here = threading.local()
-        self.machine.sleep = self._sleep
+        # messages of the threads to the loop, which the eventfd wakes
         self._stirred: deque[Managed] = deque()
         self._failure: BaseException | None = None
         self._bell = os.eventfd(0, os.EFD_NONBLOCK)

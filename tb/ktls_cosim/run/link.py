@@ -41,7 +41,7 @@ class Link:
 
     Args:
         stack: Kernel of the kTLS socket.
-        raw: See above.
+        raw: A connected TCP socket; becomes non-blocking.
         limit: Maximum number of bytes in `out`; None: unlimited.
         capture: Receives the conversation.
     """

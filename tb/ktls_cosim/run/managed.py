@@ -49,9 +49,9 @@ class Managed:
         closed: The supervisor has closed its end.
 
     Args:
-        link: See above.
-        ours: See above.
-        inode: See above.
+        link: The connection, already taken over.
+        ours: One end of a new socket pair; becomes non-blocking.
+        inode: Inode of the other end.
     """
 
     def __init__(self, link: Link, ours: socket.socket, inode: int) -> None:

@@ -55,7 +55,7 @@ class Process:
         pid: Thread group id.
 
     Args:
-        pid: See above.
+        pid: Thread group id of a running process.
 
     Raises:
         OSError: ESRCH, the process has ended.

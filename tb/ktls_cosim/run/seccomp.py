@@ -166,7 +166,7 @@ class Listener:
         fd: Readable while a call waits; hangs up when the last process has ended.
 
     Args:
-        fd: See above; `close` closes it.
+        fd: Descriptor of a seccomp listener; `close` closes it.
     """
 
     def __init__(self, fd: int) -> None:

@@ -54,7 +54,7 @@ class Supervisor:
         connections: Number of connections taken over.
 
     Args:
-        machine: See above.
+        machine: Kernel and NIC for the program.
         listener: Source of the trapped calls.
         capture: Receives the conversations of the program.
     """
