@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
                 capture=args.capture,
             )
         if args.command == "run":
-            from ktls_cosim.run.supervisor import run_program
+            from ktls_cosim.run.command import run_program
 
             return run_program(
                 args.program,

@@ -17,9 +17,12 @@ from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, run_s
 from ktls.nic import Completion
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.capture.secrets import Suite
-from ktls_cosim.capture.transcript import MadeUpHandshake
-from ktls_cosim.check.device import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
+from ktls_cosim.capture.transcript import SyntheticHandshake
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import MismatchError, NothingChecked
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
+from ktls_cosim.port import Port
 from ktls_cosim.session import open_port, waves_of
 from ktls_hw.layout import Status
 from ktls_hw.model import Fault, NicModel
@@ -171,7 +174,7 @@ def _run(
     nic = run_sync(KtlsNic.probe(CheckedPort(port, observer)))
     stack = KtlsStack(nic, observer)
     # no peer, no handshake: the keys are those of a made-up one, so that a capture can show it
-    handshake = MadeUpHandshake(SUITE, b"demo")
+    handshake = SyntheticHandshake(SUITE, b"demo")
     if capture is None:
         application(connect_wire(stack, lambda _data: None), handshake.server, file)
     else:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ktls_cosim.check.device import Port
+from ktls_cosim.port import Port
 from ktls_hw.model import NicModel
 
 PORTS = ("model", "sim")

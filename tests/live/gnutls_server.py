@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kTLS as in the kernel's own example (Documentation/networking/tls.rst): GnuTLS shakes
-hands, the program moves transmit to kTLS and then calls send() itself.
+"""kTLS as in the kernel's own example (Documentation/networking/tls.rst).
 
     python gnutls_server.py PORT PEM FILE
 
-serves FILE to one client. It knows nothing of this project; a machine whose kernel has
-the TLS module runs it as it is, any other under `ktls-cosim run`.
+This program serves FILE to one client. GnuTLS performs the handshake; then the program
+enables kTLS for transmit and calls send() itself. The program is independent of this
+project: it runs on any kernel with the TLS module, or under `ktls-cosim run`.
 """
 
 from __future__ import annotations

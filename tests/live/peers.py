@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS programs that nobody here wrote, as peers of `serve` and `fetch`."""
+"""Third-party TLS programs as peers of `serve` and `fetch`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from support import missing
 
@@ -34,7 +35,7 @@ SERVERS = ("openssl", "gnutls-serv")
 _OPENSSL_12 = {"AES128": "AES128-GCM-SHA256", "AES256": "AES256-GCM-SHA384"}
 _OPENSSL_13 = {"AES128": "TLS_AES_128_GCM_SHA256", "AES256": "TLS_AES_256_GCM_SHA384"}
 _GNUTLS = {"AES128": "AES-128-GCM", "AES256": "AES-256-GCM"}
-_NSS = {
+_NSS: dict[tuple[str, ...], str] = {
     ("1.2", "AES128", "ecdsa"): "c02b",
     ("1.2", "AES256", "ecdsa"): "c02c",
     ("1.2", "AES128", "rsa"): "c02f",
@@ -45,8 +46,8 @@ _NSS = {
 
 
 def needs(program: str) -> str:
-    """Where the program is; without it the test is skipped, in CI it fails."""
-    # Debian keeps servers where only root looks
+    """Return the path of a program; skip the test if it is missing, or fail it in CI."""
+    # Debian installs servers in /usr/sbin, which is not in the path of users
     path = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if path is None:
         missing(program, f"apt-get install {PACKAGES[program]}")
@@ -54,19 +55,21 @@ def needs(program: str) -> str:
 
 
 def openssl_suite(version: str, suite: str, key: str) -> str:
+    """Return the OpenSSL name of a cipher suite."""
     if version == "1.3":
         return _OPENSSL_13[suite]
     return f"ECDHE-{key.upper()}-{_OPENSSL_12[suite]}"
 
 
 def gnutls_priority(version: str, suite: str) -> str:
+    """Return the GnuTLS priority string of a cipher suite."""
     return f"NORMAL:-VERS-ALL:+VERS-TLS{version}:-CIPHER-ALL:+{_GNUTLS[suite]}"
 
 
 def fetch_with(
     client: str, version: str, suite: str, key: str, port: int, name: str, cert: Path
 ) -> bytes:
-    """Let a client fetch a file from our server; returns what it got."""
+    """Let a client fetch a file from our server; return the content."""
     needs(client)
     url = f"https://localhost:{port}/{name}"
     request = f"GET /{name} HTTP/1.0\r\n\r\n".encode()
@@ -88,10 +91,10 @@ def fetch_with(
         command = ["gnutls-cli", "--logfile=/dev/null", f"--x509cafile={cert}", "-p", str(port)]
         command += ["--priority", gnutls_priority(version, suite), "localhost"]
     else:
-        number = _NSS.get((version, suite, key)) or _NSS[version, suite]  # type: ignore[index]
+        number = _NSS.get((version, suite, key)) or _NSS[version, suite]
         command = ["tstclnt", "-D", "-o", "-O", "-h", "127.0.0.1", "-a", "localhost"]
         command += ["-p", str(port), "-V", f"tls{version}:tls{version}", "-c", f":{number}"]
-        # a request on its standard input keeps it waiting for more after the answer
+        # with a request on its standard input it would wait for more after the response
         with tempfile.NamedTemporaryFile() as file:
             file.write(request)
             file.flush()
@@ -100,21 +103,22 @@ def fetch_with(
 
 
 def run(command: list[str], stdin: bytes = b"") -> bytes:
-    """Run a program to its end and return its standard output."""
+    """Run a program that must succeed; return its standard output."""
     done = subprocess.run(command, input=stdin, capture_output=True, timeout=20, check=False)
     assert done.returncode == 0, (command, done.returncode, done.stderr[-1000:])
     return done.stdout
 
 
 def free_port() -> int:
+    """Return a TCP port that is free now."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port: int = s.getsockname()[1]
         return port
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait until somebody listens at a port of this machine."""
+def wait_for(port: int, process: subprocess.Popen[Any] | None = None) -> None:
+    """Wait until a server listens on a port of this machine."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
         if process is not None and process.poll() is not None:
@@ -122,14 +126,14 @@ def wait_for(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)
-    raise AssertionError(f"nobody listens at port {port}")
+    raise AssertionError(f"no server listens on port {port}")
 
 
 @contextlib.contextmanager
 def server_of(
     server: str, version: str, suite: str, key: str, folder: Path, cert: Path
 ) -> Iterator[int]:
-    """A foreign server in a folder; gives its port."""
+    """Run another server in a folder; provide its port."""
     needs(server)
     port = free_port()
     if server == "openssl":

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's own test of kTLS, tools/testing/selftests/net/tls.c, against our model.
+"""Run the kernel's own test of kTLS, tools/testing/selftests/net/tls.c, on the model.
 
     python tests/live/selftest.py [--quick] [--kernel NAME]
 
-fetches Debian's package linux-source-6.1 (nothing of it is kept in this repository), builds the
-test with its variants for AES-GCM and runs it under `ktls-cosim run --exact`.
+This fetches Debian's package linux-source-6.1, of which the repository contains nothing. It
+builds the test with its AES-GCM variants and runs it under `ktls-cosim run --exact`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ FILES = (
     Path(PACKAGE) / "include" / "uapi" / "linux" / "tls.h",
 )
 VARIANTS = ("12_aes_gcm", "13_aes_gcm", "12_aes_gcm_256", "13_aes_gcm_256", "13_nopad")
-# tens of megabytes through a dozen processes each: minutes in all
+# cases of tens of megabytes through a dozen processes; they take minutes
 LONG = ("mutliproc",)
 
 
 class Unobtainable(Exception):
-    """The sources cannot be had here; the text says why."""
+    """The sources are not available here; the message names the reason."""
 
 
 def obtain() -> Path:
-    """The folder with the four files, fetched once.
+    """Return the folder of the four files; fetch them if necessary.
 
     Raises:
-        Unobtainable: no package, or no tools to open it.
+        Unobtainable: There is no package, or no tool to open it.
     """
     folder = build_root() / "selftest"
     if all((folder / file).is_file() for file in FILES):
@@ -86,14 +86,18 @@ def _unpack(package: Path, folder: Path) -> None:
                 break
         deb.kill()
     if wanted:
-        raise Unobtainable(f"{package.name} holds no {', '.join(sorted(wanted))}")
+        raise Unobtainable(f"{package.name} does not contain {', '.join(sorted(wanted))}")
 
 
 def build(folder: Path, quick: bool) -> Path:
     """Compile the test.
 
-    The backports of Debian's kernel call the set-up of keys with a generation that this
-    version of the file does not know yet; it gets it here. Variants of other ciphers are left out.
+    Backports in Debian's kernel pass a key generation to a function that does not have this
+    parameter in this version of the file; the parameter is added here. Variants of other
+    ciphers are left out.
+
+    Raises:
+        Unobtainable: The test does not compile.
     """
     text = (folder / FILES[0]).read_text()
     text, found = re.subn(
@@ -139,10 +143,15 @@ def build(folder: Path, quick: bool) -> Path:
 
 
 def run(program: Path, kernel: str, timeout: float) -> tuple[list[str], list[str], str]:
-    """Run it under our model.
+    """Run the test on the model.
+
+    Args:
+        program: Compiled test.
+        kernel: Key of `ktls.KERNELS`.
+        timeout: Limit in seconds.
 
     Returns:
-        Names of passed and of failed cases, and what it printed besides.
+        Names of passed and of failed cases, and the standard error output.
     """
     command = [sys.executable, "-m", "ktls_cosim", "run", "--exact", "--kernel", kernel, "--"]
     done = subprocess.run(
@@ -154,7 +163,7 @@ def run(program: Path, kernel: str, timeout: float) -> tuple[list[str], list[str
 
 
 def main() -> int:
-    """Print the figures."""
+    """Run the test and print the number of passed cases."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="without the multi-process cases")
     parser.add_argument("--kernel", default="7.x")

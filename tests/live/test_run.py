@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import platform
 import random
 import re
 import signal
@@ -29,7 +30,12 @@ RECORDS = re.compile(r"connections with kTLS: (\d+), records verified: (\d+) of 
 
 
 class Run:
-    """A program under `ktls-cosim run`; `end` gives what was verified."""
+    """A program under `ktls-cosim run`.
+
+    Attributes:
+        connections: Number of kTLS connections, after `end`.
+        records: Number of verified records of the device, after `end`.
+    """
 
     def __init__(self, command: list[str], port: int, *options: str, cwd: Path | None = None):
         whole = [sys.executable, "-m", "ktls_cosim", "run", *options, "--", *command]
@@ -41,7 +47,7 @@ class Run:
         self.connections = self.records = 0
 
     def end(self, number: signal.Signals | None = None) -> str:
-        """Wait for the end (after a signal), which must be a success."""
+        """Send an optional signal, wait for a successful end, and return the output."""
         if number is not None:
             self.process.send_signal(number)
         out = self.process.communicate(timeout=60)[0]
@@ -55,7 +61,7 @@ class Run:
 
 @contextlib.contextmanager
 def nginx(tmp_path: Path, folder: Path, cert: Path, *options: str) -> Iterator[Run]:
-    """Two workers, sendfile, HTTP/1.1 and 2."""
+    """Run nginx with two workers, sendfile, HTTP/1.1 and HTTP/2."""
     program = peers.needs("nginx")
     port = peers.free_port()
     config = tmp_path / "nginx.conf"
@@ -103,10 +109,10 @@ def test_nginx(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
 
 
 def test_nginx_keeps_connections(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
-    """One connection, several requests, several at once."""
+    """One connection serves several requests, also several at once."""
     want = (folder / "sim.bin").read_bytes()
     with nginx(tmp_path, folder, certs["rsa"]) as run:
-        # a race lost the second request of a connection once in five
+        # regression: a race lost the second request of a connection in a fifth of the runs
         for _ in range(25):
             twice = [f"https://localhost:{run.port}/"] * 2
             peers.run(["curl", "-sS", "--http1.1", "--cacert", str(certs["rsa"]), *twice])
@@ -153,7 +159,7 @@ def test_python_ssl(version: str, folder: Path, certs: dict[str, Path]) -> None:
 
 
 def retry(fetch: Callable[[], Got]) -> Got:
-    """A server that takes a single connection cannot be asked whether it listens."""
+    """Repeat a fetch until it succeeds, for servers that accept only one connection."""
     for _ in range(100):
         with contextlib.suppress(AssertionError, OSError):
             return fetch()
@@ -162,7 +168,7 @@ def retry(fetch: Callable[[], Got]) -> Got:
 
 
 def sendfile_server(port: int, version: str, cert: Path) -> list[str]:
-    """OpenSSL's server, which sends the files of its folder with sendfile, to one client."""
+    """Return the command of OpenSSL's server with sendfile, for one client."""
     command = [peers.needs("openssl"), "s_server", "-WWW", "-sendfile", "-accept", str(port)]
     return [*command, "-naccept", "1", "-cert", str(cert), f"-tls{version.replace('.', '_')}"]
 
@@ -183,7 +189,7 @@ def test_openssl_sendfile(
 
 @pytest.mark.parametrize("version", peers.VERSIONS)
 def test_a_slow_client_gets_all(version: str, tmp_path: Path, certs: dict[str, Path]) -> None:
-    """The alert that ends a connection once overtook bytes that TCP had no room for."""
+    """Regression: the final alert overtook bytes that TCP had no room for."""
     want = random.Random(6).randbytes(12 << 20)
     (tmp_path / "large.bin").write_bytes(want)
     port = peers.free_port()
@@ -241,7 +247,7 @@ def test_no_record_is_a_failure() -> None:
 
 
 def test_a_system_that_forbids_it() -> None:
-    """Inside `run` there is a listener already, and Linux allows one only."""
+    """`run` inside `run` fails, because Linux allows only one listener."""
     inner = [sys.executable, "-m", "ktls_cosim", "run", "--", "true"]
     done = cosim("run", "--", "sh", "-c", '"$@"; echo status $?', "sh", *inner)
     assert "status 2" in done.stdout
@@ -252,7 +258,7 @@ def test_a_system_that_forbids_it() -> None:
 def test_a_device_that_breaks_its_contract_ends_the_run(
     options: tuple[str, ...], tmp_path: Path, certs: dict[str, Path]
 ) -> None:
-    """The program must not wait for ever for an answer, nor the user for the program."""
+    """Neither the program nor `run` waits forever."""
     peers.needs("gnutls-cli")
     broken = tmp_path / "broken.py"
     broken.write_text(
@@ -279,6 +285,6 @@ def test_a_device_that_breaks_its_contract_ends_the_run(
 
 
 def test_unknown_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seccomp.platform, "machine", lambda: "vax")
-    with pytest.raises(Exception, match="not of vax"):
+    monkeypatch.setattr(platform, "machine", lambda: "vax")
+    with pytest.raises(Exception, match="not vax"):
         seccomp.arch()

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from ktls import KtlsNic, KtlsStack, connect_wire, run_sync, uapi
 from ktls.crypto_info import CryptoInfo
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.sim.remote import RemoteSim
 
 

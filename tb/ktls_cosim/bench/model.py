@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ktls import CryptoInfo, KtlsSocket, KtlsStack, connect_wire, uapi
-from ktls_cosim.scenarios.sockets import example_crypto_info
+from ktls_cosim.scenarios.env import example_crypto_info
 
 RECORD = uapi.TLS_MAX_PAYLOAD_SIZE
 FILE_SIZE = 64 * RECORD

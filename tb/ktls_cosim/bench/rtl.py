@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ktls import run_sync
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.paths import build_root
 from ktls_cosim.scenarios.rig import Rig

@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ktls import run_sync
-from ktls_cosim.check.device import Memory
 from ktls_cosim.errors import CosimError, SimulatorMissing
 from ktls_cosim.paths import ROOT, build_root
+from ktls_cosim.port import Memory
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.wire import LINE
 from ktls_hw.model import NicModel

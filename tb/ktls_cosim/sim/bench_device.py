@@ -13,7 +13,8 @@ import cocotb
 
 from ktls import CryptoInfo, KtlsNic, uapi
 from ktls.nic import Completion
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.sim.port import SimPort
 from ktls_cosim.sim.wire import BENCH_VARIABLE
 from ktls_hw.layout import Status

@@ -12,8 +12,9 @@ import cocotb
 from cocotb.triggers import FallingEdge
 from cocotb.utils import get_sim_time
 
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.port import SimPort
 from ktls_hw.layout import Opcode, SqeCtx

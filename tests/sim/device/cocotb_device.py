@@ -8,9 +8,10 @@ import random
 
 import cocotb
 
-from ktls_cosim.check.device import Scoreboard
 from ktls_cosim.check.lockstep import LockstepPort
-from ktls_cosim.scenarios.sockets import SCENARIOS, Env, Scenario, stress
+from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.scenarios import SCENARIOS, Env, Scenario
+from ktls_cosim.scenarios.stress import stress
 from ktls_cosim.sim.port import SimPort
 from ktls_hw.model import ModelMemory, NicModel
 

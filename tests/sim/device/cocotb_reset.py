@@ -13,8 +13,9 @@ import random
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.port import SimPort
 from ktls_hw import layout

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ktls_cosim.errors import SimulatorMissing
-from ktls_cosim.scenarios.sockets import SCENARIOS
+from ktls_cosim.scenarios import SCENARIOS
 from ktls_cosim.sim.runner import Build, run_tests
 from ktls_cosim.sim.simulators import SIMULATORS
 from support import unavailable

@@ -8,9 +8,9 @@ import random
 import pytest
 
 from ktls import run_sync
-from ktls_cosim.check.device import Scoreboard
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import SimulatorError
-from ktls_cosim.scenarios.sockets import SCENARIOS, Env
+from ktls_cosim.scenarios import SCENARIOS, Env
 from ktls_cosim.sim.runner import Build
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, connect_wire, run_sync, uapi
-from ktls_cosim.check.device import CheckedPort, MismatchError, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import MismatchError
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError, SimulatorError
 from ktls_cosim.paths import build_root
-from ktls_cosim.scenarios.sockets import SCENARIOS, Env
+from ktls_cosim.scenarios import SCENARIOS, Env
 from ktls_cosim.sim.remote import RemoteSim
 from ktls_cosim.sim.runner import Build, rtl_sources, run_tests
 

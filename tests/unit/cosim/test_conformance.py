@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All recordings of real kernels, and the comparison itself: it must notice what is wrong."""
+"""The model agrees with all recordings of real kernels, and the comparison finds differences."""
 
 from __future__ import annotations
 
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ktls import KERNELS, tls_rx, tls_tx
+from ktls.record import BadRecord
 from ktls_cosim.cli import main
 from ktls_cosim.conformance import run
-from ktls_cosim.conformance.scenario import ScenarioError, load, parse_scenario
+from ktls_cosim.conformance.scenario import ScenarioError, Step, load, parse_scenario
 
-RECORDINGS = Path(__file__).parents[1] / "oracle"
+RECORDINGS = Path(__file__).parents[2] / "oracle"
 COUNT = 458
 
 
@@ -36,11 +38,11 @@ def test_every_recording(kernel: str, port: str) -> None:
     assert sealed > 1000 if port == "model" else sealed == 0
 
 
-# ------------------------------------------------------------------ the checker, checked
+# ------------------------------------------------------------------ the comparison
 
 
 def test_another_kernels_rules_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """6.12's recordings on a model that behaves as 6.1 differ where the kernels do."""
+    """Recordings of 6.12 differ from a model of 6.1 where the kernels differ."""
     monkeypatch.setitem(KERNELS, "6.12", KERNELS["6.1"])
     categories = failed(outcome("6.12"))
     assert {"flags", "more", "rx_poll", "rx_errors", "splice", "fuzz_tx"} <= categories
@@ -52,10 +54,10 @@ def test_a_wrong_record_size_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_lost_counter_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls_rx.BadRecord, "__init__", lambda *_: None)
+    monkeypatch.setattr(BadRecord, "__init__", lambda *_: None)
     original = tls_rx.TlsRx._open_one
 
-    def quiet(self, *args):
+    def quiet(self: tls_rx.TlsRx, *args: Any) -> Any:
         before = self._stat["TlsDecryptError"]
         try:
             return original(self, *args)
@@ -67,7 +69,7 @@ def test_a_lost_counter_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_changed_observation_is_noticed() -> None:
-    """Every field of every observation of some scenarios, changed one by one."""
+    """Change every field of every observation of some scenarios, one at a time."""
     changed = 0
     for scenario in run.pick(list(load([RECORDINGS])), 24, seed=5):
         if scenario.timing:
@@ -96,7 +98,7 @@ def _other(value: object) -> object:
 
 
 def test_observations_do_not_steer_the_run() -> None:
-    """Without its observations a scenario plays the same."""
+    """The model plays a scenario the same way without its observations."""
     for scenario in run.pick(list(load([RECORDINGS])), 20, seed=2):
         blind = copy.deepcopy(scenario)
         for number in range(len(blind.observed)):
@@ -111,16 +113,16 @@ def test_observations_do_not_steer_the_run() -> None:
 # ------------------------------------------------------------------------ the command
 
 
-def write(path: Path, *steps: dict[str, object]) -> Path:
+def write(path: Path, *steps: Step) -> Path:
     line = {"name": "t/one", "category": "t", "kernel": "x", "steps": steps}
     path.write_text(json.dumps(line) + "\n", encoding="ascii")
     return path
 
 
-PAIR = {"op": "pair", "obs": {"rc": 0}}
-GOOD = {"op": "send", "fd": "a", "n": 3, "seed": 1, "flags": 0, "obs": {"rc": 3}}
-BAD = {**GOOD, "obs": {"rc": -1, "err": "EPIPE"}}
-UNKNOWN = {"op": "teleport", "obs": {"rc": 0}}
+PAIR: Step = {"op": "pair", "obs": {"rc": 0}}
+GOOD: Step = {"op": "send", "fd": "a", "n": 3, "seed": 1, "flags": 0, "obs": {"rc": 3}}
+BAD: Step = {**GOOD, "obs": {"rc": -1, "err": "EPIPE"}}
+UNKNOWN: Step = {"op": "teleport", "obs": {"rc": 0}}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,13 @@ UNKNOWN = {"op": "teleport", "obs": {"rc": 0}}
     [(GOOD, 0, 1, 0, 0), (BAD, 1, 0, 1, 0), (UNKNOWN, 1, 0, 0, 1)],
 )
 def test_exit_status_and_json(
-    tmp_path: Path, capsys, step, code: int, passed: int, failures: int, skipped: int
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    step: Step,
+    code: int,
+    passed: int,
+    failures: int,
+    skipped: int,
 ) -> None:
     out = tmp_path / "out.json"
     path = write(tmp_path / "s.jsonl", PAIR, step)
@@ -147,7 +155,7 @@ def test_exit_status_and_json(
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "{}", '{"name": "x", "steps": [{"op": 1}]}'])
-def test_files_that_are_no_scenarios(tmp_path: Path, text: str, capsys) -> None:
+def test_invalid_files(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(text, encoding="ascii")
     assert main(["conformance", str(path)]) == 2
@@ -156,10 +164,10 @@ def test_files_that_are_no_scenarios(tmp_path: Path, text: str, capsys) -> None:
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_a_step_that_makes_no_sense_is_named(tmp_path: Path) -> None:
+def test_an_invalid_step_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "s.jsonl", PAIR, {"op": "send", "fd": "zz", "n": 1, "obs": {}})
     (scenario,) = load([path])
     result = run.play(scenario, "6.12", None)
-    assert "step 1 (send) makes no sense" in result.differences[0]
-    with pytest.raises(ScenarioError, match="here:1 is no scenario"):
+    assert "step 1 (send) is invalid" in result.differences[0]
+    with pytest.raises(ScenarioError, match="here:1 is not a scenario"):
         parse_scenario("[]", "here:1")

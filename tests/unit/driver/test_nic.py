@@ -22,7 +22,8 @@ from ktls import (
 from ktls.errors import NotOffloadable, PortSuspended
 from ktls.nic import Completion, DmaBuffers, page_entries
 from ktls.ring import Ring
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.wire import Scoreboard
 from ktls_hw.layout import Opcode, Reg, Sge, Status
 from ktls_hw.model import Fault, ModelMemory, NicModel
 

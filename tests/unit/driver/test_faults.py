@@ -21,8 +21,10 @@ from ktls import (
     uapi,
 )
 from ktls.record import Protection
-from ktls_cosim.check.device import CheckedPort, MismatchError, NothingChecked, Scoreboard
+from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.check.mismatch import MismatchError, NothingChecked
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.scenarios.rig import Rig
 from ktls_hw.layout import SqeRecord
 from ktls_hw.model import Fault, NicModel, OpenFault
@@ -39,7 +41,7 @@ def sealed(number: int, text: bytes) -> bytes:
 # fault: the check at the device, the wrong field, a word of the likely cause
 AT_THE_DEVICE = {
     Fault.WRONG_NONCE: ("golden", "ciphertext", "nonce of record"),
-    Fault.WRONG_AAD_LENGTH: ("golden", "tag", "additional data"),
+    Fault.WRONG_AAD_LENGTH: ("golden", "tag", "AAD"),
     Fault.COUNTER_START: ("golden", "ciphertext", "starts at 3"),
     Fault.SWAPPED_TAG_BYTES: ("golden", "tag", "reverse byte order"),
     Fault.FLIPPED_CIPHERTEXT_BIT: ("golden", "ciphertext", "single wrong byte"),

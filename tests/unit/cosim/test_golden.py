@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The golden model and the software path against bytes that real kernels produced."""
+"""The golden model and the software path equal the records of real kernels."""
 
 from __future__ import annotations
 
 import doctest
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ktls import CryptoInfo, KtlsStack, connect_wire, uapi
 from ktls_cosim.check import golden
 from ktls_cosim.check.golden import TrafficKeys, open_record, seal_record
+from ktls_cosim.vectors.cases import cavp_encrypt
 
-# Linux 7.2.7 and 6.1.176: key 00 01 .., salt "SALT", iv a0..a7, rec_seq 0; record 0 is data
-# "hello", record 1 the alert 01 00
+# records of Linux 7.2.7 and 6.1.176: key 00 01 .., salt "SALT", iv a0..a7, rec_seq 0;
+# record 0 is data "hello", record 1 is the alert 01 00
 KERNEL = {
     (0x0303, 51): (
         "170303001da0a1a2a3a4a5a6a7d4f1b86258af8d52d6dc228ab116d75f84f9818a60",
@@ -89,11 +91,7 @@ def test_example_in_the_docstring() -> None:
 
 
 def test_cavp_slice_through_pyca() -> None:
-    """The vector reader feeds the cases it says: pyca agrees with each."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    from ktls_cosim.vectors.cases import cavp_encrypt
-
+    """pyca/cryptography agrees with every case that the reader returns."""
     for bits in (128, 256):
         cases = list(cavp_encrypt(bits))
         assert len(cases) == 375

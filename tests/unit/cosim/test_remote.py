@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of a simulator that dies, without a simulator."""
+"""The error message for a simulator that dies; needs no simulator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ktls_cosim.sim.wire import FD_VARIABLE
 def test_last_words_of_a_simulator_come_after_its_socket_has_closed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # a simulator's $fatal text reaches the log when it exits, after Python's end closed the socket
+    # the text of $fatal reaches the log when the simulator exits, after the socket has closed
     script = f'eval "exec ${FD_VARIABLE}>&-"; sleep 0.3; echo FATAL: last words'
 
     def dying(*_: Any, env: dict[str, str], **__: Any) -> tuple[list[str], dict[str, str]]:

@@ -8,9 +8,11 @@ import random
 import pytest
 
 from ktls import run_sync
-from ktls_cosim.check.device import Port, Scoreboard
 from ktls_cosim.check.lockstep import LockstepError, LockstepPort
-from ktls_cosim.scenarios.sockets import SCENARIOS, Env
+from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.port import Port
+from ktls_cosim.scenarios import SCENARIOS, Env
+from ktls_hw.layout import CTRL_RESET, Reg
 from ktls_hw.model import Fault, NicModel
 
 
@@ -21,7 +23,9 @@ def run(name: str, seed: int, port: Port, *models: NicModel, lockstep: bool = Fa
             if lo != hi:
                 m.mem.fail(lo, hi, read=read, write=write)
 
-    scoreboard = Scoreboard(f"pytest tests/unit/test_scenarios.py -k {name} --rtl-seed={seed}")
+    scoreboard = Scoreboard(
+        f"pytest tests/unit/cosim/test_scenarios.py -k {name} --rtl-seed={seed}"
+    )
     run_sync(SCENARIOS[name](Env(port, scoreboard, random.Random(seed), fail_bus, lockstep)))
     scoreboard.finish()
     return scoreboard
@@ -41,15 +45,20 @@ def test_two_models_in_lockstep(name: str, seed: int) -> None:
     run(name, seed, LockstepPort(a, b), a, b, lockstep=True)
 
 
+class BrokenAfterReset(NicModel):
+    """A model that breaks the fourth record after each reset."""
+
+    fault: Fault
+
+    async def write32(self, addr: int, value: int) -> None:
+        await super().write32(addr, value)
+        if addr == Reg.CTRL and CTRL_RESET.get(value):
+            self.inject(self.fault, record=3)
+
+
 @pytest.mark.parametrize("fault", [Fault.FLIPPED_CIPHERTEXT_BIT, Fault.SWAPPED_TAG_BYTES])
 def test_lockstep_finds_a_difference(fault: Fault, seed: int) -> None:
-    a, b = NicModel(), NicModel()
-    original = b._reset
-
-    def reset_and_break() -> None:
-        original()
-        b.inject(fault, record=3)
-
-    b._reset = reset_and_break  # type: ignore[method-assign]
+    good, broken = NicModel(), BrokenAfterReset()
+    broken.fault = fault
     with pytest.raises(LockstepError, match="memory at"):
-        run("sizes_around_blocks", seed, LockstepPort(a, b), a, b, lockstep=True)
+        run("sizes_around_blocks", seed, LockstepPort(good, broken), good, broken, lockstep=True)

@@ -19,8 +19,9 @@ from ktls import (
     run_sync,
     uapi,
 )
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.check.wire import Scoreboard
 from ktls_hw.model import NicModel
 from support import fails
 
