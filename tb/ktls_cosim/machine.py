@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from ktls import KERNELS, Kernel, KtlsNic, KtlsStack, run_sync
 from ktls_cosim.check.device import CheckedPort, Mismatch, MismatchError, NothingChecked, Scoreboard
 from ktls_cosim.session import open_port
+from ktls_cosim.target import Target
 
 # the oldest kernel that can replace keys, which a KeyUpdate needs
 LIVE_KERNEL = KERNELS["7.x"]
@@ -65,7 +66,12 @@ class Machine:
 
 @contextmanager
 def open_machine(
-    port_kind: str, command: str, kernel: Kernel = LIVE_KERNEL, *, name: str
+    port_kind: str,
+    command: str,
+    kernel: Kernel = LIVE_KERNEL,
+    *,
+    name: str,
+    target: Target | None = None,
 ) -> Iterator[Machine]:
     """A machine with the device `port_kind`.
 
@@ -74,8 +80,9 @@ def open_machine(
         command: that repeats the run.
         kernel: whose behaviour.
         name: of the folder under `build/runs` for the simulator's log.
+        target: simulator and lanes of `sim`.
     """
     scoreboard = LiveScoreboard(command)
-    with open_port(port_kind, name=name) as port:
+    with open_port(port_kind, target=target, name=name) as port:
         nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
         yield Machine(nic, scoreboard, kernel)

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
@@ -23,7 +24,7 @@ RECORDS = 2
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def records(dut):
+async def records(dut: Any) -> None:
     key, nonce = bytes(range(32)), bytes(12)
     for logger in ("cocotb.textbook_gcm.s_axis", "cocotb.textbook_gcm.m_axis"):
         logging.getLogger(logger).setLevel(logging.ERROR)

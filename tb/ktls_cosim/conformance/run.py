@@ -26,6 +26,7 @@ from ktls_cosim.conformance.compare import compare
 from ktls_cosim.conformance.player import Player, Unplayable
 from ktls_cosim.conformance.scenario import Scenario, ScenarioError, load
 from ktls_cosim.session import open_port
+from ktls_cosim.target import Target
 
 SOFTWARE = "software"
 
@@ -82,26 +83,35 @@ def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
     return result
 
 
-def _play_all(port_kind: str, kernel: str, numbered: tuple[int, list[Scenario]]) -> list[Result]:
+def _play_all(
+    port_kind: str, target: Target | None, kernel: str, numbered: tuple[int, list[Scenario]]
+) -> list[Result]:
     number, scenarios = numbered
     with ExitStack() as stack:
         port = None
         if port_kind != SOFTWARE:
-            port = stack.enter_context(open_port(port_kind, name=f"conformance-{number}"))
+            port = stack.enter_context(
+                open_port(port_kind, target=target, name=f"conformance-{number}")
+            )
         return [play(s, kernel, port) for s in scenarios]
 
 
 def run_scenarios(
-    scenarios: Sequence[Scenario], *, kernel: str, port: str, jobs: int
+    scenarios: Sequence[Scenario],
+    *,
+    kernel: str,
+    port: str,
+    jobs: int,
+    target: Target | None = None,
 ) -> Iterator[Result]:
     """Play all, in `jobs` processes; results come in the order of the scenarios."""
     if jobs == 1:
-        yield from _play_all(port, kernel, (0, list(scenarios)))
+        yield from _play_all(port, target, kernel, (0, list(scenarios)))
         return
     # dealt out like cards: neighbours in a file are alike, and so are their costs
     hands = [(i, list(scenarios[i::jobs])) for i in range(jobs)]
     with ProcessPoolExecutor(jobs) as pool:
-        dealt = list(pool.map(partial(_play_all, port, kernel), hands))
+        dealt = list(pool.map(partial(_play_all, port, target, kernel), hands))
     for i in range(len(scenarios)):
         yield dealt[i % jobs][i // jobs]
 
@@ -147,6 +157,7 @@ def run_conformance(
     *,
     kernel: str,
     port: str,
+    target: Target | None = None,
     jobs: int | None,
     json_out: Path | None,
     sample: int | None = None,
@@ -170,7 +181,7 @@ def run_conformance(
         out.print(f"{len(scenarios)} of {everything} scenarios, chosen with --seed {seed}")
     jobs = min(jobs or os.cpu_count() or 1, len(scenarios))
     start = time.monotonic()
-    results = list(run_scenarios(scenarios, kernel=kernel, port=port, jobs=jobs))
+    results = list(run_scenarios(scenarios, kernel=kernel, port=port, jobs=jobs, target=target))
     took = time.monotonic() - start
     for r in results:
         for line in r.differences:

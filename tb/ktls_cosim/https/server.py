@@ -22,6 +22,7 @@ from ktls_cosim.https.certificate import self_signed
 from ktls_cosim.https.connection import Connection, establish
 from ktls_cosim.https.handshake import HandshakeError, TlsContext
 from ktls_cosim.machine import Machine, open_machine
+from ktls_cosim.target import Target
 
 
 def address(text: str) -> tuple[str, int]:
@@ -143,6 +144,7 @@ def run_serve(
     folder: Path,
     *,
     port: str,
+    target: Target | None = None,
     tls: str | None,
     listen: str,
     cert: Path | None,
@@ -165,7 +167,9 @@ def run_serve(
     context = TlsContext(server=True, version=tls, cert=str(cert), key=str(key) if key else None)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
-        machine = stack.enter_context(open_machine(port, "ktls-cosim serve", name="serve"))
+        machine = stack.enter_context(
+            open_machine(port, "ktls-cosim serve", name="serve", target=target)
+        )
         try:
             server = HttpsServer(where, folder, machine, context, file)
         except OSError as e:

@@ -33,6 +33,7 @@ from ktls_cosim.run.link import Link
 from ktls_cosim.run.message import Message
 from ktls_cosim.run.process import Process, thread_group
 from ktls_cosim.run.seccomp import Call, Listener, arch, filter_program, spawn
+from ktls_cosim.target import Target
 
 _IP, _IPV6 = 0, 41
 LEVELS = (uapi.SOL_TCP, uapi.SOL_TLS, _IP, _IPV6)
@@ -612,7 +613,13 @@ def _kill(pid: int, number: int) -> None:
 
 
 def run_program(
-    command: list[str], *, port: str, kernel: str, exact: bool, capture: Path | None
+    command: list[str],
+    *,
+    port: str,
+    target: Target | None = None,
+    kernel: str,
+    exact: bool,
+    capture: Path | None,
 ) -> int:
     """Run a program to its end.
 
@@ -629,7 +636,9 @@ def run_program(
     reproduce = f"ktls-cosim run -- {' '.join(command)}"
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
-        machine = stack.enter_context(open_machine(port, reproduce, KERNELS[kernel], name="run"))
+        machine = stack.enter_context(
+            open_machine(port, reproduce, KERNELS[kernel], name="run", target=target)
+        )
         child, listener = spawn(command, _environment(), numbers, program)
         stack.callback(listener.close)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

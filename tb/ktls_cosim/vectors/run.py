@@ -6,7 +6,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -16,9 +15,10 @@ from ktls import CryptoInfo, KtlsNic, run_sync, uapi
 from ktls.nic import Completion, DeviceContext
 from ktls_cosim.check.device import CheckedPort, MismatchError, Port, Scoreboard
 from ktls_cosim.errors import CosimError
+from ktls_cosim.session import open_port
+from ktls_cosim.target import Target
 from ktls_cosim.vectors.cases import GcmCase, RecordCase, cavp, rfc8448, wycheproof
 from ktls_hw.layout import Opcode, Status
-from ktls_hw.model import NicModel
 
 # cases with keys of their own that are under way together
 _TOGETHER = 16
@@ -125,7 +125,9 @@ class Player:
         await self._nic.open(rx, case.record[0], b"", case.record[5:], opened)
 
 
-def run_vectors(port_name: str, sample: int | None, seed: int) -> int:
+def run_vectors(
+    port_name: str, sample: int | None, seed: int, *, target: Target | None = None
+) -> int:
     """Play all cases, or a sample of each group, and print a table.
 
     Returns:
@@ -144,12 +146,7 @@ def run_vectors(port_name: str, sample: int | None, seed: int) -> int:
     table = Table(title=command, box=None, pad_edge=False)
     for column in ("source", "cases", "must fail", "wrong", "seconds"):
         table.add_column(column, justify="left" if column == "source" else "right")
-    with ExitStack() as stack:
-        port: Port = NicModel()
-        if port_name == "sim":
-            from ktls_cosim.sim.remote import RemoteSim
-
-            port = stack.enter_context(RemoteSim(name="vectors"))
+    with open_port(port_name, target=target, name="vectors") as port:
         player = Player(port, scoreboard)
         for g in groups:
             begin = time.perf_counter()

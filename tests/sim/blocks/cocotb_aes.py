@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
@@ -14,7 +15,7 @@ from reference import aes_block, round_keys, stage_of
 LATENCY = 16
 
 
-async def load_key(dut, ctx: int, key: bytes) -> None:
+async def load_key(dut: Any, ctx: int, key: bytes) -> None:
     for i, rk in enumerate(round_keys(key)):
         dut.kw_en.value = 1
         dut.kw_stage.value = stage_of(i, len(key))
@@ -24,9 +25,9 @@ async def load_key(dut, ctx: int, key: bytes) -> None:
     dut.kw_en.value = 0
 
 
-async def encrypt(dut, jobs: list[tuple[int, bytes, bytes]]) -> list[int]:
+async def encrypt(dut: Any, jobs: list[tuple[int, bytes, bytes]]) -> list[int]:
     """Feed one block per cycle; returns the blocks that come out, one per cycle."""
-    out = []
+    out: list[int] = []
     for i in range(len(jobs) + LATENCY + 2):
         if i < len(jobs):
             ctx, key, block = jobs[i]
@@ -42,12 +43,12 @@ async def encrypt(dut, jobs: list[tuple[int, bytes, bytes]]) -> list[int]:
     return out
 
 
-async def begin(dut) -> None:
+async def begin(dut: Any) -> None:
     await start(dut, kw_en=0, kw_stage=0, kw_ctx=0, kw_data=0, v_i=0, ctx_i=0, k256_i=0, blk_i=0)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def fips197_examples(dut):
+async def fips197_examples(dut: Any) -> None:
     await begin(dut)
     plain = bytes.fromhex("00112233445566778899aabbccddeeff")
     for size, want in (
@@ -60,7 +61,7 @@ async def fips197_examples(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def key_and_size_change_with_every_block(dut):
+async def key_and_size_change_with_every_block(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     await begin(dut)
     keys = {c: rng.randbytes(rng.choice((16, 32))) for c in range(64)}
@@ -75,7 +76,7 @@ async def key_and_size_change_with_every_block(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def stage_15_wipes_a_context(dut):
+async def stage_15_wipes_a_context(dut: Any) -> None:
     await begin(dut)
     key, block = bytes(range(32)), bytes(16)
     await load_key(dut, 1, key)
@@ -97,7 +98,7 @@ async def stage_15_wipes_a_context(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def a_new_key_of_the_same_context_is_used(dut):
+async def a_new_key_of_the_same_context_is_used(dut: Any) -> None:
     """Stages keep their round key while the context stays the same; a key write ends that."""
     await begin(dut)
     block = bytes(16)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from ktls_cosim.sim.bus import StreamSink, random_pause, start
+from ktls_cosim.sim.bus import Cycles, StreamSink, random_pause, start
 from readers import answer_reads
 
 MASK = 0xFFFFFFFF
@@ -19,7 +20,7 @@ STRIDE = 1 << 20  # between the rings in memory
 class Bench:
     """A memory in which descriptor `index` of a ring holds just that."""
 
-    def __init__(self, dut, cycles, rng, pause: float):
+    def __init__(self, dut: Any, cycles: Cycles, rng: random.Random, pause: float) -> None:
         self.dut = dut
         self.rings = len(dut.prod) // 32
         self.beat = len(dut.rsp_data) // 8  # bytes
@@ -41,7 +42,7 @@ class Bench:
         )
 
     @classmethod
-    async def create(cls, dut, sq_log2: int, cq_log2: list[int], pause: float = 0.3) -> Bench:
+    async def create(cls, dut: Any, sq_log2: int, cq_log2: list[int], pause: float = 0.3) -> Bench:
         rng = random.Random(cocotb.RANDOM_SEED)
         rings = len(dut.prod) // 32
         cycles = await start(
@@ -76,7 +77,7 @@ class Bench:
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-async def rings_take_turns(dut):
+async def rings_take_turns(dut: Any) -> None:
     """With work in every ring each is served once in a turn, whoever came first."""
     bench = await Bench.create(dut, 5, [5])
     bench.prod[0] = 30
@@ -84,7 +85,7 @@ async def rings_take_turns(dut):
     await bench.wait(15)
     bench.prod = [30] * bench.rings
     bench.set()
-    await bench.d.wait_for(30 * bench.rings, dut.clk)
+    await bench.d.wait_for(30 * bench.rings)
     taken = bench.taken()
     for n in range(bench.rings):
         assert [i for ring, i in taken if ring == n] == list(range(30))
@@ -99,7 +100,7 @@ async def rings_take_turns(dut):
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-async def nothing_is_fetched_without_room_for_its_completion(dut):
+async def nothing_is_fetched_without_room_for_its_completion(dut: Any) -> None:
     """Such a ring waits, the others go on; room that comes is used."""
     bench = await Bench.create(dut, 4, [1, 4])
     bench.prod = [10] * bench.rings
@@ -116,13 +117,13 @@ async def nothing_is_fetched_without_room_for_its_completion(dut):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def random_work_of_all_rings(dut):
+async def random_work_of_all_rings(dut: Any) -> None:
     """Rings wrap, completions are read late, reads fail: all come once and in order."""
     rng = random.Random(cocotb.RANDOM_SEED)
     bench = await Bench.create(dut, 3, [0, 1, 2, 3])
     bench.bad = {STRIDE * (1 + n) + 64 * rng.randrange(8) for n in range(bench.rings)}
     seen = 0
-    due = [deque() for _ in range(bench.rings)]
+    due: list[deque[int]] = [deque() for _ in range(bench.rings)]
     for _ in range(400):
         n = rng.randrange(bench.rings)
         room = 8 - (bench.prod[n] - bench.cq_cons[n])
@@ -141,7 +142,7 @@ async def random_work_of_all_rings(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def a_disabled_device_fetches_nothing(dut):
+async def a_disabled_device_fetches_nothing(dut: Any) -> None:
     bench = await Bench.create(dut, 4, [4])
     dut.enable.value = 0
     bench.prod = [3] * bench.rings
@@ -149,4 +150,4 @@ async def a_disabled_device_fetches_nothing(dut):
     await bench.wait(50)
     assert not bench.req.beats
     dut.enable.value = 1
-    await bench.d.wait_for(3 * bench.rings, dut.clk)
+    await bench.d.wait_for(3 * bench.rings)
