@@ -26,7 +26,7 @@ async def load_key(dut: Any, ctx: int, key: bytes) -> None:
 
 
 async def encrypt(dut: Any, jobs: list[tuple[int, bytes, bytes]]) -> list[int]:
-    """Feed one block per cycle; returns the blocks that come out, one per cycle."""
+    """Feed one block per cycle, and return the output blocks, one per cycle."""
     out: list[int] = []
     for i in range(len(jobs) + LATENCY + 2):
         if i < len(jobs):
@@ -37,8 +37,8 @@ async def encrypt(dut: Any, jobs: list[tuple[int, bytes, bytes]]) -> list[int]:
         dut.v_i.value = int(i < len(jobs))
         await RisingEdge(dut.clk)
         if dut.v_o.value == 1:
-            # taken at edge n, visible at edge n + LATENCY
-            assert i == len(out) + LATENCY, f"block {len(out)} came at cycle {i}"
+            # a block that enters at edge n leaves at edge n + LATENCY
+            assert i == len(out) + LATENCY, f"block {len(out)} left in cycle {i}"
             out.append(int(dut.blk_o.value))
     return out
 
@@ -88,7 +88,7 @@ async def stage_15_wipes_a_context(dut: Any) -> None:
     dut.kw_en.value = 0
     await RisingEdge(dut.clk)
     (got,) = await encrypt(dut, [(1, key, block)])
-    # with all round keys 0 a zero state stays uniform: SubBytes only, S applied 14 times
+    # with zero round keys a zero state stays uniform, so only the 14 SubBytes change it
     from reference import SBOX
 
     b = 0
@@ -99,7 +99,7 @@ async def stage_15_wipes_a_context(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_new_key_of_the_same_context_is_used(dut: Any) -> None:
-    """Stages keep their round key while the context stays the same; a key write ends that."""
+    """A stage keeps its round key while the context is unchanged; a key write ends this."""
     await begin(dut)
     block = bytes(16)
     for key in (bytes(range(16)), bytes(range(1, 33)), bytes(range(2, 18))):

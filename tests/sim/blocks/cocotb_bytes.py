@@ -19,7 +19,7 @@ async def _run(dut: Any, rng: random.Random, cycles: int, push_max: int, pop_max
     for _ in range(cycles):
         await Timer(1, unit="ns")
         piece = rng.randbytes(rng.randint(0, push_max))
-        # bytes behind push_cnt are noise that must not show up
+        # bytes after push_cnt are noise, which must not appear in the output
         noise = rng.randbytes(16 - len(piece))
         dut.push_valid.value = int(rng.random() < 0.9)
         dut.push_data.value = int.from_bytes(piece + noise, "little")
@@ -52,7 +52,7 @@ async def small_pieces_in_large_out(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def full_speed(dut: Any) -> None:
-    """16 bytes in and 16 out in every cycle."""
+    """Every cycle moves 16 bytes in and 16 bytes out."""
     await start(dut, push_valid=1, push_data=0, push_cnt=16, pop_cnt=0)
     for i in range(100):
         await Timer(1, unit="ns")

@@ -41,7 +41,7 @@ RESET = {
 
 
 def registers(dut: Any) -> dict[int, Reg]:
-    """Every register of the device; those of a later ring stand for those of ring 0."""
+    """All registers by address; a register of a later ring maps to that of ring 0."""
     out: dict[int, Reg] = {int(reg): reg for reg in Reg}
     for reg in Reg:
         if reg >= Reg.RING0_SQ_BASE_LO:
@@ -159,7 +159,7 @@ async def interrupt_is_a_level(dut: Any) -> None:
     await csr.write(Reg.RING0_CQ_CONS, 2)
     await RisingEdge(dut.clk)
     assert dut.irq.value == 0
-    # the driver saw an entry in memory before the device got the answer to its write
+    # the driver may see an entry in memory before the device receives the write response
     await csr.write(Reg.RING0_CQ_CONS, 3)
     await RisingEdge(dut.clk)
     assert dut.irq.value == 0
@@ -194,7 +194,7 @@ async def the_interrupt_says_which_ring(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_device_that_cannot_go_on_resets_its_data_once(dut: Any) -> None:
-    """Registers stay; the units with keys and text are reset when the bus masters are idle."""
+    """Registers keep their values; the reset of keys and text waits for idle bus masters."""
     csr = await Csr.create(dut)
     await csr.write(Reg.RING0_SQ_PROD, 77)
     dut.masters_idle.value = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb tests of the read master (`ktls_dma_rd`) against an AXI4 slave of the test's own.
+"""cocotb tests of the read master (`ktls_dma_rd`) against an AXI4 slave in Python.
 
 The slave is per-beat Python, independent of the Verilog host memory.
 """
@@ -18,7 +18,7 @@ N = 4
 
 
 def pattern(addr: int, size: int) -> int:
-    """What memory holds in the `size` bytes of a beat."""
+    """The content of memory in the `size` bytes of a beat."""
     return int.from_bytes(bytes((addr + i) * 7 & 0xFF for i in range(size)), "little")
 
 
@@ -106,7 +106,7 @@ async def flush_ends_what_is_under_way_and_starts_nothing(dut: Any) -> None:
     dut.flush.value = 1
     for _ in range(4):
         await RisingEdge(dut.clk)
-    assert dut.m_axi_arvalid.value == 1, "an address that was offered must stay"
+    assert dut.m_axi_arvalid.value == 1, "a pending address must stay valid"
     assert dut.idle.value == 0
     ar = StreamSink(dut, "m_axi_ar", ["addr", "len"], cycles, separator="")
     r = StreamSource(dut, "m_axi_r", ["data", "resp", "last"], cycles, separator="")

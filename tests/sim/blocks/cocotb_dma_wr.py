@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb tests of the write master (`ktls_dma_wr`) against an AXI4 slave of the test's own."""
+"""cocotb tests of the write master (`ktls_dma_wr`) against an AXI4 slave in Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Job = tuple[int, int]  # address and beats of a burst
 
 
 class Slave:
-    """Takes bursts; answers SLVERR for addresses whose bit 12 is set."""
+    """An AXI4 slave that accepts bursts and returns SLVERR if address bit 12 is set."""
 
     def __init__(self, dut: Any, cycles: Cycles, rng: random.Random, share: float) -> None:
         pause = random_pause(rng, share)

@@ -16,7 +16,7 @@ MEMORY = 1 << 16
 
 
 class Bench:
-    """Entries and memory of the test's own; a read of an address >= MEMORY fails."""
+    """A list and a memory in Python; a read at or above MEMORY fails."""
 
     def __init__(self, dut: Any, cycles: Cycles, rng: random.Random) -> None:
         self.dut = dut
@@ -51,7 +51,7 @@ class Bench:
     async def gather(
         self, length: int, entries: list[tuple[int, int]], cut: int = 0
     ) -> tuple[bytes, list[int]]:
-        """One record; returns its words and their error flags."""
+        """Gather one record, and return its words and their error flags."""
         start_at = len(self.out.beats)
         self.job.put(len=length, cut=cut)
         for i, (addr, n) in enumerate(entries):
@@ -99,7 +99,7 @@ async def a_list_that_is_too_short_is_filled_and_reported(dut: Any) -> None:
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def a_cut_ends_a_word(dut: Any) -> None:
-    """Additional data has words of its own; what follows starts in a new one."""
+    """The AAD has words of its own; the text starts in a new word."""
     bench = await Bench.create(dut)
     rng, word = bench.rng, bench.word
     for _ in range(60):
@@ -120,7 +120,7 @@ async def a_read_error_marks_its_word_and_all_later_ones(dut: Any) -> None:
     bench = await Bench.create(dut)
     word = bench.word
     _, errors = await bench.gather(6 * word, [(MEMORY - 3 * word, 6 * word)])
-    # words that still wait in the queue may be marked too: never later, up to 2 early
+    # the flag may also mark up to two earlier words that are still queued, never a later one
     assert errors[3:] == [1, 1, 1]
     assert errors == sorted(errors)
     assert errors[0] == 0

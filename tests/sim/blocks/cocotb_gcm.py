@@ -18,7 +18,7 @@ from ktls_cosim.vectors.cases import cavp_encrypt
 
 
 async def _cavp(dut: Any, key_bits: int) -> None:
-    """Eight keys are loaded at a time, so neighbouring cases use different contexts."""
+    """Load eight keys at a time, so that neighbouring cases use different contexts."""
     core = await GcmCore.create(dut)
     cases = list(cavp_encrypt(key_bits))
     assert len(cases) == 375
@@ -47,7 +47,7 @@ def _golden(key: bytes, nonce: bytes, aad: bytes, text: bytes) -> tuple[bytes, b
 
 
 async def _random_records(dut: Any, rng: random.Random, count: int, **pauses: Pause) -> None:
-    """Seal and open, both key sizes, all contexts, lengths around block boundaries, all mixed."""
+    """Mix sealing and opening, both key sizes, contexts, and lengths around block boundaries."""
     core = await GcmCore.create(dut, **pauses)
     keys = {c: rng.randbytes(rng.choice((16, 32))) for c in rng.sample(range(64), 12)}
     for c, key in keys.items():
@@ -82,7 +82,7 @@ async def seal_and_open_with_pauses_on_both_sides(dut: Any) -> None:
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
 async def output_blocked_for_long(dut: Any) -> None:
-    """A sink that stops: nothing is lost, and input stops too."""
+    """The sink stops for long: the input stops, too, and no word is lost."""
     rng = random.Random(cocotb.RANDOM_SEED)
 
     def mostly_blocked() -> Iterator[bool]:
@@ -105,7 +105,7 @@ async def a_key_is_set_while_records_of_others_flow(dut: Any) -> None:
     for _ in range(20):
         await RisingEdge(dut.clk)
     await core.set_key(2, second)
-    assert len(core.sink.beats) < 200, "the record was over before the key was set"
+    assert len(core.sink.beats) < 200, "the record ended before the key was installed"
     sealed, tag = _golden(second, b"m" * 12, b"", text[:50])
     core.record(2, b"m" * 12, b"", text[:50], sealed, tag)
     await core.check()
@@ -121,7 +121,7 @@ async def a_wiped_key_is_gone(dut: Any) -> None:
     core.record(7, b"n" * 12, b"", b"secret", sealed, tag)
     beats = await core.sink.wait_for(2)
     assert beats[0].values["data"] != core.expected[0][0]
-    # H is wiped as well, so the tag is E(0-key schedule, J0) alone: any text gives the same
+    # H is zero, too, so the tag is E(zero key schedule, J0) alone and does not depend on the text
     core.record(7, b"n" * 12, b"", b"other!", sealed, tag)
     beats = await core.sink.wait_for(4)
     assert beats[1].values["data"] == beats[3].values["data"]
@@ -129,7 +129,7 @@ async def a_wiped_key_is_gone(dut: Any) -> None:
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
 async def throughput_and_latency(dut: Any) -> None:
-    """The throughput law: a + n + 1 cycles per record of n words, a key change costs nothing."""
+    """A record of a AAD words and n text words takes a + n + 1 cycles, with any change of key."""
     rng = random.Random(cocotb.RANDOM_SEED)
     core = await GcmCore.create(dut)
     for c in (0, 1):

@@ -14,7 +14,7 @@ from reference import gf_multiply
 
 
 async def hash_blocks(dut: Any, blocks: list[tuple[int, int, int]]) -> list[int]:
-    """Feed (first, h, x) back to back; returns y after each."""
+    """Feed (first, h, x) back to back, and return y after each."""
     out: list[int] = []
     dut.v_i.value = 0
     for first, h, x in [*blocks, (0, 0, 0)]:
@@ -31,7 +31,7 @@ async def hash_blocks(dut: Any, blocks: list[tuple[int, int, int]]) -> list[int]
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def single_bits(dut: Any) -> None:
-    """x^i * x^j for every i and j on a diagonal: each V_i and the reduction."""
+    """x^i * x^j for every i and j on a diagonal: covers each V_i and the reduction."""
     Clock(dut.clk, 4, unit="ns").start()
     jobs = [(1, 1 << (127 - i), 1 << (127 - (i * 37) % 128)) for i in range(128)]
     jobs += [(1, 1, 1 << i) for i in range(128)]

@@ -18,7 +18,7 @@ async def begin(dut: Any) -> None:
 
 
 async def collect(dut: Any, cycles: int) -> list[tuple[int, int, int]]:
-    """All round keys that are written in so many cycles: (stage, context, key)."""
+    """The round keys written within `cycles` cycles, as (stage, context, key)."""
     out = []
     for _ in range(cycles):
         await RisingEdge(dut.clk)
@@ -65,7 +65,7 @@ async def schedules_match_fips197(dut: Any) -> None:
         await RisingEdge(dut.clk)
         await RisingEdge(dut.clk)
         assert dut.ready.value == 1
-        # nothing of the key is left in the engine
+        # the engine holds no part of the key
         assert int(dut.win.value) == 0
         assert int(dut.kw_data.value) == 0
 

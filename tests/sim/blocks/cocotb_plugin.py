@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb tests of the bus models (`ktls_cosim.sim.bus`) as a user would extend them."""
+"""cocotb tests of the bus models (`ktls_cosim.sim.bus`), extended as a user would do it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def methods_of_cocotb_bus_work(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_wrong_payload_is_refused(dut: Any) -> None:
-    """The mistake shows at the call, not as an error in a background task."""
+    """A wrong field is an error of the call, not of a background task."""
     cycles = await start(dut, s_valid=0, m_ready=0)
     source = StreamSource(dut, "s", ["data"], cycles)
     with pytest.raises(ValueError, match=r"payload is \['data'\], got \['dato'\]"):

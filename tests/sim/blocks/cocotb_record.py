@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb tests of record framing (`ktls_record`), with the core played by the test."""
+"""cocotb tests of record framing (`ktls_record`), with the core modelled in Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JOB = [
 
 
 class Bench:
-    """Drives jobs and plaintext, answers as a core that adds 1 to every block."""
+    """Drives jobs and plaintext, and acts as a core that adds 1 to every block."""
 
     def __init__(self, dut: Any, cycles: Cycles, rng: random.Random, share: float) -> None:
         pause = random_pause(rng, share)
@@ -40,12 +40,12 @@ class Bench:
         return cls(dut, cycles, rng, share)
 
     def send_tag(self) -> None:
-        """The core's last word."""
+        """Send the tag, the last word of the core."""
         tag = bytes(range(16)).ljust(self.word, b"\0")
         self.core_out.put(data=int.from_bytes(tag, "big"), tag=1)
 
     def record_bytes(self, pieces: int) -> bytes:
-        """The next record: `pieces` pieces of the output."""
+        """Take the next record: `pieces` pieces of the output."""
         out = b""
         for beat in self.out.beats[:pieces]:
             out += beat.values["data"].to_bytes(self.word, "little")[: beat.values["cnt"]]
@@ -62,7 +62,7 @@ async def seal(
     pad: int = 0,
 ) -> bytes:
     word = bench.word
-    # what lies behind the text in its last word must not matter
+    # the bytes after the text in its last word must have no effect
     words = [data[i : i + word].ljust(word, b"\xa5") for i in range(0, len(data), word)]
     bench.jobs.put(
         slot=slot, ctx=slot + 3, rtype=0x16, open=0, tls13=int(tls13), raw=0, len=len(data),
@@ -138,7 +138,7 @@ async def tls13_padding_follows_the_type(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def plain_gcm_has_its_own_nonce_and_additional_data(dut: Any) -> None:
-    """Additional data and text from the source, no header, a tag of any length."""
+    """Plain AES-GCM: AAD and text from the source, no header, a tag of any length."""
     bench = await Bench.create(dut, 0.3)
     word = bench.word
     for number, (aad_len, n, tag_len) in enumerate(
@@ -173,7 +173,7 @@ async def plain_gcm_has_its_own_nonce_and_additional_data(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_source_error_turns_the_rest_into_zeros(dut: Any) -> None:
-    """No keystream, no tag: from the bad word on everything is zero, and only in that record."""
+    """From the bad word on the record is zero: no keystream, no tag. Other records are intact."""
     bench = await Bench.create(dut)
     data = b"\x55" * 4 * bench.word
     record = await seal(bench, 2, data, err_word=1)
@@ -196,7 +196,7 @@ async def cycles_of_a_record_that_never_waits(dut: Any) -> None:
 
 
 async def unseal(bench: Bench, slot: int, text: bytes, tag: bytes, *, tls13: bool) -> bytes:
-    """Ciphertext and tag in, text out; the core of the test turns every bit around."""
+    """Send ciphertext and tag, and take the text; the modelled core inverts every bit."""
     body = bytes(x ^ 0xFF for x in text) + tag
     bench.jobs.put(
         slot=slot, ctx=slot, rtype=0x16, open=1, tls13=int(tls13), raw=0, len=len(text),
@@ -205,7 +205,7 @@ async def unseal(bench: Bench, slot: int, text: bytes, tag: bytes, *, tls13: boo
     )  # fmt: skip
     word = bench.word
     for i in range(0, len(body), word):
-        # zeros behind the last byte, as ktls_gather gives them
+        # ktls_gather pads the last word with zeros
         bench.src.put(data=int.from_bytes(body[i : i + word], "little"), err=0)
     seen, commands = len(bench.core_in.beats), len(bench.cmd.beats)
     count = -(-len(text) // word)
@@ -231,7 +231,7 @@ async def unseal(bench: Bench, slot: int, text: bytes, tag: bytes, *, tls13: boo
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def opens_records_of_every_tail(dut: Any) -> None:
-    """The tag is found wherever the text ends; sealed records between opened ones stay whole."""
+    """The tag is found for every length of text; interleaved sealed records are intact."""
     bench = await Bench.create(dut, 0.3)
     good, bad = bytes(range(16)), bytes(15) + b"\x0f"
     for n in (1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 100, 120):

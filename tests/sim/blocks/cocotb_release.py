@@ -34,7 +34,7 @@ class Bench:
         return cls(dut, cycles, pause)
 
     def left(self, piece: bytes) -> int:
-        """A piece as a word: its byte 0 stands on the left."""
+        """A piece as a word, with byte 0 on the left."""
         return int.from_bytes(piece.ljust(self.word, b"\0"), "big")
 
     async def pulse(self, name: str, slot: int, **values: int) -> None:
@@ -48,7 +48,7 @@ class Bench:
     def send(
         self, slot: int, inner: bytes, *, tls13: bool, poison: bool = False, tag_len: int = 16
     ) -> None:
-        """An opened record."""
+        """Send an opened record."""
         facts = {
             "slot": slot, "len": len(inner), "tag_len": tag_len, "tls13": int(tls13), "rtype": 22,
             "poison": int(poison), "open": 1,
@@ -59,7 +59,7 @@ class Bench:
         self.a.put(data=self.left(TAG), cnt=16, tag=1, **facts)
 
     def send_sealed(self, slot: int, pieces: list[bytes]) -> None:
-        """A sealed record: all of it leaves, its tag included."""
+        """Send a sealed record, which must leave completely, with its tag."""
         for i, piece in enumerate(pieces):
             self.a.put(
                 data=self.left(piece), cnt=len(piece), tag=int(i == len(pieces) - 1), open=0,
@@ -110,7 +110,7 @@ async def text_of_every_length(dut: Any) -> None:
 async def tls13_type_and_padding(dut: Any) -> None:
     bench = await Bench.create(dut, 0.2)
     for n, padding in ((0, 0), (0, 40), (1, 0), (15, 0), (15, 1), (16, 15), (16, 16), (70, 33)):
-        # zeros at the end of the text belong to it
+        # zeros at the end of the text are part of it
         text = bytes(n)
         inner = text + b"\x15" + bytes(padding)
         await bench.pulse("new", 3)
@@ -140,7 +140,7 @@ async def nothing_leaves_before_the_tag_has_come(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_wrong_tag_gives_zeros_in_the_same_time(dut: Any) -> None:
-    """Wherever the tag differs, and if it does not, and after a source error: equal cycles."""
+    """The time is equal for every position of a wrong bit, a right tag, and a source error."""
     bench = await Bench.create(dut)
     spans = set()
     length = 2 * bench.word + 8
@@ -170,7 +170,7 @@ async def records_back_to_back_keep_one_piece_per_cycle(dut: Any) -> None:
         bench.send(slot, bytes([slot + 1]) * 40 * bench.word, tls13=False)
     await bench.out.wait_for(160)
     beats = bench.out.beats
-    # a record of 40 words takes 41 cycles in, so that much out
+    # a record of 40 words enters in 41 cycles, so it must also leave in 41
     assert beats[159].cycle - beats[0].cycle <= 3 * 41 + 39
     for slot in range(4):
         assert await bench.text(40 * bench.word) == bytes([slot + 1]) * 40 * bench.word
@@ -178,7 +178,7 @@ async def records_back_to_back_keep_one_piece_per_cycle(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def sealed_records_keep_their_place(dut: Any) -> None:
-    """Behind a record that waits for its tag nothing leaves, then everything in order."""
+    """No later record overtakes a record that waits for its tag; the order is kept."""
     bench = await Bench.create(dut)
     header, tag = b"\x17\x03\x03\x00\x25", bytes(range(16))
     bench.send_sealed(0, [header, b"A" * 16, b"B" * 4, tag])

@@ -13,7 +13,7 @@ from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, random_pause, s
 
 
 class Bench:
-    """Entries, a byte source and a memory of the test's own."""
+    """A list, a byte source and a memory in Python."""
 
     def __init__(self, dut: Any, cycles: Cycles, rng: random.Random) -> None:
         self.dut = dut
@@ -42,7 +42,7 @@ class Bench:
                 self.done.append((int(self.dut.done_short.value), int(self.dut.done_err.value)))
 
     async def scatter(self, data: bytes, entries: list[tuple[int, int]]) -> dict[int, int]:
-        """One record; returns address to byte of what was written."""
+        """Scatter one record, and return the written bytes by address."""
         self.req.beats.clear()
         self.w.beats.clear()
         self.job.put(len=len(data))
@@ -105,6 +105,6 @@ async def a_destination_that_is_too_small_drops_the_rest(dut: Any) -> None:
         got = await bench.scatter(data, [(100, room)])
         assert got == {100 + i: data[i] for i in range(room)}
         assert bench.done[-1] == (1, 0)
-        # the next record is not disturbed
+        # the next record is unaffected
         assert await bench.scatter(b"next", [(7, 4)]) == {7 + i: b for i, b in enumerate(b"next")}
         assert bench.done[-1] == (0, 0)

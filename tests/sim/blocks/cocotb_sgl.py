@@ -16,7 +16,7 @@ MEMORY = 1 << 14
 
 
 class Bench:
-    """Lists in a memory of the test's own; a read in `bad` fails."""
+    """Lists in a memory in Python; a read that touches an address in `bad` fails."""
 
     def __init__(self, dut: Any, cycles: Cycles, rng: random.Random) -> None:
         self.dut = dut
@@ -44,7 +44,7 @@ class Bench:
         return cls(dut, cycles, rng)
 
     async def read(self, lists: list[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
-        """Lists as (address, entries); the entries of all of them."""
+        """Read lists, given as (address, entries), and return all their entries."""
         self.out.beats.clear()
         for addr, count in lists:
             self.job.put(addr=addr, cnt=count)
