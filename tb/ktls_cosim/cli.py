@@ -18,7 +18,7 @@ EXIT_UNUSABLE = 2
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ktls-cosim", description=__doc__)
-    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    sub = parser.add_subparsers(dest="command", required=True)
     for command in COMMANDS:
         subparser = sub.add_parser(command.name, help=command.help, description=command.help)
         if argv[:1] == [command.name]:
