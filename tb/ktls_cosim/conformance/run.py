@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
@@ -17,7 +16,6 @@ from functools import partial
 from itertools import compress
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ktls import KERNELS, KtlsError, KtlsNic, run_sync
@@ -25,6 +23,7 @@ from ktls_cosim.check.device import CheckedPort, MismatchError, NothingChecked, 
 from ktls_cosim.conformance.compare import compare
 from ktls_cosim.conformance.player import Player, Unplayable
 from ktls_cosim.conformance.scenario import Scenario, ScenarioError, load
+from ktls_cosim.report import console, table, write_json
 from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
 
@@ -133,11 +132,10 @@ def pick(scenarios: Sequence[Scenario], count: int, seed: int) -> list[Scenario]
 
 
 def _table(results: list[Result], port: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("category", "scenarios", "passed", "failed", "skipped"):
-        table.add_column(name, justify="left" if name == "category" else "right")
+    columns = ["category", "scenarios", "passed", "failed", "skipped"]
     if port != SOFTWARE:
-        table.add_column("device records", justify="right")
+        columns.append("device records")
+    out = table(columns, left=("category",))
     groups: dict[str, list[Result]] = defaultdict(list)
     for r in results:
         groups[r.category].append(r)
@@ -148,8 +146,8 @@ def _table(results: list[Result], port: str) -> Table:
         row = [name, len(group), len(group) - failed - skipped, failed, skipped]
         if port != SOFTWARE:
             row.append(sum(r.device_records for r in group))
-        table.add_row(*map(str, row))
-    return table
+        out.add_row(*map(str, row))
+    return out
 
 
 def run_conformance(
@@ -168,7 +166,7 @@ def run_conformance(
     Returns:
         0 if every scenario that was run agrees, 1 on any difference.
     """
-    out = Console(highlight=False, soft_wrap=True)
+    out = console()
     scenarios = list(load(paths))
     if sample is not None:
         if port != SOFTWARE:
@@ -196,13 +194,12 @@ def run_conformance(
         f"kernel {kernel}, port {port}: {passed} of {len(results)} scenarios agree, "
         f"{len(failed)} differ, {len(skipped)} skipped, {took:.1f} s"
     )
-    if json_out:
-        summary = {
-            "scenarios": len(results),
-            "passed": passed,
-            "failed": failed,
-            "skipped": skipped,
-        }
-        json_out.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    summary = {
+        "scenarios": len(results),
+        "passed": passed,
+        "failed": failed,
+        "skipped": skipped,
+    }
+    write_json(json_out, summary)
     # a run in which nothing was compared proves nothing
     return 1 if failed or not passed else 0

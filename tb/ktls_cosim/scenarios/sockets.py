@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, uapi
 from ktls_cosim.check.device import CheckedPort, Port, Scoreboard
@@ -59,7 +60,7 @@ class Env:
         return self.rng.randbytes(n)
 
 
-Scenario = Callable[[Env], Awaitable[None]]
+Scenario = Callable[[Env], Coroutine[Any, Any, None]]
 SCENARIOS: dict[str, Scenario] = {}
 
 

@@ -8,13 +8,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rich.console import Console
-from rich.table import Table
-
 from ktls import CryptoInfo, KtlsNic, run_sync, uapi
 from ktls.nic import Completion, DeviceContext
 from ktls_cosim.check.device import CheckedPort, MismatchError, Port, Scoreboard
 from ktls_cosim.errors import CosimError
+from ktls_cosim.report import console, table
 from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
 from ktls_cosim.vectors.cases import GcmCase, RecordCase, cavp, rfc8448, wycheproof
@@ -133,7 +131,7 @@ def run_vectors(
     Returns:
         0 if every case ended as published.
     """
-    out = Console(highlight=False, width=100)
+    out = console(100)
     groups = all_groups()
     if sample is not None:
         rng = random.Random(seed)
@@ -143,21 +141,20 @@ def run_vectors(
     if sample is not None:
         command += f" --sample {sample} --seed {seed}"
     scoreboard = Scoreboard(command)
-    table = Table(title=command, box=None, pad_edge=False)
-    for column in ("source", "cases", "must fail", "wrong", "seconds"):
-        table.add_column(column, justify="left" if column == "source" else "right")
+    columns = ("source", "cases", "must fail", "wrong", "seconds")
+    rows = table(columns, left=("source",), title=command)
     with open_port(port_name, target=target, name="vectors") as port:
         player = Player(port, scoreboard)
         for g in groups:
             begin = time.perf_counter()
             player.play(g)
             seconds = f"{time.perf_counter() - begin:.1f}"
-            table.add_row(g.name, str(len(g.cases)), str(g.must_fail), str(len(g.wrong)), seconds)
-    table.add_row(
+            rows.add_row(g.name, str(len(g.cases)), str(g.must_fail), str(len(g.wrong)), seconds)
+    rows.add_row(
         "total", str(sum(len(g.cases) for g in groups)), str(sum(g.must_fail for g in groups)),
         str(sum(len(g.wrong) for g in groups)),
     )  # fmt: skip
-    out.print(table)
+    out.print(rows)
     wrong = [w for g in groups for w in g.wrong]
     for line in wrong[:10]:
         out.print(f"wrong: {line}")
