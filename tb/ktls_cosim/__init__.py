@@ -5,7 +5,7 @@ The names in `__all__` are the stable interface of this package. Every other mod
 change between versions. A name is imported on first use, so importing the package itself
 is fast and needs neither a simulator nor cocotb.
 
-Typical use, with a device of your own as `port`:
+Typical use, with a device of your own as `port`::
 
     scoreboard = Scoreboard("the command that repeats this run")
     env = Env(port, scoreboard, random.Random(1), fail_bus)
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ktls_cosim.port import Memory, Port
     from ktls_cosim.scenarios import SCENARIOS, Env, scenario
     from ktls_cosim.session import open_port
+    from ktls_cosim.sim.build import Build
     from ktls_cosim.sim.remote import RemoteSim
-    from ktls_cosim.sim.runner import Build
 
 __all__ = [
     "SCENARIOS",
@@ -56,7 +56,7 @@ __all__ = [
 
 _MODULES = {
     "SCENARIOS": "scenarios",
-    "Build": "sim.runner",
+    "Build": "sim.build",
     "CheckedPort": "check.device",
     "CosimError": "errors",
     "Env": "scenarios",

@@ -12,6 +12,7 @@ from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.session import open_port
+from ktls_cosim.target import Target
 
 # the oldest kernel that can replace keys, as KeyUpdate requires
 LIVE_KERNEL = KERNELS["7.x"]
@@ -74,7 +75,12 @@ class Machine:
 
 @contextmanager
 def open_machine(
-    port_kind: str, command: str, kernel: Kernel = LIVE_KERNEL, *, name: str
+    port_kind: str,
+    command: str,
+    kernel: Kernel = LIVE_KERNEL,
+    *,
+    name: str,
+    target: Target | None = None,
 ) -> Iterator[Machine]:
     """Provide a machine until the end of the block.
 
@@ -83,8 +89,13 @@ def open_machine(
         command: Command that repeats the run.
         kernel: Kernel version to model.
         name: Folder under `build/runs` for the simulator's log.
+        port_kind: `model` or `sim`.
+        command: that repeats the run.
+        kernel: whose behaviour.
+        name: of the folder under `build/runs` for the simulator's log.
+        target: simulator and lanes of `sim`.
     """
     scoreboard = LiveScoreboard(command)
-    with open_port(port_kind, name=name) as port:
+    with open_port(port_kind, target=target, name=name) as port:
         nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
         yield Machine(nic, scoreboard, kernel)

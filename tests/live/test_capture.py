@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_run import curl, nginx
 
 import peers
 from ktls import CryptoInfo, uapi
@@ -21,7 +22,6 @@ from ktls_cosim.https.client import connect
 from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.server import HttpsServer, running
 from ktls_cosim.machine import Machine
-from test_run import curl, nginx
 
 
 def plaintext(capture: Path, stream: int = 0) -> tuple[bytes, bytes]:

@@ -214,7 +214,12 @@ def test_gnutls_as_in_the_kernels_example(
 ) -> None:
     peers.needs("gnutls-cli")
     port = peers.free_port()
-    command = [sys.executable, str(HERE / "gnutls_server.py"), str(port), str(certs["ecdsa"])]
+    command = [
+        sys.executable,
+        str(HERE / "helpers" / "gnutls_server.py"),
+        str(port),
+        str(certs["ecdsa"]),
+    ]
     options = ["--exact"] if exact else []
     run = Run([*command, str(folder / "model.bin")], port, *options)
     got = retry(lambda: curl(port, "", certs["ecdsa"], "--tls-max", version))
@@ -268,7 +273,12 @@ def test_a_device_that_breaks_its_contract_ends_the_run(
         "from ktls_cosim.cli import main; sys.exit(main())\n"
     )
     port = peers.free_port()
-    inner = [sys.executable, str(HERE / "gnutls_server.py"), str(port), str(certs["rsa"])]
+    inner = [
+        sys.executable,
+        str(HERE / "helpers" / "gnutls_server.py"),
+        str(port),
+        str(certs["rsa"]),
+    ]
     command = [sys.executable, str(broken), "run", *options, "--", *inner, str(broken)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
         peers.needs("curl")

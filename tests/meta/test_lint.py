@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ktls_cosim.paths import HDL, HW, ROOT, RTL
-from ktls_cosim.sim.runner import rtl_sources
+from ktls_cosim.sim.build import rtl_sources
 from support import missing
 
 INCLUDES = [f"-I{RTL}", f"-I{HW / 'include'}"]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
@@ -17,7 +16,6 @@ from functools import partial
 from itertools import compress
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ktls import KERNELS, KtlsError, KtlsNic, run_sync
@@ -28,7 +26,9 @@ from ktls_cosim.conformance.compare import compare
 from ktls_cosim.conformance.player import Player, Unplayable
 from ktls_cosim.conformance.scenario import Scenario, ScenarioError, load
 from ktls_cosim.port import Port
+from ktls_cosim.report import console, table, write_json
 from ktls_cosim.session import open_port
+from ktls_cosim.target import Target
 
 SOFTWARE = "software"
 
@@ -88,17 +88,26 @@ def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
     return result
 
 
-def _play_all(port_kind: str, kernel: str, numbered: tuple[int, list[Scenario]]) -> list[Result]:
+def _play_all(
+    port_kind: str, target: Target | None, kernel: str, numbered: tuple[int, list[Scenario]]
+) -> list[Result]:
     number, scenarios = numbered
     with ExitStack() as stack:
         port = None
         if port_kind != SOFTWARE:
-            port = stack.enter_context(open_port(port_kind, name=f"conformance-{number}"))
+            port = stack.enter_context(
+                open_port(port_kind, target=target, name=f"conformance-{number}")
+            )
         return [play(s, kernel, port) for s in scenarios]
 
 
 def run_scenarios(
-    scenarios: Sequence[Scenario], *, kernel: str, port: str, jobs: int
+    scenarios: Sequence[Scenario],
+    *,
+    kernel: str,
+    port: str,
+    jobs: int,
+    target: Target | None = None,
 ) -> Iterator[Result]:
     """Play scenarios and yield the results in the same order.
 
@@ -109,12 +118,12 @@ def run_scenarios(
         jobs: Number of processes.
     """
     if jobs == 1:
-        yield from _play_all(port, kernel, (0, list(scenarios)))
+        yield from _play_all(port, target, kernel, (0, list(scenarios)))
         return
     # neighbours in a file cost about the same, so every process gets each jobs-th scenario
     hands = [(i, list(scenarios[i::jobs])) for i in range(jobs)]
     with ProcessPoolExecutor(jobs) as pool:
-        dealt = list(pool.map(partial(_play_all, port, kernel), hands))
+        dealt = list(pool.map(partial(_play_all, port, target, kernel), hands))
     for i in range(len(scenarios)):
         yield dealt[i % jobs][i // jobs]
 
@@ -148,11 +157,10 @@ def _offloaded(scenarios: list[Scenario], kernel: str) -> list[Scenario]:
 
 
 def _table(results: list[Result], port: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("category", "scenarios", "passed", "failed", "skipped"):
-        table.add_column(name, justify="left" if name == "category" else "right")
+    columns = ["category", "scenarios", "passed", "failed", "skipped"]
     if port != SOFTWARE:
-        table.add_column("device records", justify="right")
+        columns.append("device records")
+    out = table(columns, left=("category",))
     groups: dict[str, list[Result]] = defaultdict(list)
     for r in results:
         groups[r.category].append(r)
@@ -163,8 +171,8 @@ def _table(results: list[Result], port: str) -> Table:
         row = [name, len(group), len(group) - failed - skipped, failed, skipped]
         if port != SOFTWARE:
             row.append(sum(r.device_records for r in group))
-        table.add_row(*map(str, row))
-    return table
+        out.add_row(*map(str, row))
+    return out
 
 
 def run_conformance(
@@ -172,6 +180,7 @@ def run_conformance(
     *,
     kernel: str,
     port: str,
+    target: Target | None = None,
     jobs: int | None,
     json_out: Path | None,
     sample: int | None = None,
@@ -194,7 +203,7 @@ def run_conformance(
     Raises:
         ScenarioError: A file cannot be used.
     """
-    out = Console(highlight=False, soft_wrap=True)
+    out = console()
     scenarios = list(load(paths))
     if sample is not None:
         if port != SOFTWARE:
@@ -204,7 +213,7 @@ def run_conformance(
         out.print(f"{len(scenarios)} of {everything} scenarios, chosen with --seed {seed}")
     jobs = min(jobs or os.cpu_count() or 1, len(scenarios))
     start = time.monotonic()
-    results = list(run_scenarios(scenarios, kernel=kernel, port=port, jobs=jobs))
+    results = list(run_scenarios(scenarios, kernel=kernel, port=port, jobs=jobs, target=target))
     took = time.monotonic() - start
     for r in results:
         for line in r.differences:
@@ -219,13 +228,12 @@ def run_conformance(
         f"kernel {kernel}, port {port}: {passed} of {len(results)} scenarios agree, "
         f"{len(failed)} differ, {len(skipped)} skipped, {took:.1f} s"
     )
-    if json_out:
-        summary = {
-            "scenarios": len(results),
-            "passed": passed,
-            "failed": failed,
-            "skipped": skipped,
-        }
-        json_out.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    summary = {
+        "scenarios": len(results),
+        "passed": passed,
+        "failed": failed,
+        "skipped": skipped,
+    }
+    write_json(json_out, summary)
     # a run without any comparison proves nothing
     return 1 if failed or not passed else 0

@@ -18,6 +18,7 @@ from ktls_cosim.https.connection import PEER_TIMEOUT, Connection, establish
 from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.handshake import HandshakeError
 from ktls_cosim.machine import Machine, open_machine
+from ktls_cosim.target import Target
 
 
 def connect(
@@ -52,6 +53,7 @@ def run_fetch(
     url: str,
     *,
     port: str,
+    target: Target | None = None,
     tls: str | None,
     output: Path | None,
     cafile: Path | None,
@@ -80,7 +82,9 @@ def run_fetch(
     )
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
-        machine = stack.enter_context(open_machine(port, "ktls-cosim fetch", name="fetch"))
+        machine = stack.enter_context(
+            open_machine(port, "ktls-cosim fetch", name="fetch", target=target)
+        )
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             connection = connect(machine, context, parts.hostname, parts.port or 443, file)

@@ -23,6 +23,7 @@ from ktls_cosim.https.connection import Connection, establish
 from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.handshake import HandshakeError
 from ktls_cosim.machine import Machine, open_machine
+from ktls_cosim.target import Target
 
 
 def address(text: str) -> tuple[str, int]:
@@ -148,6 +149,7 @@ def run_serve(
     folder: Path,
     *,
     port: str,
+    target: Target | None = None,
     tls: str | None,
     listen: str,
     cert: Path | None,
@@ -184,7 +186,9 @@ def run_serve(
     )
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
-        machine = stack.enter_context(open_machine(port, "ktls-cosim serve", name="serve"))
+        machine = stack.enter_context(
+            open_machine(port, "ktls-cosim serve", name="serve", target=target)
+        )
         try:
             server = HttpsServer(where, folder, machine, context, file)
         except OSError as e:

@@ -16,6 +16,7 @@ from ktls_cosim.paths import build_root
 from ktls_cosim.run.exact import ExactSupervisor
 from ktls_cosim.run.seccomp import arch, filter_program, spawn
 from ktls_cosim.run.supervisor import Supervisor
+from ktls_cosim.target import Target
 
 _OPENSSL_CONF = """\
 # written by `ktls-cosim run`: OpenSSL uses kTLS only on request
@@ -46,13 +47,20 @@ def _kill(pid: int, number: int) -> None:
 
 
 def run_program(
-    command: list[str], *, port: str, kernel: str, exact: bool, capture: Path | None
+    command: list[str],
+    *,
+    port: str,
+    target: Target | None = None,
+    kernel: str,
+    exact: bool,
+    capture: Path | None,
 ) -> int:
     """Run a program to its end and print what was verified.
 
     Args:
         command: Program and arguments.
         port: Device: `model` or `sim`.
+        target: The simulator and the lanes of `sim`.
         kernel: Key of `ktls.KERNELS`.
         exact: Trap every call on a kTLS socket.
         capture: pcapng file to write.
@@ -67,7 +75,9 @@ def run_program(
     reproduce = f"ktls-cosim run -- {' '.join(command)}"
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
-        machine = stack.enter_context(open_machine(port, reproduce, KERNELS[kernel], name="run"))
+        machine = stack.enter_context(
+            open_machine(port, reproduce, KERNELS[kernel], name="run", target=target)
+        )
         child, listener = spawn(command, _environment(), numbers, program)
         stack.callback(listener.close)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

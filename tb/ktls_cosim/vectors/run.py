@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rich.console import Console
 from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, run_sync, uapi
@@ -18,7 +17,9 @@ from ktls_cosim.check.mismatch import MismatchError
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.port import Port
+from ktls_cosim.report import console, table
 from ktls_cosim.session import open_port
+from ktls_cosim.target import Target
 from ktls_cosim.vectors.cases import GcmCase, RecordCase, cavp, rfc8448, wycheproof
 from ktls_hw.layout import Opcode, Status
 
@@ -140,13 +141,16 @@ class Player:
         await self._nic.open(rx, case.record[0], b"", case.record[5:], opened)
 
 
-def run_vectors(port_name: str, sample: int | None, seed: int) -> int:
+def run_vectors(
+    port_name: str, sample: int | None, seed: int, *, target: Target | None = None
+) -> int:
     """Play all cases, or a sample of each group, and print a table.
 
     Args:
         port_name: Device: `model` or `sim`.
         sample: Number of cases of each group; None: all.
         seed: Seed of the sample.
+        target: The simulator and the lanes of `sim`.
 
     Returns:
         0 if every case ended as published and every check passed, else 1.
@@ -154,7 +158,7 @@ def run_vectors(port_name: str, sample: int | None, seed: int) -> int:
     Raises:
         CosimError: There is no case, or vectors or simulator are not installed.
     """
-    out = Console(highlight=False, width=100)
+    out = console(100)
     command = f"ktls-cosim vectors --port {port_name}"
     groups = all_groups()
     if sample is not None:
@@ -165,7 +169,7 @@ def run_vectors(port_name: str, sample: int | None, seed: int) -> int:
     if not any(g.cases for g in groups):
         raise CosimError("there is no case to play")
     scoreboard = Scoreboard(command)
-    out.print(_play(groups, port_name, scoreboard, command))
+    out.print(_play(groups, port_name, target, scoreboard, command))
     wrong = [w for g in groups for w in g.wrong]
     for line in wrong[:_SHOWN]:
         out.print(f"wrong: {line}")
@@ -181,21 +185,26 @@ def run_vectors(port_name: str, sample: int | None, seed: int) -> int:
     return int(bool(wrong))
 
 
-def _play(groups: list[Group], port_name: str, scoreboard: Scoreboard, title: str) -> Table:
+def _play(
+    groups: list[Group],
+    port_name: str,
+    target: Target | None,
+    scoreboard: Scoreboard,
+    title: str,
+) -> Table:
     """Play all groups on a device and return the table of results."""
-    table = Table(title=title, box=None, pad_edge=False)
-    for column in ("source", "cases", "must fail", "wrong", "seconds"):
-        table.add_column(column, justify="left" if column == "source" else "right")
-    with open_port(port_name, name="vectors") as port:
+    columns = ("source", "cases", "must fail", "wrong", "seconds")
+    rows = table(columns, left=("source",), title=title)
+    with open_port(port_name, target=target, name="vectors") as port:
         player = Player(port, scoreboard)
         for g in groups:
             begin = time.perf_counter()
             player.play(g)
             seconds = f"{time.perf_counter() - begin:.1f}"
-            table.add_row(g.name, *map(str, _counts(g)), seconds)
+            rows.add_row(g.name, *map(str, _counts(g)), seconds)
     total = map(sum, zip(*map(_counts, groups), strict=True))
-    table.add_row("total", *map(str, total))
-    return table
+    rows.add_row("total", *map(str, total))
+    return rows
 
 
 def _counts(group: Group) -> tuple[int, int, int]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deliberate faults in the RTL: each must be caught, by the check that should catch it."""
+"""Deliberate faults in the RTL: the check that should catch a fault must catch it."""
 
 from __future__ import annotations
 
+import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,21 @@ from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError, SimulatorError
 from ktls_cosim.paths import build_root
 from ktls_cosim.scenarios import SCENARIOS, Env
+from ktls_cosim.sim.build import Build, rtl_sources
 from ktls_cosim.sim.remote import RemoteSim
-from ktls_cosim.sim.runner import Build, rtl_sources, run_tests
+from ktls_cosim.sim.runner import run_tests
+from ktls_cosim.target import Target
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change of one place in one file.
+    """A change at one place of one file.
 
     Attributes:
+        name: Name of the fault.
+        file: File of the RTL.
+        old: The text to replace; it occurs once.
+        new: Its replacement.
         caught: `check/field` of the first mismatch, or `driver` if the driver itself stops.
     """
 
@@ -35,12 +42,12 @@ class Mutant:
     caught: str
 
     def sources(self) -> list[Path]:
-        """The RTL with this fault in it."""
+        """Write the RTL with this fault, and return its files."""
         folder = build_root() / "mutants" / self.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         text = next(p for p in rtl_sources() if p.name == self.file).read_text()
-        assert text.count(self.old) == 1, f"{self.file} no longer has one {self.old!r}"
+        assert text.count(self.old) == 1, f"{self.file} does not contain {self.old!r} once"
         changed = folder / self.file
         changed.write_text(text.replace(self.old, self.new))
         return [changed if p.name == self.file else p for p in rtl_sources()]
@@ -86,14 +93,14 @@ DEVICE = [
 
 
 @pytest.mark.parametrize("mutant", DEVICE[:-1], ids=lambda m: m.name)
-def test_device_mutant_is_caught(simulator: None, mutant: Mutant) -> None:
-    """Ten records with AES-256 through the product's driver."""
+def test_device_mutant_is_caught(simulator: str, target: Target, mutant: Mutant) -> None:
+    """Ten records with AES-256 through the driver."""
     version = uapi.TLS_1_3_VERSION if mutant.name.startswith("tls13") else uapi.TLS_1_2_VERSION
     info = CryptoInfo(version, 52, bytes(range(8)), bytes(range(32)), b"salt", bytes(8))
     scoreboard = Scoreboard()
-    build = Build.device(mutant.sources())
+    build = Build.device(mutant.sources(), lanes=target.lanes)
     found = "nothing"
-    with RemoteSim(build, name=f"mutant-{mutant.name}") as port:
+    with RemoteSim(build, simulator=simulator, name=f"mutant-{mutant.name}") as port:
         try:
             nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
             sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
@@ -198,14 +205,19 @@ SCENARIO = [
 
 
 @pytest.mark.parametrize(("mutant", "name"), SCENARIO, ids=lambda x: getattr(x, "name", ""))
-def test_scenario_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) -> None:
-    """By the scoreboard, or by what the scenario wants to see."""
-    _scenario_finds(Build.device(mutant.sources()), rng, mutant, name)
+def test_scenario_mutant_is_caught(
+    simulator: str, target: Target, rng: random.Random, mutant: Mutant, name: str
+) -> None:
+    """The scoreboard or the scenario itself finds the fault."""
+    build = Build.device(mutant.sources(), lanes=target.lanes)
+    _scenario_finds(build, simulator, rng, mutant, name)
 
 
-def _scenario_finds(build: Build, rng, mutant: Mutant, name: str) -> None:
+def _scenario_finds(
+    build: Build, simulator: str, rng: random.Random, mutant: Mutant, name: str
+) -> None:
     scoreboard = Scoreboard()
-    with RemoteSim(build, name=f"mutant-{mutant.name}") as port:
+    with RemoteSim(build, simulator=simulator, name=f"mutant-{mutant.name}") as port:
         env = Env(port, scoreboard, rng, lambda *_: None)
         failed = False
         try:
@@ -240,9 +252,11 @@ LANES = [
 
 
 @pytest.mark.parametrize(("mutant", "name"), LANES, ids=lambda x: getattr(x, "name", ""))
-def test_lane_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) -> None:
-    """What only a device with several lanes can get wrong."""
-    _scenario_finds(Build.device(mutant.sources(), LANES=4), rng, mutant, name)
+def test_lane_mutant_is_caught(
+    simulator: str, rng: random.Random, mutant: Mutant, name: str
+) -> None:
+    """Faults that only a device with several lanes can have."""
+    _scenario_finds(Build.device(mutant.sources(), lanes=4), simulator, rng, mutant, name)
 
 
 AXI = [
@@ -256,9 +270,12 @@ AXI = [
 
 
 @pytest.mark.parametrize("mutant", AXI, ids=lambda m: m.name)
-def test_broken_bus_rule_stops_the_simulation(simulator: None, rng, mutant: Mutant) -> None:
-    """The AXI4 checks of the test bench find it, not a wrong record much later."""
-    with RemoteSim(Build.device(mutant.sources()), name=f"mutant-{mutant.name}") as port:
+def test_broken_bus_rule_stops_the_simulation(
+    simulator: str, target: Target, rng: random.Random, mutant: Mutant
+) -> None:
+    """The AXI4 checks of the test bench find the fault, before any record is wrong."""
+    build = Build.device(mutant.sources(), lanes=target.lanes)
+    with RemoteSim(build, simulator=simulator, name=f"mutant-{mutant.name}") as port:
         for knob in ("stall_ar", "stall_aw"):
             port.knob(knob, 200)
         env = Env(port, Scoreboard(), rng, lambda *_: None)
@@ -266,10 +283,12 @@ def test_broken_bus_rule_stops_the_simulation(simulator: None, rng, mutant: Muta
             run_sync(SCENARIOS["any_alignment"](env))
 
 
-def test_writing_behind_the_end_is_caught(simulator: None, rng) -> None:
-    """The record is right, but bytes behind it are overwritten: guards notice."""
-    build = Build.device(DEVICE[-1].sources())
-    with RemoteSim(build, name="mutant-strobes") as port:
+def test_writing_after_the_end_is_caught(
+    simulator: str, target: Target, rng: random.Random
+) -> None:
+    """The record is right, but the device overwrites bytes after it: the guard bytes differ."""
+    build = Build.device(DEVICE[-1].sources(), lanes=target.lanes)
+    with RemoteSim(build, simulator=simulator, name="mutant-strobes") as port:
         env = Env(port, Scoreboard(), rng, lambda *_: None)
         with pytest.raises(AssertionError, match="byte 0x"):
             run_sync(SCENARIOS["any_alignment"](env))
@@ -309,11 +328,14 @@ BLOCK = [
     ("mutant", "toplevel", "module", "test"), BLOCK, ids=lambda x: getattr(x, "name", "")
 )
 def test_block_mutant_is_caught(
-    simulator: None, mutant: Mutant, toplevel: str, module: str, test: str, seed: int
+    simulator: str, mutant: Mutant, toplevel: str, module: str, test: str, seed: int
 ) -> None:
     parameters = {"RINGS": 4, "RING_W": 2} if toplevel == "ktls_sq" else {}
     build = Build(toplevel, tuple(mutant.sources()), parameters)
-    (result,), _ = run_tests(build, module, testcase=test, seed=seed, name=f"mutant-{mutant.name}")
+    (result,), _ = run_tests(
+        build, module, simulator=simulator, testcase=test, seed=seed,
+        name=f"mutant-{mutant.name}",
+    )  # fmt: skip
     assert not result.passed
 
 
@@ -330,10 +352,12 @@ DEAD_ENDS = [
 
 
 @pytest.mark.parametrize(("mutant", "test"), DEAD_ENDS, ids=lambda x: getattr(x, "name", ""))
-def test_dead_end_mutant_is_caught(simulator: None, mutant: Mutant, test: str, seed: int) -> None:
-    build = Build.device(mutant.sources(), CONTEXTS=2)
+def test_dead_end_mutant_is_caught(
+    simulator: str, target: Target, mutant: Mutant, test: str, seed: int
+) -> None:
+    build = Build.device(mutant.sources(), lanes=target.lanes, CONTEXTS=2)
     (result,), _ = run_tests(
-        build, "cocotb_reset", testcase=test, seed=seed, name=f"mutant-{mutant.name}",
-        env={"KTLS_RESET_EVERY": "3"},
+        build, "cocotb_reset", simulator=simulator, testcase=test, seed=seed,
+        name=f"mutant-{mutant.name}", env={"KTLS_RESET_EVERY": "3"},
     )  # fmt: skip
     assert not result.passed

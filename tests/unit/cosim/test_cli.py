@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ktls_cosim.commands import COMMANDS
 from ktls_hw.model import Fault
 
 LAST_LINE = re.compile(r"records verified: (\d+), bytes: (\d+), mismatches: (\d+)\n\Z")
@@ -74,6 +75,44 @@ def test_bad_usage_exits_2_with_a_message(args: tuple[str, ...]) -> None:
     assert done.returncode == 2
     assert done.stderr.strip()
     assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_command_and_imports_none_of_them() -> None:
+    code = (
+        "import sys\nfrom ktls_cosim.cli import main\n"
+        "try:\n    main(['--help'])\nfinally:\n"
+        "    heavy = {'ktls', 'rich', 'cryptography'} & set(sys.modules)\n"
+        "    print(*heavy, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )  # fmt: skip
+    assert done.stderr.strip() == ""
+    for command in COMMANDS:
+        assert re.search(rf"^ +{command.name}\b", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [c.name for c in COMMANDS])
+def test_every_command_explains_itself(command: str) -> None:
+    done = ktls_cosim(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: ktls-cosim {command} ")
+
+
+def test_a_wrong_number_of_lanes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANES", "3")
+    done = ktls_cosim("demo", "--port", "sim")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "LANES=3: the device has 1, 2 or 4 lanes" in done.stderr
+
+
+def test_an_unknown_simulator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIM", "nonsense")
+    assert ktls_cosim("demo", "--port", "model").returncode == 0
+    done = ktls_cosim("demo", "--port", "sim")
+    assert done.returncode == 2
+    assert "use SIM=icarus or SIM=verilator" in done.stderr
 
 
 def test_doctor_lists_what_is_needed() -> None:

@@ -23,8 +23,9 @@ def test_last_words_of_a_simulator_come_after_its_socket_has_closed(
     def dying(*_: Any, env: dict[str, str], **__: Any) -> tuple[list[str], dict[str, str]]:
         return ["bash", "-c", script], os.environ | env
 
-    monkeypatch.setattr(remote, "compile_build", lambda _, waves: tmp_path)
+    monkeypatch.setattr(remote, "compile_build", lambda *_, **__: tmp_path)
     monkeypatch.setattr(remote, "command_and_env", dying)
+    monkeypatch.setattr(remote, "find_simulator", lambda _: None)
     monkeypatch.setattr(remote, "build_root", lambda: tmp_path)
     with remote.RemoteSim() as port, pytest.raises(SimulatorError, match="FATAL: last words"):
         port.now()

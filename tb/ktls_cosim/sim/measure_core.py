@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the GCM core in cycles; run by `ktls-cosim bench rtl`, results as JSON."""
+"""cocotb module of `ktls-cosim bench rtl`: cycles of records in the GCM core, as JSON."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import cocotb
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ktls_cosim.sim.core import GcmCore
+from ktls_cosim.sim.gcm_core import GcmCore
 from ktls_cosim.sim.wire import BENCH_VARIABLE
 
 AAD = bytes(13)
 
 
 async def _records(
-    core: GcmCore, size: int, contexts: list[int], keys: Any, decrypt: list[bool]
-) -> Any:
-    """Records back to back, checked; returns cycles per record and inside a record."""
+    core: GcmCore, size: int, contexts: list[int], keys: dict[int, bytes], decrypt: list[bool]
+) -> dict[str, float | None]:
+    """Send records back to back and check them; returns cycles per record and inside one."""
     core.sink.beats.clear()
     core.src.sent.clear()
     core.expected.clear()
@@ -29,8 +29,8 @@ async def _records(
         nonce = number.to_bytes(12, "big")
         text = bytes((number + i) & 255 for i in range(size))
         sealed = AESGCM(keys[ctx]).encrypt(nonce, text, AAD)
-        what = (sealed[:-16], text) if decrypt[number] else (text, sealed[:-16])
-        core.record(ctx, nonce, AAD, *what, sealed[-16:], decrypt=decrypt[number])
+        pair = (sealed[:-16], text) if decrypt[number] else (text, sealed[:-16])
+        core.record(ctx, nonce, AAD, *pair, sealed[-16:], decrypt=decrypt[number])
     await core.check()
     beats = core.sink.beats
     tags = [b.cycle for b in beats if b.values["tag"]]
@@ -47,7 +47,7 @@ async def _records(
 
 @cocotb.test()
 async def measure(dut: Any) -> None:
-    """Every size with one key, with keys of both sizes in turn, and with everything mixed."""
+    """Measure every size with one key, with two alternating keys, and with 64 keys mixed."""
     core = await GcmCore.create(dut)
     rng = random.Random(cocotb.RANDOM_SEED)
     keys = {c: rng.randbytes(16 if c % 2 else 32) for c in range(64)}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the kernel's own test of kTLS, tools/testing/selftests/net/tls.c, on the model.
 
-    python tests/live/selftest.py [--quick] [--kernel NAME]
+    python tests/live/helpers/selftest.py [--quick] [--kernel NAME]
 
 This fetches Debian's package linux-source-6.1, of which the repository contains nothing. It
 builds the test with its AES-GCM variants and runs it under `ktls-cosim run --exact`.

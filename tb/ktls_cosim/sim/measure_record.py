@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CPU time of records through driver, device and memory; run by `ktls-cosim bench sim`."""
+"""cocotb module of `ktls-cosim bench sim`: CPU time of records through the whole stack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECORDS = 6
 
 @cocotb.test()
 async def records(dut: Any) -> None:
-    """Seal records one after the other; each is compared with the golden model."""
+    """Seal records one by one; the scoreboard compares each with the golden model."""
     port = SimPort(dut)
     await port.ready()
     scoreboard = Scoreboard("ktls-cosim bench sim")
@@ -49,6 +49,6 @@ async def records(dut: Any) -> None:
         spent.append(time.process_time() - begin)
     assert [c.status for c in done] == [Status.OK] * (RECORDS + 1)
     scoreboard.finish()
-    # the first one pays for caches and handles of memory
+    # the first record also fills caches and makes the handles of memory lines
     figures = {"record": sum(spent[1:]) / RECORDS, "checked": scoreboard.device_records}
     Path(os.environ[BENCH_VARIABLE]).write_text(json.dumps(figures))
