@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_run import curl, nginx
 
 import peers
 from ktls import CryptoInfo, uapi
@@ -22,26 +21,8 @@ from ktls_cosim.https.client import connect
 from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.server import HttpsServer, running
 from ktls_cosim.machine import Machine
-
-
-def plaintext(capture: Path, stream: int = 0) -> tuple[bytes, bytes]:
-    """Return the decrypted bytes of both ends; those of an HTTP server are last."""
-    tshark = peers.needs("tshark")
-    done = subprocess.run(
-        [tshark, "-r", str(capture), "-q", "-z", f"follow,tls,raw,{stream}"],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    ends = [b"", b""]
-    for line in done.stdout.splitlines():
-        digits = line.strip()
-        try:
-            data = bytes.fromhex(digits)
-        except ValueError:
-            continue
-        ends[line.startswith("\t")] += data
-    first, last = sorted(ends, key=lambda end: end.startswith(b"HTTP/"))
-    return first, last
+from peers import curl, plaintext
+from programs import nginx
 
 
 @pytest.mark.parametrize("version", peers.VERSIONS)

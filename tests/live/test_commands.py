@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_capture import plaintext
 
 import peers
+from peers import plaintext
 
 COSIM = [sys.executable, "-m", "ktls_cosim"]
 VERIFIED = re.compile(r"records verified: (\d+) of the device, (\d+) on the wire, mismatches: 0")

@@ -9,10 +9,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from test_hostile import Client
 
 from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.handshake import handshake
+from tls_client import Client
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])

@@ -152,3 +152,30 @@ def server_of(
             yield port
         finally:
             process.kill()
+
+
+def curl(port: int, name: str, cert: Path, *options: str) -> bytes:
+    """Fetch a file with curl and return it."""
+    needs("curl")
+    url = f"https://localhost:{port}/{name}"
+    return run(["curl", "-sS", "--fail", "--cacert", str(cert), *options, url])
+
+
+def plaintext(capture: Path, stream: int = 0) -> tuple[bytes, bytes]:
+    """Return the decrypted bytes of both ends; those of an HTTP server are last."""
+    tshark = needs("tshark")
+    done = subprocess.run(
+        [tshark, "-r", str(capture), "-q", "-z", f"follow,tls,raw,{stream}"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ends = [b"", b""]
+    for line in done.stdout.splitlines():
+        digits = line.strip()
+        try:
+            data = bytes.fromhex(digits)
+        except ValueError:
+            continue
+        ends[line.startswith("\t")] += data
+    first, last = sorted(ends, key=lambda end: end.startswith(b"HTTP/"))
+    return first, last
