@@ -108,31 +108,67 @@
 #define KTLS_RING_STRIDE 0x40u
 
 enum ktls_opcode {
-	KTLS_OP_CTX_SET = 1, /* Install key, salt, iv and record number of a context; a live context is rekeyed. */
-	KTLS_OP_CTX_DEL = 2, /* Delete a context and overwrite its key material with zeros. */
-	KTLS_OP_SEAL = 3, /* Frame, encrypt and authenticate one record. */
-	KTLS_OP_OPEN = 4, /* Authenticate and decrypt one record. */
-	KTLS_OP_RESYNC = 5, /* Set the number of a context's next record; a transmit context only moves forward. */
+	/* Install key, salt, iv and record number of a context; a live context is rekeyed. */
+	KTLS_OP_CTX_SET = 1,
+	/* Delete a context and overwrite its key material with zeros. */
+	KTLS_OP_CTX_DEL = 2,
+	/* Frame, encrypt and authenticate one record. */
+	KTLS_OP_SEAL = 3,
+	/* Authenticate and decrypt one record. */
+	KTLS_OP_OPEN = 4,
+	/* Set the number of a context's next record; a transmit context only moves forward. */
+	KTLS_OP_RESYNC = 5,
 };
 
 enum ktls_status {
-	KTLS_CPL_OK = 0, /* Done. */
-	KTLS_CPL_BAD_OPCODE = 1, /* The operation is unknown to this device. */
-	KTLS_CPL_BAD_CTX = 2, /* The context number is out of range or not installed. */
-	KTLS_CPL_BAD_LENGTH = 3, /* More text than a record may hold: 16384 bytes, padding included; OPEN in TLS 1.3: 16385 with the inner type. Plain AES-GCM: more than 16384 bytes of text or of additional data, or a tag length that SP 800-38D does not know. */
-	KTLS_CPL_BAD_SUITE = 4, /* Version, cipher or direction is not supported. */
-	KTLS_CPL_SEQ_EXHAUSTED = 5, /* The record number would wrap; the context needs a new key. */
-	KTLS_CPL_SRC_SHORT = 6, /* The source list holds fewer bytes than the descriptor says. */
-	KTLS_CPL_DST_SHORT = 7, /* The destination holds fewer bytes than the record needs. */
-	KTLS_CPL_SRC_BUS_ERROR = 8, /* SLVERR or DECERR while reading the source or its list. */
-	KTLS_CPL_DST_BUS_ERROR = 9, /* SLVERR or DECERR while writing the destination or reading its list. */
-	KTLS_CPL_SQ_BUS_ERROR = 10, /* SLVERR or DECERR while reading the descriptor itself. */
-	KTLS_CPL_AUTH_FAILED = 11, /* OPEN: the tag is wrong, or a TLS 1.3 record has no type (nothing but zeros). Zeros were written instead of the text. */
-	KTLS_CPL_BAD_SEQ = 12, /* RESYNC of a transmit context to a number behind its next one (nonces would repeat), or of a plain AES-GCM context. */
-	KTLS_CPL_KEY_EXHAUSTED = 13, /* The key has been used for KEY_LIMIT records; the context needs a new one. The record number is taken. */
+	/* Done. */
+	KTLS_CPL_OK = 0,
+	/* The operation is unknown to this device. */
+	KTLS_CPL_BAD_OPCODE = 1,
+	/* The context number is out of range or not installed. */
+	KTLS_CPL_BAD_CTX = 2,
+	/*
+	 * More text than a record may hold: 16384 bytes, padding included; OPEN in TLS 1.3: 16385
+	 * with the inner type. Plain AES-GCM: more than 16384 bytes of text or of additional
+	 * data, or a tag length that SP 800-38D does not know.
+	 */
+	KTLS_CPL_BAD_LENGTH = 3,
+	/* Version, cipher or direction is not supported. */
+	KTLS_CPL_BAD_SUITE = 4,
+	/* The record number would wrap; the context needs a new key. */
+	KTLS_CPL_SEQ_EXHAUSTED = 5,
+	/* The source list holds fewer bytes than the descriptor says. */
+	KTLS_CPL_SRC_SHORT = 6,
+	/* The destination holds fewer bytes than the record needs. */
+	KTLS_CPL_DST_SHORT = 7,
+	/* SLVERR or DECERR while reading the source or its list. */
+	KTLS_CPL_SRC_BUS_ERROR = 8,
+	/* SLVERR or DECERR while writing the destination or reading its list. */
+	KTLS_CPL_DST_BUS_ERROR = 9,
+	/* SLVERR or DECERR while reading the descriptor itself. */
+	KTLS_CPL_SQ_BUS_ERROR = 10,
+	/*
+	 * OPEN: the tag is wrong, or a TLS 1.3 record has no type (nothing but zeros). Zeros were
+	 * written instead of the text.
+	 */
+	KTLS_CPL_AUTH_FAILED = 11,
+	/*
+	 * RESYNC of a transmit context to a number behind its next one (nonces would repeat), or
+	 * of a plain AES-GCM context.
+	 */
+	KTLS_CPL_BAD_SEQ = 12,
+	/*
+	 * The key has been used for KEY_LIMIT records; the context needs a new one. The record
+	 * number is taken.
+	 */
+	KTLS_CPL_KEY_EXHAUSTED = 13,
 };
 
-/* Submission descriptor: CTX_SET, CTX_DEL, RESYNC. 64 bytes. CTX_DEL uses only opcode, cookie and ctx; RESYNC also rec_seq (the explicit nonce of TLS 1.2 moves with it). The driver overwrites the slot after completion, because it holds the key. Words are little endian. */
+/*
+ * Submission descriptor: CTX_SET, CTX_DEL, RESYNC. 64 bytes. CTX_DEL uses only opcode, cookie and
+ * ctx; RESYNC also rec_seq (the explicit nonce of TLS 1.2 moves with it). The driver overwrites
+ * the slot after completion, because it holds the key. Words are little endian.
+ */
 struct ktls_sqe_ctx {
 	uint32_t word0;
 	uint32_t word1;
@@ -156,7 +192,15 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
 #define KTLS_SQE_CTX_CIPHER_SHIFT 16
 #define KTLS_SQE_CTX_CIPHER_MASK 0xFFFFu
 
-/* Submission descriptor: SEAL, OPEN. 64 bytes. OPEN takes no header: its source is ciphertext and tag, and the device makes the additional data of what stands here. In TLS 1.3 that is of constants, as in Linux: the outer type is not looked at. Its destination gets len bytes; in TLS 1.3 type and padding are among them, and the completion says how many are text. In a context of plain AES-GCM the source is the additional data, zeros up to a multiple of 16 bytes, the text and (OPEN) the tag; SEAL writes ciphertext and tag, OPEN the text; no record number is taken. Words are little endian. */
+/*
+ * Submission descriptor: SEAL, OPEN. 64 bytes. OPEN takes no header: its source is ciphertext and
+ * tag, and the device makes the additional data of what stands here. In TLS 1.3 that is of
+ * constants, as in Linux: the outer type is not looked at. Its destination gets len bytes; in TLS
+ * 1.3 type and padding are among them, and the completion says how many are text. In a context of
+ * plain AES-GCM the source is the additional data, zeros up to a multiple of 16 bytes, the text
+ * and (OPEN) the tag; SEAL writes ciphertext and tag, OPEN the text; no record number is taken.
+ * Words are little endian.
+ */
 struct ktls_sqe_record {
 	uint32_t word0;
 	uint32_t word1;
@@ -198,7 +242,10 @@ struct ktls_sge {
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sge) == 16, "sge is 16 bytes");
 
-/* Completion. 32 bytes, written in one burst whose last beat holds the phase. Words are little endian. */
+/*
+ * Completion. 32 bytes, written in one burst whose last beat holds the phase. Words are little
+ * endian.
+ */
 struct ktls_cqe {
 	uint32_t word0;
 	uint32_t word1;
