@@ -147,7 +147,8 @@ def _walk(
     """Collect the registers below a node; element 0 represents an array."""
     for child in node.children():
         if isinstance(child, RegfileNode) and child.is_array:
-            assert child.array_dimensions is not None and child.array_stride is not None
+            assert child.array_dimensions is not None
+            assert child.array_stride is not None
             arrays[child.inst_name] = (child.array_dimensions[0], child.array_stride)
             first = next(child.unrolled())
             assert isinstance(first, RegfileNode)

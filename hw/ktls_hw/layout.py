@@ -15,7 +15,8 @@ class Opcode(IntEnum):
     """Operation of a descriptor."""
 
     CTX_SET = 1
-    """Install key, salt, iv and record number of a context; a live context is rekeyed."""
+    """Install the key, salt, IV and record number of a context. On a context in use this is a
+    rekey."""
     CTX_DEL = 2
     """Delete a context and overwrite its key material with zeros."""
     SEAL = 3
@@ -23,52 +24,53 @@ class Opcode(IntEnum):
     OPEN = 4
     """Authenticate and decrypt one record."""
     RESYNC = 5
-    """Set the number of a context's next record; a transmit context only moves forward."""
+    """Set the number of the next record of a context. A transmit context can only move forward."""
 
 
 class Status(IntEnum):
     """Status of a completion."""
 
     OK = 0
-    """Done."""
+    """Success."""
     BAD_OPCODE = 1
-    """The operation is unknown to this device."""
+    """The device does not support the operation."""
     BAD_CTX = 2
-    """The context number is out of range or not installed."""
+    """The context number is out of range, the context is not installed, or it has the other
+    direction."""
     BAD_LENGTH = 3
-    """More text than a record may hold: 16384 bytes, padding included; OPEN in TLS 1.3: 16385
-    with the inner type. Plain AES-GCM: more than 16384 bytes of text or of additional data,
-    or a tag length that SP 800-38D does not know."""
+    """The record holds more than 16384 bytes of plaintext and padding. OPEN in TLS 1.3: more
+    than 16385 bytes, which include the inner type. Plain AES-GCM: more than 16384 bytes of
+    text or of AAD, or a tag length that SP 800-38D does not allow."""
     BAD_SUITE = 4
-    """Version, cipher or direction is not supported."""
+    """The device does not support the version, cipher or direction."""
     SEQ_EXHAUSTED = 5
-    """The record number would wrap; the context needs a new key."""
+    """The record number would wrap. Install a new key."""
     SRC_SHORT = 6
-    """The source list holds fewer bytes than the descriptor says."""
+    """The source list holds fewer bytes than the descriptor requires."""
     DST_SHORT = 7
-    """The destination holds fewer bytes than the record needs."""
+    """The destination holds fewer bytes than the result."""
     SRC_BUS_ERROR = 8
-    """SLVERR or DECERR while reading the source or its list."""
+    """The bus answered SLVERR or DECERR to a read of the source or of its list."""
     DST_BUS_ERROR = 9
-    """SLVERR or DECERR while writing the destination or reading its list."""
+    """The bus answered SLVERR or DECERR to a write of the destination or to a read of its list."""
     SQ_BUS_ERROR = 10
-    """SLVERR or DECERR while reading the descriptor itself."""
+    """The bus answered SLVERR or DECERR to the read of the descriptor."""
     AUTH_FAILED = 11
-    """OPEN: the tag is wrong, or a TLS 1.3 record has no type (nothing but zeros). Zeros were
-    written instead of the text."""
+    """OPEN: the tag is wrong, or the inner plaintext of a TLS 1.3 record contains only zeros and
+    therefore has no type. The device wrote zeros instead of the text."""
     BAD_SEQ = 12
-    """RESYNC of a transmit context to a number behind its next one (nonces would repeat), or of
-    a plain AES-GCM context."""
+    """RESYNC would move a transmit context backward, which would repeat nonces, or addresses a
+    plain AES-GCM context."""
     KEY_EXHAUSTED = 13
-    """The key has been used for KEY_LIMIT records; the context needs a new one. The record
-    number is taken."""
+    """The key has reached KEY_LIMIT records. Install a new key. The descriptor has consumed its
+    record number."""
 
 
 class Reg(IntEnum):
     """Byte offsets of the registers."""
 
     ID = 0x000
-    """Device id."""
+    """Device ID."""
     VERSION = 0x004
     """Contract version."""
     CAPS = 0x008
@@ -84,7 +86,7 @@ class Reg(IntEnum):
     IRQ_ENABLE = 0x01C
     """Interrupt enables."""
     KEY_WARN = 0x020
-    """Early warning of a key's end."""
+    """Early warning for the usage limit of a key."""
     KEY_LIMIT = 0x024
     """Usage limit of a key."""
     WATCHDOG = 0x028
@@ -104,7 +106,7 @@ class Reg(IntEnum):
     CNT_ERR_BUS = 0x058
     """Descriptors ended by a bus error."""
     CNT_ERR_AUTH = 0x05C
-    """Records refused with AUTH_FAILED."""
+    """Records ended by AUTH_FAILED."""
     CYCLES_LO = 0x060
     """Cycles since reset, low half."""
     CYCLES_HI = 0x064
@@ -215,7 +217,7 @@ def ring_of(addr: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class SqeCtx:
-    """Submission descriptor: CTX_SET, CTX_DEL, RESYNC. 64 bytes, little endian."""
+    """Submission descriptor of CTX_SET, CTX_DEL and RESYNC. 64 bytes, little endian."""
 
     SIZE: ClassVar[int] = 64
     """Bytes in memory."""
@@ -228,17 +230,17 @@ class SqeCtx:
     dir: int = 0
     """0: transmit (SEAL), 1: receive (OPEN)."""
     version: int = 0
-    """TLS version: 0x0303 or 0x0304; 0: plain AES-GCM, whose descriptors bring their own nonce."""
+    """TLS version, 0x0303 or 0x0304. 0: plain AES-GCM, whose descriptors carry their own nonce."""
     cipher: int = 0
     """Linux's TLS_CIPHER_* number: 51 or 52."""
     salt: bytes = b""
     """First 4 bytes of the nonce (TLS 1.2) or of the static IV (TLS 1.3)."""
     iv: bytes = b""
-    """TLS 1.2: explicit nonce of the next record. TLS 1.3: the last 8 bytes of the static IV."""
+    """TLS 1.2: explicit nonce of the next record. TLS 1.3: last 8 bytes of the static IV."""
     rec_seq: bytes = b""
     """Number of the next record, big endian."""
     key: bytes = b""
-    """Key; a 128-bit key fills the first 16 bytes."""
+    """Key. A 128-bit key occupies the first 16 bytes."""
 
     def pack(self) -> bytes:
         """Return the structure as it is in memory.
@@ -286,7 +288,7 @@ class SqeCtx:
 
 @dataclass(frozen=True, slots=True)
 class SqeRecord:
-    """Submission descriptor: SEAL, OPEN. 64 bytes, little endian."""
+    """Submission descriptor of SEAL and OPEN. 64 bytes, little endian."""
 
     SIZE: ClassVar[int] = 64
     """Bytes in memory."""
@@ -297,10 +299,10 @@ class SqeRecord:
     ctx: int = 0
     """Context number."""
     rtype: int = 0
-    """Record type. SEAL in TLS 1.3: the inner type; OPEN in TLS 1.3: ignored."""
+    """Record type. SEAL in TLS 1.3: the inner type. OPEN in TLS 1.3: ignored."""
     len: int = 0
-    """SEAL: plaintext bytes, at most 16384. OPEN: bytes of ciphertext without tag; the source
-    holds 16 more."""
+    """SEAL: bytes of plaintext, at most 16384. OPEN: bytes of ciphertext without the tag; the
+    source holds the tag in addition."""
     dst_len: int = 0
     """Bytes that the destination holds."""
     src_sg: int = 0
@@ -308,20 +310,19 @@ class SqeRecord:
     dst_sg: int = 0
     """Address of the destination list, 16-byte aligned."""
     src_cnt: int = 0
-    """Entries of the source list."""
+    """Number of entries in the source list."""
     dst_cnt: int = 0
-    """Entries of the destination list."""
+    """Number of entries in the destination list."""
     nonce: bytes = b""
-    """Plain AES-GCM: the first 4 bytes of the nonce."""
+    """Plain AES-GCM: first 4 bytes of the nonce."""
     explicit_nonce: bytes = b""
-    """OPEN in TLS 1.2: explicit nonce of the record. Plain AES-GCM: the last 8 bytes of the
-    nonce."""
+    """OPEN in TLS 1.2: explicit nonce of the record. Plain AES-GCM: last 8 bytes of the nonce."""
     aad_len: int = 0
-    """Plain AES-GCM: bytes of additional data, at most 16384."""
+    """Plain AES-GCM: bytes of AAD, at most 16384."""
     tag_len: int = 0
     """Plain AES-GCM: bytes of the tag: 4, 8 or 12 to 16."""
     pad: int = 0
-    """SEAL in TLS 1.3: zeros behind the inner type; len + pad is at most 16384."""
+    """SEAL in TLS 1.3: zeros after the inner type. len + pad is at most 16384."""
 
     def pack(self) -> bytes:
         """Return the structure as it is in memory.
@@ -383,7 +384,7 @@ class Sge:
     addr: int = 0
     """Bus address of the first byte."""
     len: int = 0
-    """Bytes."""
+    """Number of bytes."""
 
     def pack(self) -> bytes:
         """Return the structure as it is in memory.
@@ -417,32 +418,32 @@ class Cqe:
     SIZE: ClassVar[int] = 32
     """Bytes in memory."""
     cookie: int = 0
-    """From the descriptor."""
+    """Copied from the descriptor."""
     status: int = 0
-    """How it ended."""
+    """Result of the descriptor."""
     opcode: int = 0
-    """From the descriptor."""
+    """Copied from the descriptor."""
     ctx: int = 0
-    """From the descriptor."""
+    """Copied from the descriptor."""
     rtype: int = 0
-    """SEAL: from the descriptor. OPEN: type of the record, in TLS 1.3 the inner one; 0 unless
-    OK."""
+    """SEAL: copied from the descriptor. OPEN: type of the record, in TLS 1.3 the inner type; 0
+    unless OK."""
     len: int = 0
-    """SEAL: bytes of the sealed record; OPEN: bytes of text. 0 unless OK."""
+    """SEAL: bytes of the sealed record. OPEN: bytes of the text. 0 unless OK."""
     cycles: int = 0
-    """Cycles for which the record held the engine."""
+    """Cycles for which the record occupied the engine."""
     rec_seq: int = 0
-    """Record number that this descriptor took."""
+    """Record number that the descriptor consumed."""
     sq_index: int = 0
     """Free-running index of the descriptor."""
     latency: int = 0
-    """Cycles from decoding to completion."""
+    """Cycles from decoding the descriptor to its completion."""
     rekey: int = 0
-    """The key has been used for KEY_WARN records: time for a new one."""
+    """The key has been used for KEY_WARN records or more: install a new key."""
     numbered: int = 0
-    """A record number was taken (also when it failed)."""
+    """The descriptor consumed a record number, whether or not it succeeded."""
     phase: int = 0
-    """Toggles each time round the ring; 1 in the first round."""
+    """1 in the first round of the ring; toggles with each round."""
 
     def pack(self) -> bytes:
         """Return the structure as it is in memory.
