@@ -293,7 +293,7 @@ class Player:
 
     def _op_sleep(self, _step: Step) -> Obs:
         # time enough for a device to finish and for packets to travel
-        self.stack.before_look()
+        self.stack.sync_device()
         return {"rc": 0}
 
     def _op_listen(self, step: Step) -> Obs:
@@ -326,7 +326,7 @@ class Player:
 
     def _op_stat(self, _step: Step) -> Obs:
         """Counters; what the device does counts as what software would do."""
-        self.stack.before_look()
+        self.stack.sync_device()
         stat: dict[str, int] = {}
         for name, value in self.stack.tls_stat.items():
             if value:

@@ -118,7 +118,7 @@ class ExactSupervisor(Supervisor):
 
     def _pump_all(self) -> None:
         """Bytes of all connections travel: a peer may be a connection of the program, too."""
-        self.machine.stack.before_look()
+        self.machine.stack.sync_device()
         everybody = [*self._managed.values(), *self._closing]
         moved = [m for m in everybody if m.link.flush()]
         moved += [m for m in everybody if m.link.pump_in()]
