@@ -75,9 +75,21 @@ class Context:
             return replace(self, iv=(self.iv + seq - self.seq) & LAST_NUMBER, seq=seq)
         return replace(self, seq=seq)
 
-    def used(self) -> Context:
-        """Return the context after one more use of its key."""
-        return replace(self, uses=self.uses + 1)
+    def after_record(self, used: bool) -> Context:
+        """Return the context after a record descriptor, which consumes its record number.
+
+        Args:
+            used: the descriptor was not refused, so it counts as a use of the key.
+        """
+        return Context(
+            self.direction,
+            self.version,
+            self.key,
+            self.salt,
+            (self.iv + 1) & LAST_NUMBER if self.version == VERSION_1_2 else self.iv,
+            self.seq + 1 if self.numbered else self.seq,
+            self.uses + used,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ the tests: bus errors (`ModelMemory.fail`) and deliberate faults (`NicModel.inje
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ktls_hw import engine, layout
 from ktls_hw.engine import Context, Engine
@@ -76,6 +76,27 @@ _ERROR_COUNTERS = {
     Status.SQ_BUS_ERROR: Reg.CNT_ERR_BUS,
     Status.AUTH_FAILED: Reg.CNT_ERR_AUTH,
 }
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What the completion of a descriptor reports.
+
+    Attributes:
+        status: result of the descriptor.
+        rtype: record type.
+        length: bytes of the record or its text.
+        number: record number that the descriptor consumed, None if it consumed none.
+        rekey: 1 if the key has reached KEY_WARN uses.
+        cycles: cycles for which the record occupied the engine.
+    """
+
+    status: Status
+    rtype: int = 0
+    length: int = 0
+    number: int | None = None
+    rekey: int = 0
+    cycles: int = 0
 
 
 class NicModel:
@@ -314,15 +335,28 @@ class NicModel:
 
     def _execute(self, raw: bytes, index: int) -> Cqe:
         d = SqeRecord.unpack(raw)
-        cqe = Cqe(cookie=d.cookie, opcode=d.opcode, ctx=d.ctx, sq_index=index)
         if d.opcode == Opcode.SEAL or (d.opcode == Opcode.OPEN and self.receive):
-            return self._record(d, cqe)
-        status = Status.BAD_OPCODE
-        if d.opcode in (Opcode.CTX_SET, Opcode.CTX_DEL):
-            status = self._set_context(SqeCtx.unpack(raw))
+            outcome = self._record(d)
+        elif d.opcode in (Opcode.CTX_SET, Opcode.CTX_DEL):
+            outcome = _Outcome(self._set_context(SqeCtx.unpack(raw)))
         elif d.opcode == Opcode.RESYNC:
-            status = self._resync(SqeCtx.unpack(raw))
-        return replace(cqe, status=status)
+            outcome = _Outcome(self._resync(SqeCtx.unpack(raw)))
+        else:
+            outcome = _Outcome(Status.BAD_OPCODE)
+        return Cqe(
+            cookie=d.cookie,
+            status=outcome.status,
+            opcode=d.opcode,
+            ctx=d.ctx,
+            rtype=outcome.rtype,
+            len=outcome.length,
+            cycles=outcome.cycles,
+            rec_seq=outcome.number or 0,
+            sq_index=index,
+            latency=outcome.cycles,
+            rekey=outcome.rekey,
+            numbered=int(outcome.number is not None),
+        )
 
     def _set_context(self, d: SqeCtx) -> Status:
         if d.ctx >= self.contexts:
@@ -357,54 +391,53 @@ class NicModel:
         self._ctx[d.ctx] = ctx.at(number)
         return Status.OK
 
-    def _record(self, d: SqeRecord, cqe: Cqe) -> Cqe:
+    def _record(self, d: SqeRecord) -> _Outcome:
         """Check a record descriptor, update its context and execute it."""
-        if d.opcode == Opcode.SEAL:
-            cqe = replace(cqe, rtype=d.rtype)
-        ctx = self._ctx.get(d.ctx)
+        outcome = _Outcome(Status.BAD_CTX)
         opening = d.opcode == Opcode.OPEN
+        if not opening:
+            outcome.rtype = d.rtype
+        ctx = self._ctx.get(d.ctx)
         if ctx is None or (ctx.direction == engine.OPEN_DIRECTION) != opening:
-            return replace(cqe, status=Status.BAD_CTX)
+            return outcome
         if ctx.exhausted:
-            return replace(cqe, status=Status.SEQ_EXHAUSTED)
-        after = ctx
+            outcome.status = Status.SEQ_EXHAUSTED
+            return outcome
         if ctx.numbered:
-            # the descriptor consumes its number, whether or not it succeeds
-            after = ctx.at(ctx.seq + 1)
-            cqe = replace(cqe, rec_seq=ctx.seq, numbered=1)
-        limit = self._regs[Reg.KEY_LIMIT]
-        status = engine.refusal(ctx, d)
+            outcome.number = ctx.seq
+        limit, warn = self._regs[Reg.KEY_LIMIT], self._regs[Reg.KEY_WARN]
+        outcome.status = engine.refusal(ctx, d)
         if limit and ctx.uses >= limit:
-            status = Status.KEY_EXHAUSTED
-        if status == Status.OK:
-            after = after.used()
+            outcome.status = Status.KEY_EXHAUSTED
+        accepted = outcome.status == Status.OK
+        after = ctx.after_record(used=accepted)
         self._ctx[d.ctx] = after
-        warn = self._regs[Reg.KEY_WARN]
-        cqe = replace(cqe, status=status, rekey=int(warn != 0 and after.uses >= warn))
-        return self._move(ctx, d, cqe) if status == Status.OK else cqe
+        outcome.rekey = int(warn != 0 and after.uses >= warn)
+        if accepted:
+            self._move(ctx, d, outcome)
+        return outcome
 
-    def _move(self, ctx: Context, d: SqeRecord, cqe: Cqe) -> Cqe:
+    def _move(self, ctx: Context, d: SqeRecord, outcome: _Outcome) -> None:
         """Gather the source, run the engine and scatter its result."""
-        source, src = self.mem.gather(d.src_sg, d.src_cnt, engine.source_length(ctx, d), self._beat)
+        length = engine.source_length(ctx, d)
+        source, src = self.mem.gather(d.src_sg, d.src_cnt, length, self._beat)
         result = self._faults.process(ctx, d, source)
         # the RTL writes zeros after the first bad block; the driver must discard all of it
         data = bytes(len(result.data)) if any(src) else result.data
         dst = self._faults.scatter(self._scatter, d, data)
-        cycles = -(-engine.payload_length(ctx, d) // self._beat) + 2
-        self._cycles += cycles
-        cqe = replace(cqe, cycles=cycles, latency=cycles)
-        status = _outcome(src, dst, result.authentic)
-        if status != Status.OK:
-            return replace(cqe, status=status)
-        self._counters[Reg.CNT_RECORDS] += 1
-        self._bytes += result.length if d.opcode == Opcode.OPEN else d.len
-        return replace(cqe, rtype=result.rtype, len=result.length)
+        outcome.cycles = -(-engine.payload_length(ctx, d) // self._beat) + 2
+        self._cycles += outcome.cycles
+        outcome.status = _moved(src, dst, result.authentic)
+        if outcome.status == Status.OK:
+            outcome.rtype, outcome.length = result.rtype, result.length
+            self._counters[Reg.CNT_RECORDS] += 1
+            self._bytes += result.length if d.opcode == Opcode.OPEN else d.len
 
     def _scatter(self, d: SqeRecord, data: bytes) -> Access:
         return self.mem.scatter(d.dst_sg, d.dst_cnt, data, self._beat)
 
 
-def _outcome(src: Access, dst: Access, authentic: bool) -> Status:
+def _moved(src: Access, dst: Access, authentic: bool) -> Status:
     """Return the status of an executed record; the first error in this order counts."""
     for wrong, status in (
         (src.bus_error, Status.SRC_BUS_ERROR),
