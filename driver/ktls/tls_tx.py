@@ -264,7 +264,7 @@ class TlsTx:
         """Send application data as one record on the fast path.
 
         The fast path is the common case: the CPU seals, TCP has no send buffer, no record is
-        open and no error is pending. The result equals that of `sendmsg`.
+        open or queued, and no error is pending. The result equals that of `sendmsg`.
 
         Returns:
             False if a condition does not hold; the call had no effect.
@@ -276,6 +276,7 @@ class TlsTx:
             sink is None
             or not 0 < len(data) <= self.limit
             or self._open is not None
+            or self._queue
             or tcp.sk_err
             or tcp.shutdown
             or faults.record_alloc is not None

@@ -347,6 +347,19 @@ def test_the_last_record_number_is_refused(connect) -> None:
     assert peer.lengths() == [(23, 4)]
 
 
+def test_a_record_held_by_an_error_leaves_before_later_records(connect) -> None:
+    """The record that wraps the number is held; it must not be overtaken after SO_ERROR."""
+    info = CryptoInfo(
+        uapi.TLS_1_2_VERSION, 51, bytes(8), bytes(16), b"salt", (2**64 - 1).to_bytes(8, "big")
+    )
+    sock, peer = connect(info)
+    fails(errno.EBADMSG, sock.send, b"held")
+    assert sock.getsockopt(uapi.SOL_SOCKET, uapi.SO_ERROR, 4) == errno.EBADMSG.to_bytes(4, "little")
+    assert sock.send(b"later") == 5
+    sock.flush()
+    assert [int.from_bytes(r[5:13], "big") for r in split_records(peer.wire)] == [0, 1]
+
+
 def test_tls_stat_counts() -> None:
     nic = run_sync(KtlsNic.probe(NicModel()))
     stack = KtlsStack(nic)
