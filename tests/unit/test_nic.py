@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NIC driver on the functional model: set-up, errors of the device, fallback."""
+"""The NIC driver on the functional model: set-up, device errors and fallback."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def connection(model: NicModel, scoreboard: Scoreboard):
 
 
 class Other(NicModel):
-    """Answers one register differently."""
+    """A device with a different value in one register."""
 
     def __init__(self, reg: Reg, value: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Other(NicModel):
         (Reg.STATUS, 0, "stays 0"),
     ],
 )
-def test_probe_refuses_what_it_does_not_know(reg: Reg, value: int, message: str) -> None:
+def test_probe_refuses_unknown_devices(reg: Reg, value: int, message: str) -> None:
     with pytest.raises(DeviceError, match=message):
         run_sync(KtlsNic.probe(Other(reg, value)))
 
@@ -69,7 +69,7 @@ def test_probe_needs_memory() -> None:
 
 
 def test_a_failed_record_is_sealed_in_software_under_its_number() -> None:
-    """Bus errors on source, destination and lists: the peer sees an unbroken stream."""
+    """After bus errors on source, destination and lists the peer still sees a valid stream."""
     model = NicModel()
     scoreboard = Scoreboard()
     nic, sock = connection(model, scoreboard)
@@ -124,7 +124,7 @@ def test_many_records_with_tiny_rings() -> None:
 
 
 def test_contexts_are_spread_over_the_rings() -> None:
-    """As many rings as asked for, and no more than the device has."""
+    """The driver uses as many rings as requested, but no more than the device has."""
     for wanted, have, used in ((1, 4, 1), (3, 4, 3), (8, 2, 2)):
         nic = run_sync(KtlsNic.probe(NicModel(rings=have), rings=wanted))
         for _ in range(6):
@@ -135,7 +135,7 @@ def test_contexts_are_spread_over_the_rings() -> None:
         assert [registers[f"RING{n}_CQ_PROD"] for n in range(used)] == [6 // used] * used
 
 
-def test_a_completion_that_is_lost_in_a_later_ring_is_found() -> None:
+def test_a_completion_lost_in_a_later_ring_is_found() -> None:
     model = NicModel(rings=2)
     nic = run_sync(KtlsNic.probe(model, rings=2))
     contexts = [run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO)) for _ in range(2)]
@@ -163,10 +163,14 @@ def test_same_driver_under_asyncio() -> None:
 
 
 def test_run_sync_names_a_port_that_suspends() -> None:
-    async def suspends() -> None:
-        await asyncio.sleep(1)
+    class Suspension:
+        def __await__(self):
+            yield
 
-    with pytest.raises((PortSuspended, RuntimeError)):
+    async def suspends() -> None:
+        await Suspension()
+
+    with pytest.raises(PortSuspended, match="inside cocotb"):
         run_sync(suspends())
 
 
@@ -192,7 +196,7 @@ def test_page_entries() -> None:
 
 
 def test_plain_gcm_resync_and_padding_through_the_driver() -> None:
-    """The calls that kTLS itself does not make."""
+    """The calls that kTLS itself does not use."""
     scoreboard = Scoreboard()
     model = NicModel()
     nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
@@ -239,3 +243,13 @@ def test_a_key_near_its_limit_is_announced() -> None:
     run_sync(nic.flush())
     assert [c.rekey for c in done] == [False, True, True, True]
     assert [c.status for c in done] == [Status.OK] * 3 + [Status.KEY_EXHAUSTED]
+
+
+def test_scatter_gather_lists_are_padded_with_zeros() -> None:
+    model = NicModel()
+    nic = run_sync(KtlsNic.probe(model))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+    run_sync(nic.xmit(context, 23, b"x", lambda _done: None))
+    source = model.mem.read(nic.buffers.base + DmaBuffers.SRC_LIST, 256)
+    assert Sge.unpack(source[: Sge.SIZE]).len == 1
+    assert source[Sge.SIZE :] == bytes(256 - Sge.SIZE)

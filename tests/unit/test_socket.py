@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Socket calls: return values, errnos and records of Linux 7.x, in software and on the device."""
+"""Socket calls: return values, errnos and records of Linux, in software and on the device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MORE = uapi.MSG_MORE
 
 
 class Peer:
-    """The other end: opens what comes."""
+    """The other end; it opens the records that arrive."""
 
     def __init__(self, info: CryptoInfo = INFO) -> None:
         self.keys = TrafficKeys.from_crypto_info(info.pack())
@@ -40,7 +40,7 @@ class Peer:
         self.wire += data
 
     def lengths(self) -> list[tuple[int, int]]:
-        """(type, bytes) of the records that came."""
+        """Return the type and length of every record so far."""
         for record in split_records(self.wire):
             opened = open_record(self.keys, len(self.records), record)
             assert opened is not None
@@ -53,7 +53,7 @@ def connect(request: pytest.FixtureRequest) -> Callable[..., tuple[KtlsSocket, P
     def make(info: CryptoInfo = INFO) -> tuple[KtlsSocket, Peer]:
         nic = run_sync(KtlsNic.probe(NicModel())) if request.param == "device" else None
         peer = Peer(info)
-        # a signal ends every call that would sleep
+        # a signal interrupts every call that would sleep
         sock = connect_wire(KtlsStack(nic, sleep=lambda _what: False), peer)
         sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
         sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
@@ -130,7 +130,7 @@ def test_crypto_info_checks_in_linux_order() -> None:
         fails(errno.EINVAL, set_tx, bad)
     fails(errno.ENOENT, set_tx, blob[:2] + b"\x37\x00" + blob[4:])  # SM4 is not built in
     fails(errno.EBUSY, sock.getsockopt, uapi.SOL_TLS, uapi.TLS_TX, 40)
-    set_tx(blob)  # a failed attempt left nothing behind
+    set_tx(blob)  # the failed attempts had no effect
     fails(errno.EBUSY, set_tx, blob)
     fails(errno.EINVAL, set_tx, b"")
     fails(errno.ENOPROTOOPT, sock.setsockopt, uapi.SOL_TLS, 77, blob)
@@ -234,9 +234,11 @@ def test_control_messages(connect) -> None:
     fails(errno.EINVAL, sock.sendmsg, [b"x"], cmsg(b"\x16"), MORE)
     assert sock.sendmsg([bytes(5)], cmsg(b"\x16")) == 5
     assert sock.send(bytes(3), MORE) == 3
-    assert sock.sendmsg([b""], cmsg(b"\x16")) == 0  # flushes, no record of its own
+    assert sock.sendmsg([b""], cmsg(b"\x16")) == 0  # flushes and sends no record of its own
     assert sock.sendmsg([bytes(20000)], cmsg(b"\x16")) == 20000
-    assert sock.sendmsg([b"x"], cmsg(b"\x15", b"\x64xxxx")) == 1  # the last one, its first byte
+    assert (
+        sock.sendmsg([b"x"], cmsg(b"\x15", b"\x64xxxx")) == 1
+    )  # the first byte of the last message
     assert sock.sendmsg([b"x"], [(1, 1, b"foreign"), *cmsg(b"\x00")]) == 1
     sock.flush()
     assert peer.lengths() == [
@@ -286,7 +288,7 @@ def test_no_memory_for_a_record_consumes_nothing(connect) -> None:
     assert peer.records == [(23, b"kept data"), (23, b"next")]
 
 
-def test_memory_that_runs_out_on_the_way_gives_a_short_count(connect) -> None:
+def test_memory_exhaustion_gives_a_short_count(connect) -> None:
     sock, peer = connect()
     sock.faults.record_alloc = 2
     assert sock.send(bytes(50_000)) == 32768
@@ -296,7 +298,7 @@ def test_memory_that_runs_out_on_the_way_gives_a_short_count(connect) -> None:
 
 @pytest.mark.parametrize(("succeed", "accepted"), [(0, None), (1, 16384), (2, 32768)])
 def test_sendfile_without_memory_loses_nothing(connect, succeed: int, accepted: int | None) -> None:
-    """The count and the file's position agree, so a second call goes on where the first ended."""
+    """The count and the file's position agree, so a second call continues after the first."""
     sock, peer = connect()
     content = bytes(i * 7 & 255 for i in range(40_000))
     file = io.BytesIO(content)
@@ -314,7 +316,7 @@ def test_sendfile_without_memory_loses_nothing(connect, succeed: int, accepted: 
     assert b"".join(d for _, d in peer.records) == content
 
 
-# ----------------------------------------------------------------- ends of things
+# ----------------------------------------------------------------- close and shutdown
 
 
 def test_close_and_shutdown_drop_the_open_record(connect) -> None:
