@@ -26,9 +26,14 @@ class Field:
     """A field of a register or a structure.
 
     Attributes:
+        name: name of the field.
         lsb: position of its least significant bit in the register or the whole structure.
-        verbatim: an array of bytes, stored in order.
-        encode: name of the enum of its values.
+        width: number of bits.
+        desc: description, in Markdown.
+        reset: reset value, None if there is none.
+        access: access by software: `r`, `rw` or `w1p` (write 1, self-clearing).
+        verbatim: the field is an array of bytes, stored in order.
+        encode: name of the enum of its values, None if there is none.
     """
 
     name: str

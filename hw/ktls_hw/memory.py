@@ -9,7 +9,7 @@ from ktls_hw.layout import Sge
 
 
 class Access(NamedTuple):
-    """What went wrong while the device moved the bytes of one scatter-gather list.
+    """The errors of the device's access to one scatter-gather list.
 
     Attributes:
         bus_error: the bus answered an access to the list or to its buffers with an error.
@@ -158,7 +158,7 @@ class ModelMemory:
             beat: bytes per beat of the device's bus.
 
         Returns:
-            `length` bytes, padded with zeros if the list is short, and what went wrong.
+            `length` bytes, padded with zeros if the list is short, and the errors.
         """
         entries, bad = self._list(addr, count, beat)
         data = b""
@@ -179,7 +179,7 @@ class ModelMemory:
             beat: bytes per beat of the device's bus.
 
         Returns:
-            What went wrong.
+            The errors.
         """
         entries, bad = self._list(addr, count, beat)
         at = 0
