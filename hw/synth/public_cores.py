@@ -197,6 +197,7 @@ def luts(core: Core) -> int:
 
 
 def main() -> None:
+    """Print the comparison of our cores with public cores."""
     print("| core | what it does | bytes/cycle | LUTs | bytes/cycle per 1,000 LUTs |")
     print("|---|---|--:|--:|--:|")
     for core in CORES:

@@ -22,6 +22,7 @@ TARGET_MHZ = 100
 
 
 def main() -> None:
+    """Route the device and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--speed", type=int, default=8, choices=(6, 7, 8), help="speed grade")
     parser.add_argument("--seed", type=int, default=1)

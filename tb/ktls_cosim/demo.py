@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, run_sync, uapi
-from ktls.nic import Completion
+from ktls.ring import Completion
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.capture.secrets import Suite
 from ktls_cosim.capture.transcript import SyntheticHandshake

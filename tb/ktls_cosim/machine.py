@@ -58,7 +58,7 @@ class Machine:
         """
         with self.lock:
             try:
-                self.stack.before_look()
+                self.stack.sync_device()
                 self.scoreboard.finish()
             except (MismatchError, NothingChecked) as e:
                 return str(e)

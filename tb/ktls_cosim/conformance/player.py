@@ -302,7 +302,7 @@ class Player:
 
     def _op_sleep(self, _step: Step) -> Obs:
         # a pause lets the device finish and packets arrive
-        self.stack.before_look()
+        self.stack.sync_device()
         return {"rc": 0}
 
     def _op_listen(self, step: Step) -> Obs:
@@ -335,7 +335,7 @@ class Player:
 
     def _op_stat(self, _step: Step) -> Obs:
         """Read the counters; those of the device count as those of software."""
-        self.stack.before_look()
+        self.stack.sync_device()
         stat: dict[str, int] = {}
         for name, value in self.stack.tls_stat.items():
             if value:

@@ -138,7 +138,7 @@ class ExactSupervisor(Supervisor):
 
     def _pump_all(self) -> None:
         """Move the bytes of all connections: a peer may also belong to the program."""
-        self.machine.stack.before_look()
+        self.machine.stack.sync_device()
         everybody = [*self._managed.values(), *self._closing]
         moved = [m for m in everybody if m.link.flush()]
         moved += [m for m in everybody if m.link.pump_in()]

@@ -140,7 +140,7 @@ class Supervisor:
         with self.machine.lock:
             managed.drain()
             link = managed.link
-            self.machine.stack.before_look()
+            self.machine.stack.sync_device()
             link.flush()
             if managed.wants_in:
                 link.pump_in()

@@ -12,7 +12,7 @@ from typing import Any
 import cocotb
 
 from ktls import CryptoInfo, KtlsNic, uapi
-from ktls.nic import Completion
+from ktls.ring import Completion
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.sim.port import SimPort

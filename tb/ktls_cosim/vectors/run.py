@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, run_sync, uapi
-from ktls.nic import Completion, DeviceContext
+from ktls.nic import DeviceContext
+from ktls.nic_aead import aead, aead_add
+from ktls.ring import Completion
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.mismatch import MismatchError
 from ktls_cosim.check.wire import Scoreboard
@@ -96,7 +98,7 @@ class Player:
     async def _contexts(self, case: GcmCase | RecordCase) -> list[DeviceContext]:
         if isinstance(case, GcmCase):
             direction = uapi.TLS_TX if case.sealing else uapi.TLS_RX
-            return [await self._nic.aead_add(direction, case.key)]
+            return [await aead_add(self._nic, direction, case.key)]
         info = CryptoInfo(
             uapi.TLS_1_3_VERSION,
             uapi.TLS_CIPHER_AES_GCM_128,
@@ -122,7 +124,8 @@ class Player:
 
         opcode = Opcode.SEAL if case.sealing else Opcode.OPEN
         data = case.plaintext if case.sealing else sealed
-        await self._nic.aead(context, opcode, case.nonce, case.aad, data, done, len(case.tag))
+        tag_len = len(case.tag)
+        await aead(self._nic, context, opcode, case.nonce, case.aad, data, done, tag_len)
 
     async def _record(
         self, group: Group, case: RecordCase, tx: DeviceContext, rx: DeviceContext

@@ -25,7 +25,7 @@ LAYOUT = {
 
 
 @pytest.mark.parametrize("cipher", sorted(LAYOUT))
-def test_fields_stand_where_linux_has_them(cipher: int) -> None:
+def test_fields_have_linux_offsets(cipher: int) -> None:
     size, iv, key, salt, seq = LAYOUT[cipher]
     blob = bytearray(range(size))
     struct.pack_into("=HH", blob, 0, uapi.TLS_1_2_VERSION, cipher)
@@ -52,7 +52,7 @@ def test_keys_are_not_in_any_repr() -> None:
         assert "salt" not in text.replace("salt=", "")
 
 
-def test_counters_advance_as_getsockopt_shows_them() -> None:
+def test_counters_advance_as_in_getsockopt() -> None:
     info = CryptoInfo(uapi.TLS_1_2_VERSION, 51, b"\xff" * 8, bytes(16), b"salt", bytes(8))
     later = info.at(3)
     assert later.iv == (2).to_bytes(8, "big")  # wraps silently

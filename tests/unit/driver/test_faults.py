@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checker is believed once it has caught something: every fault, by the check that should."""
+"""A checker is believed once it has caught something: the intended check catches each fault."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(range(8)), b"K" * 16, b"salt",
 
 
 def sealed(number: int, text: bytes) -> bytes:
-    """A record as software seals it."""
+    """Return a record that software has sealed."""
     iv = int.from_bytes(INFO.iv, "big") + number
     return b"".join(Protection(INFO).seal_at(number, iv, 23, text))
 
 
-# fault: the check at the device, the wrong field, a word of the likely cause
+# fault: the device-side check that catches it, the wrong field, part of the reported cause
 AT_THE_DEVICE = {
     Fault.WRONG_NONCE: ("golden", "ciphertext", "nonce of record"),
     Fault.WRONG_AAD_LENGTH: ("golden", "tag", "AAD"),
@@ -54,7 +54,7 @@ AT_THE_DEVICE = {
 
 @pytest.mark.parametrize("fault", Fault)
 def test_fault_is_caught_at_the_device(fault: Fault) -> None:
-    """Ten equal-sized records through raw descriptors; the third is broken."""
+    """Ten records of equal size through raw descriptors; the fault breaks the third."""
 
     async def go() -> None:
         rig = Rig(CheckedPort(model, scoreboard))
@@ -86,7 +86,7 @@ def test_fault_is_caught_at_the_device(fault: Fault) -> None:
 
 @pytest.mark.parametrize("fault", Fault)
 def test_fault_is_caught_by_the_product(fault: Fault) -> None:
-    """The same through sockets: the scoreboard or the driver itself stops the run."""
+    """The same through sockets: the scoreboard or the driver stops the run."""
     model = NicModel()
     scoreboard = Scoreboard()
     nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
@@ -111,7 +111,7 @@ def test_fault_is_caught_by_the_product(fault: Fault) -> None:
 @pytest.mark.parametrize("version", [0x0303, 0x0304])
 @pytest.mark.parametrize("fault", OpenFault)
 def test_fault_of_an_open_is_caught(fault: OpenFault, version: int) -> None:
-    """The record is bad where the fault is about bad records, else good."""
+    """The record is forged for faults that concern forged records, otherwise it is authentic."""
     model = NicModel()
     scoreboard = Scoreboard()
     info = replace(INFO, version=version)
@@ -139,7 +139,7 @@ def test_fault_of_an_open_is_caught(fault: OpenFault, version: int) -> None:
     assert (mismatch.check, "record 1" in mismatch.where) == ("open", True)
 
 
-def test_wire_side_alone_catches_what_the_device_side_cannot_see() -> None:
+def test_the_wire_check_alone_catches_faults_that_the_device_check_cannot_see() -> None:
     """Bytes lost, repeated or in the wrong order between application and wire."""
 
     def run(texts: list[bytes], wire: list[tuple[int, bytes]]) -> MismatchError:
@@ -159,7 +159,7 @@ def test_wire_side_alone_catches_what_the_device_side_cannot_see() -> None:
     assert run(good, [(0, b"one"), (1, b"two"), (2, b"x")]).mismatches[0].check == "stream"
     assert run(good, [(0, b"two"), (1, b"one")]).mismatches[0].check == "stream"
     assert run(good, [(1, b"one")]).mismatches[0].check == "open"
-    # valid tag, right length, wrong bytes: the class that round-trip tests miss
+    # valid tag and length, wrong bytes: round-trip tests miss this class of faults
     assert run(good, [(0, b"onE"), (1, b"two")]).mismatches[0].check == "stream"
 
 
@@ -181,7 +181,7 @@ def test_a_record_cut_off_at_the_end_is_found() -> None:
 
 
 def receive(scoreboard: Scoreboard, wire: bytes) -> None:
-    """Read a stream of records to its end, in pieces that cut them, and splice the rest."""
+    """Receive a stream in pieces that split its records, and splice the rest."""
     stack = KtlsStack(None, scoreboard)
     far = Wire(lambda _data: None)
     sock = connect_wire(stack, far)
@@ -198,7 +198,7 @@ def receive(scoreboard: Scoreboard, wire: bytes) -> None:
 STREAM = b"".join(sealed(i, bytes((i,)) * 90) for i in range(3))
 
 
-def test_what_the_application_receives_is_checked() -> None:
+def test_bytes_delivered_to_the_application_are_checked() -> None:
     scoreboard = Scoreboard()
     receive(scoreboard, STREAM)
     assert scoreboard.received_bytes == 180
@@ -216,19 +216,19 @@ def test_a_wrong_byte_on_the_way_to_the_application(monkeypatch: pytest.MonkeyPa
     only_received(STREAM)
 
 
-def test_a_record_that_is_handed_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_is_delivered_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls_rx, "deque", _Stuck)
     only_received(STREAM)
 
 
 class _Stuck(deque[tls_rx.Opened]):
-    """Lets nobody take the first entry."""
+    """A queue that never loses its first entry."""
 
     def popleft(self) -> tls_rx.Opened:
         return self[0]
 
 
-def test_a_forged_record_that_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forged_record_that_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protection, "open", lambda _self, record: bytes(len(record) - 29))
     only_received(STREAM[:-1] + bytes((STREAM[-1] ^ 1,)))
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NIC driver on the functional model: set-up, errors of the device, fallback."""
+"""The NIC driver on the functional model: set-up, device errors and fallback."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from dataclasses import replace
 
 import pytest
@@ -14,14 +15,16 @@ from ktls import (
     DeviceError,
     DeviceIdle,
     KtlsNic,
+    KtlsSocket,
     KtlsStack,
     connect_wire,
     run_sync,
     uapi,
 )
+from ktls.dma import DmaBuffers, page_entries
 from ktls.errors import NotOffloadable, PortSuspended
-from ktls.nic import Completion, DmaBuffers, page_entries
-from ktls.ring import Ring
+from ktls.nic_aead import aead, aead_add
+from ktls.ring import Completion, Ring
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.wire import Scoreboard
 from ktls_hw.layout import Opcode, Reg, Sge, Status
@@ -30,7 +33,7 @@ from ktls_hw.model import Fault, ModelMemory, NicModel
 INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(8), b"K" * 16, b"salt", bytes(8))
 
 
-def connection(model: NicModel, scoreboard: Scoreboard):
+def connection(model: NicModel, scoreboard: Scoreboard) -> tuple[KtlsNic, KtlsSocket]:
     nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
     sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
@@ -39,7 +42,7 @@ def connection(model: NicModel, scoreboard: Scoreboard):
 
 
 class Other(NicModel):
-    """Answers one register differently."""
+    """A device with a different value in one register."""
 
     def __init__(self, reg: Reg, value: int) -> None:
         super().__init__()
@@ -55,10 +58,10 @@ class Other(NicModel):
     [
         (Reg.ID, 0xFFFFFFFF, "ID is 0xffffffff"),
         (Reg.VERSION, 0x00020000, "version 2.0"),
-        (Reg.STATUS, 0, "never|does not come"),
+        (Reg.STATUS, 0, "stays 0"),
     ],
 )
-def test_probe_refuses_what_it_does_not_know(reg: Reg, value: int, message: str) -> None:
+def test_probe_refuses_unknown_devices(reg: Reg, value: int, message: str) -> None:
     with pytest.raises(DeviceError, match=message):
         run_sync(KtlsNic.probe(Other(reg, value)))
 
@@ -69,7 +72,7 @@ def test_probe_needs_memory() -> None:
 
 
 def test_a_failed_record_is_sealed_in_software_under_its_number() -> None:
-    """Bus errors on source, destination and lists: the peer sees an unbroken stream."""
+    """After bus errors on source, destination and lists the peer still sees a valid stream."""
     model = NicModel()
     scoreboard = Scoreboard()
     nic, sock = connection(model, scoreboard)
@@ -97,10 +100,10 @@ def test_lost_completion_is_an_error_with_registers_not_a_hang() -> None:
     _, sock = connection(model, Scoreboard())
     model.inject(Fault.LOST_COMPLETION, record=0)
     sock.send(b"lost")
-    with pytest.raises(DeviceIdle, match="1 descriptors wait") as e:
+    with pytest.raises(DeviceIdle, match="1 descriptor has no completion") as e:
         sock.flush()
     assert e.value.registers["RING0_SQ_CONS"] == e.value.registers["RING0_SQ_PROD"]
-    assert e.value.rings["under_way"] == 1
+    assert e.value.rings["in_flight"] == 1
 
 
 def test_keys_do_not_stay_in_the_ring() -> None:
@@ -124,7 +127,7 @@ def test_many_records_with_tiny_rings() -> None:
 
 
 def test_contexts_are_spread_over_the_rings() -> None:
-    """As many rings as asked for, and no more than the device has."""
+    """The driver uses as many rings as requested, but no more than the device has."""
     for wanted, have, used in ((1, 4, 1), (3, 4, 3), (8, 2, 2)):
         nic = run_sync(KtlsNic.probe(NicModel(rings=have), rings=wanted))
         for _ in range(6):
@@ -135,13 +138,13 @@ def test_contexts_are_spread_over_the_rings() -> None:
         assert [registers[f"RING{n}_CQ_PROD"] for n in range(used)] == [6 // used] * used
 
 
-def test_a_completion_that_is_lost_in_a_later_ring_is_found() -> None:
+def test_a_completion_lost_in_a_later_ring_is_found() -> None:
     model = NicModel(rings=2)
     nic = run_sync(KtlsNic.probe(model, rings=2))
     contexts = [run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO)) for _ in range(2)]
     model.inject(Fault.LOST_COMPLETION, record=0)
     run_sync(nic.xmit(contexts[1], 23, b"lost", lambda _done: None))
-    with pytest.raises(DeviceIdle, match="1 descriptors wait") as e:
+    with pytest.raises(DeviceIdle, match="1 descriptor has no completion") as e:
         run_sync(nic.flush())
     assert e.value.rings["ring1_sq_prod"] == 2
     assert e.value.registers["RING1_SQ_CONS"] == 2
@@ -163,10 +166,14 @@ def test_same_driver_under_asyncio() -> None:
 
 
 def test_run_sync_names_a_port_that_suspends() -> None:
-    async def suspends() -> None:
-        await asyncio.sleep(1)
+    class Suspension:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
 
-    with pytest.raises((PortSuspended, RuntimeError)):
+    async def suspends() -> None:
+        await Suspension()
+
+    with pytest.raises(PortSuspended, match="inside cocotb"):
         run_sync(suspends())
 
 
@@ -192,7 +199,7 @@ def test_page_entries() -> None:
 
 
 def test_plain_gcm_resync_and_padding_through_the_driver() -> None:
-    """The calls that kTLS itself does not make."""
+    """The calls that kTLS itself does not use."""
     scoreboard = Scoreboard()
     model = NicModel()
     nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
@@ -202,17 +209,17 @@ def test_plain_gcm_resync_and_padding_through_the_driver() -> None:
         (uapi.TLS_TX, Opcode.SEAL, b"a text"),
         (uapi.TLS_RX, Opcode.OPEN, AESGCM(key).encrypt(nonce, b"a text", aad)[:-4]),
     ):
-        context = run_sync(nic.aead_add(direction, key))
-        run_sync(nic.aead(context, opcode, nonce, aad, data, done.append, 12))
+        context = run_sync(aead_add(nic, direction, key))
+        run_sync(aead(nic, context, opcode, nonce, aad, data, done.append, 12))
         run_sync(nic.flush())
         run_sync(nic.tls_dev_del(context))
     assert [c.data for c in done] == [AESGCM(key).encrypt(nonce, b"a text", aad)[:-4], b"a text"]
     with pytest.raises(ValueError, match="nonce has 11"):
-        run_sync(nic.aead(context, Opcode.SEAL, nonce[1:], b"", b"", done.append))
-    with pytest.raises(ValueError, match="a job holds"):
-        run_sync(nic.aead(context, Opcode.SEAL, nonce, bytes(16384), bytes(16384), done.append))
+        run_sync(aead(nic, context, Opcode.SEAL, nonce[1:], b"", b"", done.append))
+    with pytest.raises(ValueError, match="a buffer holds"):
+        run_sync(aead(nic, context, Opcode.SEAL, nonce, bytes(16384), bytes(16384), done.append))
     with pytest.raises(NotOffloadable, match="24 bytes"):
-        run_sync(nic.aead_add(uapi.TLS_TX, bytes(24)))
+        run_sync(aead_add(nic, uapi.TLS_TX, bytes(24)))
 
     info = replace(INFO, version=uapi.TLS_1_3_VERSION)
     context = run_sync(nic.tls_dev_add(uapi.TLS_TX, info))
@@ -239,3 +246,13 @@ def test_a_key_near_its_limit_is_announced() -> None:
     run_sync(nic.flush())
     assert [c.rekey for c in done] == [False, True, True, True]
     assert [c.status for c in done] == [Status.OK] * 3 + [Status.KEY_EXHAUSTED]
+
+
+def test_scatter_gather_lists_are_padded_with_zeros() -> None:
+    model = NicModel()
+    nic = run_sync(KtlsNic.probe(model))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+    run_sync(nic.xmit(context, 23, b"x", lambda _done: None))
+    source = model.mem.read(nic.buffers.base + DmaBuffers.SRC_LIST, 256)
+    assert Sge.unpack(source[: Sge.SIZE]).len == 1
+    assert source[Sge.SIZE :] == bytes(256 - Sge.SIZE)

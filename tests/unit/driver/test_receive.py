@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Receive, key updates and record limits of Linux 7.x; the facts are in docs/ktls.md."""
+"""Receive, key updates and record limits of Linux 7.x; docs/ktls.md names the sources."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ READABLE = uapi.POLLIN
 
 
 def keyed_pair(info: CryptoInfo, kernel: str = "7.x") -> tuple[KtlsSocket, KtlsSocket]:
-    """A socket that receives with `info`, and its plain peer."""
+    """Return a socket that receives with the keys `info`, and its peer without keys."""
     a, b = socketpair(KtlsStack(kernel=KERNELS[kernel]))
     a.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
     a.setsockopt(uapi.SOL_TLS, uapi.TLS_RX, info.pack())
@@ -42,7 +42,7 @@ def keyed_pair(info: CryptoInfo, kernel: str = "7.x") -> tuple[KtlsSocket, KtlsS
 
 
 class Sender:
-    """Seals what the plain peer sends."""
+    """Seals the records that the peer without keys sends."""
 
     def __init__(self, info: CryptoInfo) -> None:
         self.protection = Protection(info)
@@ -94,7 +94,7 @@ def test_a_record_under_the_old_key_after_the_new_one_is_bad() -> None:
     ("rtype", "data", "pauses"),
     [
         (22, b"\x18", True),  # only the first byte counts
-        (22, b"\x04\x00\x00\x00" + KEY_UPDATE, False),  # behind another message
+        (22, b"\x04\x00\x00\x00" + KEY_UPDATE, False),  # after another message
         (21, KEY_UPDATE, False),
         (22, b"", False),
     ],
@@ -139,7 +139,7 @@ def test_refused_rekeys_leave_the_old_key_in_force(option: int) -> None:
         fails(errno.EINVAL, a.setsockopt, uapi.SOL_TLS, option, bad)
     assert stat(a, name) == 4
     fails(errno.EINVAL, a.setsockopt, uapi.SOL_TLS, option, b"\x04\x03")
-    assert stat(a, name) == 4  # too short to be counted
+    assert stat(a, name) == 4  # a value that is too short is not counted
     b.send(Sender(OLD)(23, b"still"))
     assert a.recv(10, DONTWAIT) == b"still"
     if option == uapi.TLS_TX:
@@ -190,11 +190,11 @@ def test_record_limit_is_unknown_to_older_kernels() -> None:
     fails(errno.ENOPROTOOPT, a.setsockopt, uapi.SOL_TLS, uapi.TLS_TX_MAX_PAYLOAD_LEN, b"\x64\x00")
 
 
-# ------------------------------------------------------------------- odds and ends
+# ------------------------------------------------------------------- other
 
 
 def test_a_wire_feeds_a_socket() -> None:
-    """Bytes from outside, in pieces, an end of stream inside a record, and a reset."""
+    """Bytes from outside in pieces, an end of the stream within a record, and a reset."""
     for end in ("eof", "reset"):
         far = Wire(lambda _data: None)
         sock = connect_wire(KtlsStack(), far)
@@ -209,14 +209,14 @@ def test_a_wire_feeds_a_socket() -> None:
         far.feed(seal(23, b"cut off")[:-1])
         if end == "eof":
             far.feed_eof()
-            assert sock.recv(100) == b""  # Linux does not tell truncation from an end
+            assert sock.recv(100) == b""  # Linux does not distinguish truncation
         else:
             far.feed_reset()
             fails(errno.ECONNRESET, sock.recv, 100)
             assert sock.recv(100) == b""
 
 
-def test_a_call_that_would_block_for_ever_says_so() -> None:
+def test_a_call_that_would_block_forever_raises() -> None:
     a, _ = keyed_pair(TLS12)
     with pytest.raises(BlocksForever, match="MSG_DONTWAIT"):
         a.recv(1)
@@ -242,7 +242,7 @@ def test_proc_net_tls_stat() -> None:
 
 
 def test_peers_through_small_buffers() -> None:
-    """Non-blocking writer and reader take turns: counts are of whole records, nothing is lost."""
+    """A non-blocking writer and reader alternate: counts are whole records, no byte is lost."""
     a, b = socketpair(KtlsStack())
     for sock in (a, b):
         sock.setsockopt(uapi.SOL_SOCKET, uapi.SO_SNDBUF, (2048).to_bytes(4, "little"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kTLS receive with a device that opens records as they come."""
+"""kTLS receive with a device that opens records as they arrive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TLS13 = replace(TLS12, version=0x0304)
 
 
 class Connection:
-    """A receiving socket on a checked device, and somebody who seals for it."""
+    """A receiving socket on a checked device, and a peer that seals records for it."""
 
     def __init__(self, info: CryptoInfo, *, receive: bool = True, kernel: str = "6.12") -> None:
         self.model = NicModel(receive=receive)
@@ -56,14 +56,14 @@ class Connection:
 
     @property
     def opened(self) -> int:
-        """Records that the device has opened, each checked."""
+        """Number of records that the device has opened, all of them checked."""
         run_sync(self.stack.settle())
         assert not self.scoreboard.mismatches
         return self.scoreboard.device_records
 
 
 @pytest.mark.parametrize("info", [TLS12, TLS13])
-def test_the_device_opens_what_comes(info: CryptoInfo) -> None:
+def test_the_device_opens_arriving_records(info: CryptoInfo) -> None:
     c = Connection(info)
     assert c.sock.why_rx_not_offloaded is None
     stream = b"".join(c.record(bytes([i]) * (100 * i)) for i in range(30))
@@ -93,7 +93,7 @@ def test_types_and_peeking_are_as_in_software() -> None:
 
 
 @pytest.mark.parametrize("info", [TLS12, TLS13])
-def test_a_bad_record_ends_the_offload_and_tells_the_application(info: CryptoInfo) -> None:
+def test_a_bad_record_ends_the_offload_and_reaches_the_application(info: CryptoInfo) -> None:
     c = Connection(info)
     bad = bytearray(c.record(b"never"))
     bad[-1] ^= 1
@@ -105,7 +105,7 @@ def test_a_bad_record_ends_the_offload_and_tells_the_application(info: CryptoInf
     assert run_sync(c.stack.nic.stats())["rx_tls_err"] >= 1  # type: ignore[union-attr]
 
 
-def test_a_bus_error_costs_nothing_but_the_offload() -> None:
+def test_a_bus_error_ends_only_the_offload() -> None:
     c = Connection(TLS12)
     c.far.feed(c.record(b"one "))
     assert c.opened == 1
@@ -126,7 +126,7 @@ def test_a_device_that_only_seals_leaves_receive_to_software() -> None:
     assert (c.opened, c.stack.tls_stat["TlsRxSw"]) == (0, 1)
 
 
-def test_contexts_run_out_on_the_receive_side_too() -> None:
+def test_contexts_run_out_in_the_receive_direction_too() -> None:
     c = Connection(TLS12)
     socks = []
     for _ in range(64):
@@ -151,7 +151,7 @@ def test_a_rekey_moves_to_a_new_context() -> None:
     assert c.recv() == b"\x18\x00\x00\x01\x00"
     fails(errno.EKEYEXPIRED, c.recv)
     early = seal_record(TrafficKeys.from_crypto_info(new.pack()), 0, 23, b"early").wire
-    c.far.feed(early)  # opened too early, under the old key, in vain
+    c.far.feed(early)  # the device tries the old key and fails
     c.set_key(new)
     c.index = 1
     c.far.feed(c.record(b" new"))
@@ -168,8 +168,8 @@ def test_a_broken_header_reaches_the_application() -> None:
     assert c.opened == 1
 
 
-def test_a_rekey_of_the_transmit_side_moves_to_a_new_context() -> None:
-    """Records on both sides of a KeyUpdate, each sealed by the device under its own key."""
+def test_a_rekey_of_the_transmit_direction_moves_to_a_new_context() -> None:
+    """The device seals the records before and after a rekey, each with its own key."""
     scoreboard = Scoreboard()
     nic = run_sync(KtlsNic.probe(CheckedPort(NicModel(), scoreboard)))
     stack = KtlsStack(nic, scoreboard, kernel=KERNELS["7.x"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Socket calls: return values, errnos and records of Linux 7.x, in software and on the device."""
+"""Socket calls: return values, errnos and records of Linux, in software and on the device."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MORE = uapi.MSG_MORE
 
 
 class Peer:
-    """The other end: opens what comes."""
+    """The other end; it opens the records that arrive."""
 
     def __init__(self, info: CryptoInfo = INFO) -> None:
         self.keys = TrafficKeys.from_crypto_info(info.pack())
@@ -40,7 +40,7 @@ class Peer:
         self.wire += data
 
     def lengths(self) -> list[tuple[int, int]]:
-        """(type, bytes) of the records that came."""
+        """Return the type and length of every record so far."""
         for record in split_records(self.wire):
             opened = open_record(self.keys, len(self.records), record)
             assert opened is not None
@@ -48,12 +48,15 @@ class Peer:
         return [(t, len(d)) for t, d in self.records]
 
 
+Connect = Callable[..., tuple[KtlsSocket, Peer]]
+
+
 @pytest.fixture(params=["software", "device"])
-def connect(request: pytest.FixtureRequest) -> Callable[..., tuple[KtlsSocket, Peer]]:
+def connect(request: pytest.FixtureRequest) -> Connect:
     def make(info: CryptoInfo = INFO) -> tuple[KtlsSocket, Peer]:
         nic = run_sync(KtlsNic.probe(NicModel())) if request.param == "device" else None
         peer = Peer(info)
-        # a signal ends every call that would sleep
+        # a signal interrupts every call that would sleep
         sock = connect_wire(KtlsStack(nic, sleep=lambda _what: False), peer)
         sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
         sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
@@ -130,14 +133,14 @@ def test_crypto_info_checks_in_linux_order() -> None:
         fails(errno.EINVAL, set_tx, bad)
     fails(errno.ENOENT, set_tx, blob[:2] + b"\x37\x00" + blob[4:])  # SM4 is not built in
     fails(errno.EBUSY, sock.getsockopt, uapi.SOL_TLS, uapi.TLS_TX, 40)
-    set_tx(blob)  # a failed attempt left nothing behind
+    set_tx(blob)  # the failed attempts had no effect
     fails(errno.EBUSY, set_tx, blob)
     fails(errno.EINVAL, set_tx, b"")
     fails(errno.ENOPROTOOPT, sock.setsockopt, uapi.SOL_TLS, 77, blob)
     fails(errno.ENOPROTOOPT, sock.getsockopt, uapi.SOL_TLS, 77, 40)
 
 
-def test_getsockopt_shows_the_counters(connect) -> None:
+def test_getsockopt_shows_the_counters(connect: Connect) -> None:
     sock, _ = connect()
     for _ in range(3):
         sock.send(b"x")
@@ -147,7 +150,7 @@ def test_getsockopt_shows_the_counters(connect) -> None:
         fails(errno.EINVAL, sock.getsockopt, uapi.SOL_TLS, uapi.TLS_TX, n)
 
 
-def test_zerocopy_option(connect) -> None:
+def test_zerocopy_option(connect: Connect) -> None:
     sock, _ = connect()
     for bad in (None, b"", b"\1", bytes(8), b"\2\0\0\0"):
         fails(errno.EINVAL, sock.setsockopt, uapi.SOL_TLS, uapi.TLS_TX_ZEROCOPY_RO, bad)
@@ -170,14 +173,14 @@ def test_zerocopy_option(connect) -> None:
         (50000, [16384, 16384, 16384, 848]),
     ],
 )
-def test_record_sizes(connect, size: int, records: list[int]) -> None:
+def test_record_sizes(connect: Connect, size: int, records: list[int]) -> None:
     sock, peer = connect()
     assert sock.send(bytes(size)) == size
     sock.flush()
     assert peer.lengths() == [(23, n) for n in records]
 
 
-def test_empty_send_does_nothing(connect) -> None:
+def test_empty_send_does_nothing(connect: Connect) -> None:
     sock, peer = connect()
     assert sock.send(b"") == 0
     assert sock.send(b"ab", MORE) == 2
@@ -186,7 +189,7 @@ def test_empty_send_does_nothing(connect) -> None:
     assert peer.lengths() == []
 
 
-def test_msg_more(connect) -> None:
+def test_msg_more(connect: Connect) -> None:
     sock, peer = connect()
     for n in (10, 16370, 10):
         assert sock.send(bytes(n), MORE) == n
@@ -198,7 +201,7 @@ def test_msg_more(connect) -> None:
     assert peer.lengths() == [(23, 16384), (23, 11), (23, 4), (23, 2)]
 
 
-def test_scatter_list_of_a_thousand(connect) -> None:
+def test_scatter_list_of_a_thousand(connect: Connect) -> None:
     sock, peer = connect()
     assert sock.sendmsg([b"x"] * 1000) == 1000
     sock.flush()
@@ -210,12 +213,12 @@ def test_scatter_list_of_a_thousand(connect) -> None:
     [0x1, 0x4, 0x10, 0x20, 0x8, 0x100, 0x200, 0x400, 0x800, 0x1000, 0x2000, 0x40000,
      0x4000000, 0x20000000, 0x40000000],
 )  # fmt: skip
-def test_refused_flags(connect, flag: int) -> None:
+def test_refused_flags(connect: Connect, flag: int) -> None:
     sock, _ = connect()
     fails(errno.EOPNOTSUPP, sock.send, b"x", flag)
 
 
-def test_flag_rules(connect) -> None:
+def test_flag_rules(connect: Connect) -> None:
     sock, peer = connect()
     fails(errno.EINVAL, sock.send, b"x", MORE | uapi.MSG_EOR)
     internal = 0x8000000 | 0x10000 | 0x80000 | 0x100000
@@ -224,7 +227,7 @@ def test_flag_rules(connect) -> None:
     assert peer.lengths() == [(23, 1)]
 
 
-def test_control_messages(connect) -> None:
+def test_control_messages(connect: Connect) -> None:
     sock, peer = connect()
 
     def cmsg(*data: bytes) -> list[tuple[int, int, bytes]]:
@@ -234,9 +237,11 @@ def test_control_messages(connect) -> None:
     fails(errno.EINVAL, sock.sendmsg, [b"x"], cmsg(b"\x16"), MORE)
     assert sock.sendmsg([bytes(5)], cmsg(b"\x16")) == 5
     assert sock.send(bytes(3), MORE) == 3
-    assert sock.sendmsg([b""], cmsg(b"\x16")) == 0  # flushes, no record of its own
+    assert sock.sendmsg([b""], cmsg(b"\x16")) == 0  # flushes and sends no record of its own
     assert sock.sendmsg([bytes(20000)], cmsg(b"\x16")) == 20000
-    assert sock.sendmsg([b"x"], cmsg(b"\x15", b"\x64xxxx")) == 1  # the last one, its first byte
+    assert (
+        sock.sendmsg([b"x"], cmsg(b"\x15", b"\x64xxxx")) == 1
+    )  # the first byte of the last message
     assert sock.sendmsg([b"x"], [(1, 1, b"foreign"), *cmsg(b"\x00")]) == 1
     sock.flush()
     assert peer.lengths() == [
@@ -246,7 +251,7 @@ def test_control_messages(connect) -> None:
         fails(errno.EINVAL, sock.sendmsg, [b"x"], bad)
 
 
-def test_sendfile(connect) -> None:
+def test_sendfile(connect: Connect) -> None:
     sock, peer = connect()
     file = io.BytesIO(bytes(50_000))
     assert sock.sendfile(file, 0, 50_000) == 50_000
@@ -260,7 +265,7 @@ def test_sendfile(connect) -> None:
     assert peer.lengths() == [(23, 16384)] * 3 + [(23, 848), (23, 5100), (23, 7)]
 
 
-def test_sendfile_of_exactly_one_record(connect) -> None:
+def test_sendfile_of_exactly_one_record(connect: Connect) -> None:
     sock, peer = connect()
     assert sock.sendfile(io.BytesIO(bytes(16384)), 0, 16384) == 16384
     sock.flush()
@@ -270,7 +275,7 @@ def test_sendfile_of_exactly_one_record(connect) -> None:
 # ------------------------------------------------------------------------ memory
 
 
-def test_no_memory_for_a_record_consumes_nothing(connect) -> None:
+def test_no_memory_for_a_record_consumes_nothing(connect: Connect) -> None:
     sock, peer = connect()
     assert sock.send(b"kept ", MORE) == 5
     sock.faults.buffer_mem = 0
@@ -286,7 +291,7 @@ def test_no_memory_for_a_record_consumes_nothing(connect) -> None:
     assert peer.records == [(23, b"kept data"), (23, b"next")]
 
 
-def test_memory_that_runs_out_on_the_way_gives_a_short_count(connect) -> None:
+def test_memory_exhaustion_gives_a_short_count(connect: Connect) -> None:
     sock, peer = connect()
     sock.faults.record_alloc = 2
     assert sock.send(bytes(50_000)) == 32768
@@ -295,8 +300,10 @@ def test_memory_that_runs_out_on_the_way_gives_a_short_count(connect) -> None:
 
 
 @pytest.mark.parametrize(("succeed", "accepted"), [(0, None), (1, 16384), (2, 32768)])
-def test_sendfile_without_memory_loses_nothing(connect, succeed: int, accepted: int | None) -> None:
-    """The count and the file's position agree, so a second call goes on where the first ended."""
+def test_sendfile_without_memory_loses_nothing(
+    connect: Connect, succeed: int, accepted: int | None
+) -> None:
+    """The count and the file's position agree, so a second call continues after the first."""
     sock, peer = connect()
     content = bytes(i * 7 & 255 for i in range(40_000))
     file = io.BytesIO(content)
@@ -314,10 +321,10 @@ def test_sendfile_without_memory_loses_nothing(connect, succeed: int, accepted: 
     assert b"".join(d for _, d in peer.records) == content
 
 
-# ----------------------------------------------------------------- ends of things
+# ----------------------------------------------------------------- close and shutdown
 
 
-def test_close_and_shutdown_drop_the_open_record(connect) -> None:
+def test_close_and_shutdown_drop_the_open_record(connect: Connect) -> None:
     sock, peer = connect()
     sock.send(b"sent")
     sock.send(b"dropped", MORE)
@@ -335,7 +342,7 @@ def test_close_and_shutdown_drop_the_open_record(connect) -> None:
     fails(errno.EINVAL, connect()[0].shutdown, 9)
 
 
-def test_the_last_record_number_is_refused(connect) -> None:
+def test_the_last_record_number_is_refused(connect: Connect) -> None:
     info = CryptoInfo(
         uapi.TLS_1_2_VERSION, 51, bytes(8), bytes(16), b"salt", (2**64 - 2).to_bytes(8, "big")
     )
@@ -345,6 +352,19 @@ def test_the_last_record_number_is_refused(connect) -> None:
     fails(errno.EBADMSG, sock.send, b"again")
     sock.flush()
     assert peer.lengths() == [(23, 4)]
+
+
+def test_a_record_held_by_an_error_leaves_before_later_records(connect: Connect) -> None:
+    """The record that wraps the number is held; it must not be overtaken after SO_ERROR."""
+    info = CryptoInfo(
+        uapi.TLS_1_2_VERSION, 51, bytes(8), bytes(16), b"salt", (2**64 - 1).to_bytes(8, "big")
+    )
+    sock, peer = connect(info)
+    fails(errno.EBADMSG, sock.send, b"held")
+    assert sock.getsockopt(uapi.SOL_SOCKET, uapi.SO_ERROR, 4) == errno.EBADMSG.to_bytes(4, "little")
+    assert sock.send(b"later") == 5
+    sock.flush()
+    assert [int.from_bytes(r[5:13], "big") for r in split_records(peer.wire)] == [0, 1]
 
 
 def test_tls_stat_counts() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The generated Python layout: what it packs it unpacks, and it refuses what does not fit."""
+"""The generated Python layout: round trips, and errors for values that do not fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ktls_hw.layout import Cqe, Sge, SqeCtx, SqeRecord
 
 
 @pytest.mark.parametrize("cls", [SqeCtx, SqeRecord, Sge, Cqe])
-def test_round_trip(cls: type, rng: random.Random) -> None:
+def test_round_trip(cls: type[SqeCtx | SqeRecord | Sge | Cqe], rng: random.Random) -> None:
     for _ in range(50):
         raw = rng.randbytes(cls.SIZE)
         value = cls.unpack(raw)
@@ -30,7 +30,7 @@ def test_values_that_do_not_fit_are_refused() -> None:
 
 
 def test_seal_descriptor_bytes() -> None:
-    """One descriptor by hand, as docs/registers.md says it."""
+    """A descriptor written by hand from docs/registers.md."""
     raw = SqeRecord(
         opcode=3, cookie=0x1234, ctx=0x0506, rtype=0x17, len=0x4000, dst_len=0x401D,
         src_sg=0x1122334455667780, dst_sg=0x90, src_cnt=2, dst_cnt=3,
