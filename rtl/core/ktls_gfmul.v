@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: product of two elements of GF(2^128) as GCM represents them.
-// Interface: combinational, four LUTs of six inputs deep: coefficient k of the plain product
-//   is the sum of all a_i b_(k-i), summed in steps of 3 and 6 (ktls_gfcol); x^128 = x^7 +
-//   x^2 + x + 1 says which coefficients meet in a bit of the result, and two more steps of
-//   6 sum them.
-// Data format: bit 127 is the coefficient of x^0.
+// Purpose: product of two elements of GF(2^128) in the representation of GCM.
+// Interface: combinational, four LUTs of six inputs deep. Coefficient k of the plain product is the
+//   XOR of all a_i b_(k-i); ktls_gfcol sums it in steps of 3 and 6. The reduction by x^128 =
+//   x^7 + x^2 + x + 1 determines which coefficients contribute to a bit of the result; two more
+//   steps of 6 sum those.
+// Data format: bit 127 is the coefficient of x^0, so [127:120] is byte 0 as SP 800-38D prints it.
 // Source: NIST SP 800-38D section 6.3.
 `resetall
 `timescale 1ns / 1ps
@@ -19,6 +19,7 @@ module ktls_gfmul (
 );
 
 `ifdef KTLS_LOOPS
+  // Simulators run the bit-serial form (SP 800-38D algorithm 1) faster than the tree.
   wire [127:0] poly = {8'he1, 120'd0};
   reg [127:0] sum;
   reg [127:0] v;
@@ -36,7 +37,7 @@ module ktls_gfmul (
   assign z = sum;
 `else
 
-  // parts of coefficient k (ktls_gfcol), none if there is no such coefficient
+  // number of partial sums of coefficient k (ktls_gfcol); 0 if there is no such coefficient
   function integer parts(input integer k);
     integer n;
     begin
@@ -45,8 +46,9 @@ module ktls_gfmul (
     end
   endfunction
 
-  // the coefficients that meet in bit j of the result: its own, those from 128 on, and
-  // those that reducing these carries beyond 127 a second time; 255 stands for none
+  // The coefficients of the plain product that contribute to bit j of the result: j itself, those
+  // from 128 on that the reduction adds to bit j, and those that it adds after a second
+  // reduction. 255 means none.
   function integer source(input integer j, input integer n);
     case (n)
       0: source = j;
@@ -62,7 +64,7 @@ module ktls_gfmul (
     endcase
   endfunction
 
-  // where the parts of source n stand among those of bit j
+  // position of the partial sums of source n among all partial sums of bit j
   function integer place(input integer j, input integer n);
     integer i;
     begin
@@ -74,7 +76,7 @@ module ktls_gfmul (
   localparam SOURCES = 10;
 
   wire [127:0] left;  // a with the coefficient of x^0 on the right
-  wire [8*255-1:0] p;  // the parts of all coefficients
+  wire [8*255-1:0] p;  // the partial sums of all coefficients
 
   genvar k, j, n, m;
   generate
@@ -103,7 +105,7 @@ module ktls_gfmul (
     for (j = 0; j < 128; j = j + 1) begin : g_bit
       localparam COUNT = place(j, SOURCES);
       localparam SUMS = (COUNT + 5) / 6;  // at most 6
-      wire [6*SUMS-1:0] u;
+      wire [6*SUMS-1:0] u;  // all partial sums of this bit, zero-padded to whole LUTs
       wire [5:0] s;
       for (n = 0; n < SOURCES; n = n + 1) begin : g_source
         if (parts(source(j, n)) != 0) begin : g_used
@@ -114,12 +116,14 @@ module ktls_gfmul (
         assign u[6*SUMS-1:COUNT] = 0;
       end
       for (m = 0; m < 6; m = m + 1) begin : g_sum
-        if (m < SUMS)
+        if (m < SUMS) begin : g_used
           ktls_xor6 sum (
               .a(u[6*m+:6]),
               .z(s[m])
           );
-        else assign s[m] = 1'b0;
+        end else begin : g_unused
+          assign s[m] = 1'b0;
+        end
       end
       ktls_xor6 total (
           .a(s),
