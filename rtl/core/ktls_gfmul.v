@@ -37,39 +37,39 @@ module ktls_gfmul (
   assign z = sum;
 `else
 
-  // number of partial sums of coefficient k (ktls_gfcol); 0 if there is no such coefficient
-  function integer parts(input integer k);
-    integer n;
+  // number of partial sums of a coefficient (ktls_gfcol); 0 if there is no such coefficient
+  function integer parts(input integer coeff);
+    integer products;
     begin
-      n = k < 128 ? k + 1 : 255 - k;
-      parts = k < 0 || k > 254 ? 0 : ((n + 2) / 3 + 5) / 6;
+      products = coeff < 128 ? coeff + 1 : 255 - coeff;
+      parts = coeff < 0 || coeff > 254 ? 0 : ((products + 2) / 3 + 5) / 6;
     end
   endfunction
 
-  // The coefficients of the plain product that contribute to bit j of the result: j itself, those
-  // from 128 on that the reduction adds to bit j, and those that it adds after a second
+  // The coefficients of the plain product that contribute to bit `to` of the result: `to` itself,
+  // those from 128 on that the reduction adds to this bit, and those that it adds after a second
   // reduction. 255 means none.
-  function integer source(input integer j, input integer n);
-    case (n)
-      0: source = j;
-      1: source = j < 127 ? 128 + j : 255;
-      2: source = j >= 1 ? 127 + j : 255;
-      3: source = j >= 2 ? 126 + j : 255;
-      4: source = j >= 7 ? 121 + j : 255;
-      5: source = j <= 5 ? 249 + j : 255;
-      6: source = j >= 1 && j <= 6 ? 248 + j : 255;
-      7: source = j >= 2 && j <= 7 ? 247 + j : 255;
-      8: source = j >= 7 && j <= 12 ? 242 + j : 255;
-      default: source = j <= 2 || j == 7 ? 254 : 255;
+  function integer source(input integer to, input integer which);
+    case (which)
+      0: source = to;
+      1: source = to < 127 ? 128 + to : 255;
+      2: source = to >= 1 ? 127 + to : 255;
+      3: source = to >= 2 ? 126 + to : 255;
+      4: source = to >= 7 ? 121 + to : 255;
+      5: source = to <= 5 ? 249 + to : 255;
+      6: source = to >= 1 && to <= 6 ? 248 + to : 255;
+      7: source = to >= 2 && to <= 7 ? 247 + to : 255;
+      8: source = to >= 7 && to <= 12 ? 242 + to : 255;
+      default: source = to <= 2 || to == 7 ? 254 : 255;
     endcase
   endfunction
 
-  // position of the partial sums of source n among all partial sums of bit j
-  function integer place(input integer j, input integer n);
+  // position of the partial sums of source `which` among all partial sums of bit `to`
+  function integer place(input integer to, input integer which);
     integer i;
     begin
       place = 0;
-      for (i = 0; i < n; i = i + 1) place = place + parts(source(j, i));
+      for (i = 0; i < which; i = i + 1) place = place + parts(source(to, i));
     end
   endfunction
 

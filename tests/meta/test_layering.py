@@ -102,6 +102,6 @@ def test_top_level_is_as_agreed() -> None:
     top = {name.split("/")[0] for name in listed}
     visible = {t for t in top if not t.startswith(".")}
     assert visible == {
-        "LICENSE", "Makefile", "README.md", "docs", "driver", "hw", "pyproject.toml", "rtl", "tb",
-        "tests",
+        "LICENSE", "Makefile", "README.md", "docs", "driver", "hw", "ktls_nic.core",
+        "pyproject.toml", "rtl", "tb", "tests",
     }  # fmt: skip
