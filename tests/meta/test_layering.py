@@ -226,5 +226,5 @@ def test_top_level_is_as_agreed() -> None:
     visible = {t for t in top if not t.startswith(".")}
     assert visible == {
         "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
-        "docs", "driver", "hw", "pyproject.toml", "rtl", "tb", "tests",
+        "docs", "driver", "hw", "ktls_nic.core", "pyproject.toml", "rtl", "tb", "tests",
     }  # fmt: skip
