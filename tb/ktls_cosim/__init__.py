@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ktls_cosim.session import open_port
     from ktls_cosim.sim.build import Build
     from ktls_cosim.sim.remote import RemoteSim
+    from ktls_cosim.target import Target
 
 __all__ = [
     "SCENARIOS",
@@ -47,6 +48,7 @@ __all__ = [
     "Scoreboard",
     "SimulatorError",
     "SimulatorMissing",
+    "Target",
     "TrafficKeys",
     "open_port",
     "open_record",
@@ -71,6 +73,7 @@ _MODULES = {
     "Scoreboard": "check.wire",
     "SimulatorError": "errors",
     "SimulatorMissing": "errors",
+    "Target": "target",
     "TrafficKeys": "check.golden",
     "open_port": "session",
     "open_record": "check.golden",

@@ -220,7 +220,7 @@ def _play(
         port.inject(Fault[fault], record=2)
     nic = run_sync(KtlsNic.probe(CheckedPort(port, observer)))
     stack = KtlsStack(nic, observer)
-    # the demo has no peer: its keys are from a made-up handshake, which a capture can then show
+    # the demo has no peer: its keys are from a synthetic handshake, which a capture can then show
     handshake = SyntheticHandshake(SUITE, b"demo")
     if capture is None:
         application(connect_wire(stack, lambda _data: None), handshake.server, file)

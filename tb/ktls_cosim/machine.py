@@ -89,11 +89,7 @@ def open_machine(
         command: Command that repeats the run.
         kernel: Kernel version to model.
         name: Folder under `build/runs` for the simulator's log.
-        port_kind: `model` or `sim`.
-        command: that repeats the run.
-        kernel: whose behaviour.
-        name: of the folder under `build/runs` for the simulator's log.
-        target: simulator and lanes of `sim`.
+        target: Simulator and lanes of `sim`.
     """
     scoreboard = LiveScoreboard(command)
     with open_port(port_kind, target=target, name=name) as port:

@@ -60,7 +60,7 @@ def run_program(
     Args:
         command: Program and arguments.
         port: Device: `model` or `sim`.
-        target: The simulator and the lanes of `sim`.
+        target: Simulator and lanes of `sim`.
         kernel: Key of `ktls.KERNELS`.
         exact: Trap every call on a kTLS socket.
         capture: pcapng file to write.

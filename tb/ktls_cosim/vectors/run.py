@@ -153,7 +153,7 @@ def run_vectors(
         port_name: Device: `model` or `sim`.
         sample: Number of cases of each group; None: all.
         seed: Seed of the sample.
-        target: The simulator and the lanes of `sim`.
+        target: Simulator and lanes of `sim`.
 
     Returns:
         0 if every case ended as published and every check passed, else 1.
