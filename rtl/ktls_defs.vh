@@ -50,4 +50,34 @@
 `define KTLS_XOR(a, b) ((a) ^ (b))
 `endif
 
+// Assertions, for simulation only. A broken rule prints the instance, the time and the rule, and
+// the simulation ends with exit status 1. Both macros expect `clk` and `rst`.
+//
+// KTLS_ASSERT is a statement of a clocked block: put it where the block does the work that the
+// rule is about, so that it costs nothing in an idle cycle. An unknown condition passes.
+// KTLS_STABLE is a module item: once valid is high it stays high, with the same data, until
+// ready accepts it. `label` names the generate block.
+`ifdef SYNTHESIS
+`define KTLS_ASSERT(condition, rule)
+`define KTLS_STABLE(label, valid, ready, width, data)
+`else
+`define KTLS_ASSERT(condition, rule) \
+    if (!rst && !(condition)) $fatal(1, "assertion: %m at %0t: %0s", $time, rule);
+`define KTLS_STABLE(label, valid, ready, width, data) \
+  generate \
+    if (1) begin : label \
+      reg waiting; \
+      reg [(width)-1:0] offered; \
+      always @(posedge clk) begin \
+        if (waiting) begin \
+          `KTLS_ASSERT(valid, "valid fell before ready") \
+          `KTLS_ASSERT(offered == (data), "data changed before ready") \
+        end \
+        waiting <= valid && !ready && !rst; \
+        if (valid) offered <= data; \
+      end \
+    end \
+  endgenerate
+`endif
+
 `endif

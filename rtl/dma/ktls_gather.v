@@ -144,8 +144,9 @@ module ktls_gather #(
   wire [BUF_LOG2:0] unused_count;
 
   ktls_fifo #(
-      .WIDTH(DATA_W + 1),
-      .LOG2 (BUF_LOG2)
+      .WIDTH (DATA_W + 1),
+      .LOG2  (BUF_LOG2),
+      .CREDIT(1)
   ) buffer (
       .clk(clk),
       .rst(rst),
@@ -216,8 +217,9 @@ module ktls_gather #(
       wire [14:0] cut = at ? rest_of_cut : next;
 
       ktls_fifo #(
-          .WIDTH(15),
-          .LOG2 (5)
+          .WIDTH (15),
+          .LOG2  (5),
+          .CREDIT(1)
       ) cuts (
           .clk(clk),
           .rst(rst),

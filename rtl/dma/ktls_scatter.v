@@ -73,6 +73,7 @@ module ktls_scatter #(
   wire [63:0] plan_addr;
   wire [7:0] plan_beats;
   wire chunk_ready;
+  wire q_ready;
 
   ktls_plan #(
       .DATA_W(DATA_W)
@@ -106,7 +107,6 @@ module ktls_scatter #(
   // the end of a record becomes a mark behind its bursts; no chunk is needed for it
 
   // requests wait in a queue, so that the chunk of a burst is there before its turn
-  wire q_ready;
   wire [2:0] unused_requests;
 
   ktls_fifo #(

@@ -152,8 +152,9 @@ module ktls_sgl #(
   wire [BEATS_LOG2:0] unused_count;
 
   ktls_fifo #(
-      .WIDTH(2 + 2 * PLACE_W + 96 * LANES),
-      .LOG2 (BEATS_LOG2)
+      .WIDTH (2 + 2 * PLACE_W + 96 * LANES),
+      .LOG2  (BEATS_LOG2),
+      .CREDIT(1)
   ) fetched (
       .clk(clk),
       .rst(rst),

@@ -158,8 +158,9 @@ module ktls_sq #(
   wire [DEPTH_LOG2:0] unused_count;
 
   ktls_fifo #(
-      .WIDTH(513 + 32 + RING_W),
-      .LOG2 (DEPTH_LOG2)
+      .WIDTH (513 + 32 + RING_W),
+      .LOG2  (DEPTH_LOG2),
+      .CREDIT(1)
   ) descriptors (
       .clk(clk),
       .rst(rst),
