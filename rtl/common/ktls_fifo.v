@@ -48,10 +48,11 @@ module ktls_fifo #(
   // Icarus: if a word enters, a word moves to the output and a word leaves, no counter changes
   wire uneven = rst || push != load || push != pop;
 
+  wire overflow = CREDIT && s_valid && !s_ready;
+
   always @(posedge clk) begin
     if (active) begin
-      `KTLS_ASSERT(!CREDIT || !s_valid || s_ready, "FIFO overflow: a word without a credit")
-      `KTLS_ASSERT(!pop || count != 0, "FIFO underflow")
+      `KTLS_ASSERT(!overflow, "FIFO overflow: a word without a credit")
       if (push) begin
         mem[wp] <= s_data;
         wp <= wp + 1'b1;
@@ -62,6 +63,7 @@ module ktls_fifo #(
       end
       if (uneven) begin
         if (load || pop) m_valid <= load;
+        `KTLS_ASSERT(!pop || count != 0, "FIFO underflow")
         if (push != load) stored <= push ? stored + 1'b1 : stored - 1'b1;
         if (push != pop) count <= push ? count + 1'b1 : count - 1'b1;
         if (rst) begin

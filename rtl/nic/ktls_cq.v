@@ -233,6 +233,7 @@ module ktls_cq #(
 
   always @(posedge clk) begin
     if (b_done) begin
+      `KTLS_ASSERT(wp != rp, "a write response without an outstanding entry")
       rp <= rp + 1'b1;
       if (b_err) failed <= 1'b1;
       else prod[32*owner+:32] <= prod[32*owner+:32] + 32'd1;
@@ -279,8 +280,6 @@ module ktls_cq #(
         end
       end
     endcase
-    `KTLS_ASSERT(!(b_done && wp == rp), "a write response without an outstanding entry")
-
     if (rst) begin
       state <= ST_WAIT;
       written <= {RINGS{32'd0}};

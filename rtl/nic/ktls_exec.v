@@ -281,7 +281,10 @@ module ktls_exec #(
   assign idle = state == ST_IDLE && under_way == 0;
 
   always @(posedge clk) begin
-    if (started != retire) under_way <= started ? under_way + 1'b1 : under_way - 1'b1;
+    if (started != retire) begin
+      `KTLS_ASSERT(started || under_way != 0, "a job finishes although none is under way")
+      under_way <= started ? under_way + 1'b1 : under_way - 1'b1;
+    end
 
     case (state)
       ST_IDLE: begin
@@ -393,8 +396,6 @@ module ktls_exec #(
         state <= ST_IDLE;
       end
     endcase
-
-    `KTLS_ASSERT(!(retire && under_way == 0), "a job has finished although none is under way")
 
     if (rst) begin
       state <= ST_IDLE;

@@ -264,6 +264,42 @@ def test_broken_bus_rule_stops_the_simulation(simulator: None, rng, mutant: Muta
             run_sync(SCENARIOS["any_alignment"](env))
 
 
+ASSERTIONS = [
+    (Mutant("read_credits_ignored", "ktls_gather.v",
+            "wire room = held <= (1 << BUF_LOG2) - 16;", "wire room = 1'b1;",
+            r"gather\.buffer at \d+: FIFO overflow"),
+     "sizes_around_blocks"),
+    (Mutant("word_without_a_word", "ktls_fifo.v", "stored != 0 && (!m_valid", "(!m_valid",
+            "FIFO underflow"),
+     "hello_world"),
+    (Mutant("command_withdrawn", "ktls_record.v", "take_cmd = cmd_valid && cmd_ready",
+            "take_cmd = cmd_valid",
+            r"record\.g_cmd_stable at \d+: valid fell before ready"),
+     "sizes_around_blocks"),
+    (Mutant("command_changes", "ktls_record.v", "cmd_len = {17'd0, inner};",
+            "cmd_len = {17'd0, inner ^ {14'd0, m_valid}};",
+            r"record\.g_cmd_stable at \d+: data changed before ready"),
+     "sizes_around_blocks"),
+    (Mutant("every_completion_retires_a_job", "ktls_cq.v", "retire = take && has_job",
+            "retire = take", r"exec at \d+: a job finishes although none is under way"),
+     "hello_world"),
+    (Mutant("data_answers_count_as_entries", "ktls_dma_wr.v",
+            "b1_done = answered && tag_client[rp]", "b1_done = answered",
+            r"cq at \d+: a write response without an outstanding entry"),
+     "hello_world"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mutant", "name"), ASSERTIONS, ids=lambda x: getattr(x, "name", ""))
+def test_assertion_stops_the_simulation(simulator: None, rng, mutant: Mutant, name: str) -> None:
+    """Each kind of assertion in the RTL names the instance, the time and the broken rule."""
+    with RemoteSim(Build.device(mutant.sources()), name=f"mutant-{mutant.name}") as port:
+        port.knob("stall_w", 200)
+        env = Env(port, Scoreboard(), rng, lambda *_: None)
+        with pytest.raises(SimulatorError, match=mutant.caught):
+            run_sync(SCENARIOS[name](env))
+
+
 def test_writing_behind_the_end_is_caught(simulator: None, rng) -> None:
     """The record is right, but bytes behind it are overwritten: guards notice."""
     build = Build.device(DEVICE[-1].sources())
