@@ -77,6 +77,8 @@ module ktls_fifo #(
     end
   end
 
+  `KTLS_UNUSED(overflow)
+
 endmodule
 
 `resetall

@@ -462,7 +462,8 @@ module ktls_gcm #(
 
   ktls_fifo #(
       .WIDTH(DATA_W + 1),
-      .LOG2 (OUT_LOG2)
+      .LOG2(OUT_LOG2),
+      .CREDIT(1)
   ) out_fifo (
       .clk(clk),
       .rst(rst),

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: turn the entries of a scatter-gather list into bursts that cover
-//   exactly the bytes of one record.
-// Interface: job_* names the bytes of a record; e_* are the entries of its list
-//   (ktls_sgl). For every burst one request (req_*) and one chunk (c_*) leave in
-//   the same cycle. Chunk kinds: DATA (bytes of a burst that start at byte c_off
-//   of its first beat), MISSING (bytes that the list does not hold), END (end of
-//   the record; c_short and c_err tell how the list was). Entries behind the
-//   last byte are read and ignored.
-// Latency/throughput: a burst per cycle; 2 cycles per entry.
+// Purpose: turn the entries of a scatter-gather list into bursts that cover exactly the bytes
+//   of one record.
+// Interface: job_* gives the bytes of a record, e_* the entries of its list (ktls_sgl). For
+//   each burst, one request (req_*) and one chunk (c_*) leave in the same cycle. Kinds of
+//   chunks: DATA (bytes of a burst, from byte c_off of its first beat on), MISSING (bytes that
+//   the list does not hold), END (end of the record; c_short and c_err report that the list was
+//   too short or was read with an error). Entries after the last byte are read and ignored.
+//   Any consumer may stall.
+// Latency/throughput: one burst per cycle, 2 cycles per entry.
+// Source: AMBA AXI4 (IHI 0022): a burst must not cross 4 KiB. Bursts stay inside windows of 16
+//   beats, which divide 4 KiB.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none

@@ -11,8 +11,8 @@
 // Interface: job_* takes a job (layout: ktls_job.vh) when all five queues have room. key_* goes
 //   to the core. rd_* are three clients of ktls_dma_rd, most urgent first: destination list,
 //   source list, source. They request only what they can store, so responses never stall.
-//   wr_* and w_* are a client of ktls_dma_wr. src_done and dst_done report once per job, in the order of
-//   the jobs. cycles and res_* answer for the job in slot cycles_slot (ktls_record).
+//   wr_* and w_* are a client of ktls_dma_wr. src_done and dst_done report once per job, in the
+//   order of the jobs. cycles and res_* belong to the job in slot cycles_slot (ktls_record).
 // Latency/throughput: one word of LANES blocks per cycle. Up to 2^SLOT_W jobs are under way,
 //   each unit at a job of its own: gather reads ahead while the core works on earlier records.
 `resetall

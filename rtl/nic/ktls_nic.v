@@ -113,36 +113,18 @@ module ktls_nic #(
 
   // ------------------------------------------------------------------- registers
 
-  wire flush;
-  wire core_rst;
-  wire data_rst;
-  wire enable;
+  wire flush, core_rst, data_rst;  // ktls_csr describes their order
+  wire enable, cq_failed, bus_dead;
+  wire sq_idle, exec_idle, cq_idle, rd_idle, wr_idle;
   wire [23:0] now;
-  wire [64*RINGS-1:0] sq_base;
-  wire [4*RINGS-1:0] sq_log2;
-  wire [32*RINGS-1:0] sq_prod;
-  wire [32*RINGS-1:0] sq_cons;
-  wire [64*RINGS-1:0] cq_base;
-  wire [4*RINGS-1:0] cq_log2;
-  wire [32*RINGS-1:0] cq_cons;
-  wire [32*RINGS-1:0] cq_prod;
-  wire cq_failed;
-  wire bus_dead;
-  wire bus_rst;  // after `bus_dead` the masters abandon their outstanding transactions
-  assign bus_rst = core_rst || bus_dead;
-  wire [31:0] key_warn;
-  wire [31:0] key_limit;
-  wire [31:0] watchdog_limit;
-  wire rd_idle;
-  wire wr_idle;
-  wire sq_idle;
-  wire exec_idle;
-  wire cq_idle;
-  wire key_ready;
-  wire done;
-  wire [7:0] done_status;
-  wire done_record;
+  wire [31:0] key_warn, key_limit, watchdog_limit;
+  wire [64*RINGS-1:0] sq_base, cq_base;
+  wire [4*RINGS-1:0] sq_log2, cq_log2;
+  wire [32*RINGS-1:0] sq_prod, sq_cons, cq_prod, cq_cons;
+  wire done, done_record;
+  wire [ 7:0] done_status;
   wire [14:0] done_len;
+  wire key_valid, key_ready, key_clear, key_256;
 
   reg keys_ready;  // the key memory has been cleared after reset
 
@@ -207,14 +189,14 @@ module ktls_nic #(
 
   // ------------------------------------------------------------------ bus masters
 
-  wire [RD_N-1:0] rd_req_valid;
-  wire [RD_N-1:0] rd_req_ready;
+  // After `bus_dead` the masters abandon their outstanding transactions.
+  wire bus_rst = core_rst || bus_dead;
+
+  wire [RD_N-1:0] rd_req_valid, rd_req_ready, rd_rsp_valid;
   wire [RD_N*64-1:0] rd_req_addr;
-  wire [RD_N*8-1:0] rd_req_beats;
-  wire [RD_N-1:0] rd_rsp_valid;
-  wire [DATA_W-1:0] rd_rsp_data;
-  wire rd_rsp_err;
-  wire rd_rsp_last;
+  wire [ RD_N*8-1:0] rd_req_beats;
+  wire [ DATA_W-1:0] rd_rsp_data;
+  wire rd_rsp_err, rd_rsp_last;
 
   ktls_dma_rd #(
       .N(RD_N),
@@ -247,21 +229,13 @@ module ktls_nic #(
       .m_axi_rready(m_axi_rready)
   );
 
-  wire [1:0] wr_req_valid;
-  wire [1:0] wr_req_ready;
+  wire [1:0] wr_req_valid, wr_req_ready, wr_w_valid, wr_w_ready;
   wire [127:0] wr_req_addr;
   wire [15:0] wr_req_beats;
   wire wr_req_mark;
-  wire [1:0] wr_w_valid;
-  wire [1:0] wr_w_ready;
-  wire [DATA_W-1:0] wr_w0_data;
-  wire [DATA_W/8-1:0] wr_w0_strb;
-  wire [DATA_W-1:0] wr_w1_data;
-  wire [DATA_W/8-1:0] wr_w1_strb;
-  wire mark_done;
-  wire mark_err;
-  wire cq_b_done;
-  wire cq_b_err;
+  wire [DATA_W-1:0] wr_w0_data, wr_w1_data;
+  wire [DATA_W/8-1:0] wr_w0_strb, wr_w1_strb;
+  wire mark_done, mark_err, cq_b_done, cq_b_err;
 
   ktls_dma_wr #(
       .DATA_W(DATA_W)
@@ -318,12 +292,10 @@ module ktls_nic #(
 
   // ------------------------------------------------------- descriptors, contexts
 
-  wire d_valid;
-  wire d_ready;
+  wire d_valid, d_ready, d_err;
   wire [511:0] d_data;
   wire [RING_W-1:0] d_ring;
   wire [31:0] d_index;
-  wire d_err;
 
   ktls_sq #(
       .RINGS (RINGS),
@@ -356,16 +328,11 @@ module ktls_nic #(
       .d_err(d_err)
   );
 
-  wire key_valid;
-  wire key_clear;
   wire [CTX_W-1:0] key_ctx;
-  wire key_256;
   wire [255:0] key;
-  wire job_valid;
-  wire job_ready;
+  wire job_valid, job_ready;
   wire [JOB_BITS-1:0] job_data;
-  wire cpl_valid;
-  wire cpl_ready;
+  wire cpl_valid, cpl_ready;
   wire [CPL_BITS-1:0] cpl_data;
   wire retire;
 
@@ -407,17 +374,11 @@ module ktls_nic #(
 
   // ----------------------------------------------------------------------- data path
 
-  wire src_done;
-  wire src_short;
-  wire src_err;
-  wire dst_done;
-  wire dst_short;
-  wire dst_err;
+  wire src_done, src_short, src_err, dst_done, dst_short, dst_err;
   wire [SLOT_W-1:0] cycles_slot;
   wire [31:0] cycles;
-  wire res_valid;
-  wire res_ok;
-  wire [7:0] res_rtype;
+  wire res_valid, res_ok;
+  wire [ 7:0] res_rtype;
   wire [14:0] res_len;
 
   ktls_data #(

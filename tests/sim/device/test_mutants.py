@@ -178,7 +178,7 @@ SCENARIO = [
             "scenario"),
      "key_limits"),
     (Mutant("full_ring_holds_up_others", "ktls_sq.v",
-            "waiting[g] && owed >> cq_log2[4*g+:4] == 32'd0", "waiting[g]", "scenario"),
+            "waiting[g] && unread >> cq_log2[4*g+:4] == 32'd0", "waiting[g]", "scenario"),
      "a_ring_that_nobody_empties_holds_up_no_other"),
     (Mutant("completion_in_another_ring", "ktls_cq.v", "addr <= base[64*ring+:64]",
             "addr <= base[63:0]", "scenario"),
@@ -352,8 +352,8 @@ def test_block_mutant_is_caught(
 
 
 DEAD_ENDS = [
-    (Mutant("masters_wait_for_a_dead_bus", "ktls_nic.v", "assign bus_rst = core_rst || bus_dead;",
-            "assign bus_rst = core_rst;", ""),
+    (Mutant("masters_wait_for_a_dead_bus", "ktls_nic.v", "wire bus_rst = core_rst || bus_dead;",
+            "wire bus_rst = core_rst;", ""),
      "a_dead_bus_is_an_error_and_a_reset_ends_it"),
     (Mutant("keys_survive_an_error", "ktls_csr.v", "core_rst || halt_cnt != 0", "core_rst", ""),
      "an_error_of_the_completion_ring_wipes_the_keys"),
