@@ -52,9 +52,9 @@ module ktls_plan #(
   localparam KIND_END = 2'd2;
 
   localparam ST_IDLE = 2'd0;
-  localparam ST_ENTRY = 2'd1;
-  localparam ST_BURST = 2'd2;
-  localparam ST_END = 2'd3;
+  localparam ST_ENTRY = 2'd1;  // take an entry
+  localparam ST_BURST = 2'd2;  // cover its bytes by bursts
+  localparam ST_END = 2'd3;  // after the last entry: MISSING if bytes are left, then END
 
   localparam BEAT = DATA_W / 8;  // bytes
   localparam BEAT_LOG2 = $clog2(BEAT);
@@ -74,6 +74,8 @@ module ktls_plan #(
   wire [16:0] into_beat = {{17 - BEAT_LOG2{1'b0}}, addr[BEAT_LOG2-1:0]};
   wire [16:0] last_byte = into_beat + bytes - 17'd1;
 
+  // Bytes of the entry that belong to the record. Once the record is covered this is 0, so the
+  // rest of its list is read and ignored.
   wire [16:0] take = e_len < {15'd0, left} ? e_len[16:0] : left;
 
   wire missing = state == ST_END && left != 0;

@@ -114,7 +114,8 @@ module ktls_record #(
   // ---------------------------------------------------------------- before the core
   //
   // A job passes these phases. A phase lasts one cycle per word, or more if a side stalls. A
-  // phase without words takes no cycle. The next job is taken in the last cycle of this one.
+  // phase without words takes no cycle, but `tag` takes at least one. The next job is taken in
+  // the last cycle of this one.
   //
   //   SEAL   | command | AAD | text ...... | made |
   //   OPEN   | command | AAD | text ...... | tag |
@@ -150,7 +151,7 @@ module ktls_record #(
   reg [COUNT_W-1:0] aad_left;  // words of AAD for the core
   reg [COUNT_W-1:0] text_left;  // words of text from the source
   reg [COUNT_W-1:0] inner_left;  // words of text for the core
-  reg [31:0] count;  // cycles since the command
+  reg [31:0] count;  // cycles of the record, this one included
 
   reg [31:0] cycle_mem[0:(1<<SLOT_W)-1];
   // The record has a source error. The bit is set when the bad word enters the core, long
@@ -267,7 +268,7 @@ module ktls_record #(
     if (received) begin
       tag_front = end_at == 0 ? {DATA_W{1'b0}} : previous << {end_at, 3'b000};
       tag_back  = tag_word ? src_swapped[DATA_W-1-:128] : 128'd0;
-      // otherwise the text fills its word, and the whole tag is in the word after it
+      // With end_at = 0 the text fills its word, and the whole tag is in the word after it.
       if (end_at != 0) tag_back = tag_back >> {tag_split, 3'b000};
       received_tag <= tag_front[DATA_W-1-:128] | tag_back;
       tag_slot <= slot;
