@@ -74,4 +74,38 @@
 `define KTLS_UNUSED(bits)
 `endif
 
+// Assertions, for simulation only. A broken rule prints the instance, the time and the rule, and
+// the simulation ends with exit status 1. Both macros expect `clk` and `rst`.
+//
+// KTLS_ASSERT is a statement of a clocked block: put it where the block does the work that the
+// rule is about, so that it costs nothing in an idle cycle. An unknown condition passes.
+// KTLS_STABLE is a module item: once valid (v) is high it stays high, with the same payload,
+// until ready (r) accepts it. `label` names the generate block. (Some simulators also replace
+// macro arguments inside strings, so no argument has the name of a word of a rule.)
+`ifdef SYNTHESIS
+`define KTLS_ASSERT(condition, rule)
+`define KTLS_STABLE(label, v, r, width, payload)
+`else
+`define KTLS_ASSERT(condition, rule) \
+    if (!rst && !(condition)) $fatal(1, "assertion: %m at %0t: %0s", $time, rule);
+`define KTLS_STABLE(label, v, r, width, payload) \
+  generate \
+    if (1) begin : label \
+      wire stalled = (v) && !(r); \
+      reg waiting; \
+      wire watch = stalled || waiting || rst; \
+      reg [(width)-1:0] offered; \
+      always @(posedge clk) \
+        if (watch) begin \
+          if (waiting) begin \
+            `KTLS_ASSERT(v, "valid fell before ready") \
+            `KTLS_ASSERT(offered == (payload), "data changed before ready") \
+          end \
+          waiting <= stalled && !rst; \
+          offered <= payload; \
+        end \
+    end \
+  endgenerate
+`endif
+
 `endif

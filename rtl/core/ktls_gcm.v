@@ -518,8 +518,9 @@ module ktls_gcm #(
   end
 
   ktls_fifo #(
-      .WIDTH(DATA_W + 1),
-      .LOG2 (OUT_LOG2)
+      .WIDTH (DATA_W + 1),
+      .LOG2  (OUT_LOG2),
+      .CREDIT(1)
   ) out_fifo (
       .clk(clk),
       .rst(rst),

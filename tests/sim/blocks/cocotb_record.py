@@ -11,10 +11,21 @@ from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, random_pause, start
 
-JOB = [
-    "slot", "ctx", "rtype", "open", "tls13", "raw", "len", "inner", "aad_len", "tag_len",
-    "salt", "iv", "seq",
-]  # fmt: skip
+# fields and bits of a job, from the lowest bit on (`rtl/ktls_job.vh`, part of ktls_record)
+JOB = {
+    "seq": 64, "iv": 64, "salt": 32, "tag_len": 5, "aad_len": 15, "inner": 15, "len": 15,
+    "raw": 1, "tls13": 1, "open": 1, "rtype": 8, "slot": 3, "ctx": 6,
+}  # fmt: skip
+
+
+def job(**values: int) -> int:
+    """One job as it travels on `job_data`."""
+    packed, at = 0, 0
+    for name, bits in JOB.items():
+        packed |= values.pop(name) << at
+        at += bits
+    assert not values
+    return packed
 
 
 class Bench:
@@ -24,7 +35,7 @@ class Bench:
         pause = random_pause(rng, share)
         self.dut = dut
         self.word = len(dut.src_data) // 8  # bytes
-        self.jobs = StreamSource(dut, "job", JOB, cycles)
+        self.jobs = StreamSource(dut, "job", ["data"], cycles)
         self.src = StreamSource(dut, "src", ["data", "err"], cycles, pause)
         self.cmd = StreamSink(
             dut, "cmd", ["ctx", "decrypt", "nonce", "aad_len", "len"], cycles, pause
@@ -64,11 +75,11 @@ async def seal(
     word = bench.word
     # the bytes after the text in its last word must have no effect
     words = [data[i : i + word].ljust(word, b"\xa5") for i in range(0, len(data), word)]
-    bench.jobs.put(
+    bench.jobs.put(data=job(
         slot=slot, ctx=slot + 3, rtype=0x16, open=0, tls13=int(tls13), raw=0, len=len(data),
         inner=len(data) + (1 + pad if tls13 else 0), aad_len=0, tag_len=16,
         salt=0xA1A2A3A4, iv=0x1122334455667788, seq=0x0102030405060708,
-    )  # fmt: skip
+    ))  # fmt: skip
     for i, w in enumerate(words):
         bench.src.put(data=int.from_bytes(w, "little"), err=int(i == err_word))
     inner = data + b"\x16" + bytes(pad) if tls13 else data
@@ -145,10 +156,10 @@ async def plain_gcm_has_its_own_nonce_and_additional_data(dut: Any) -> None:
         ((0, 0, 16), (0, 5, 12), (1, 0, 4), (16, 16, 8), (17, 33, 13), (40, 3, 15))
     ):
         aad, text = bytes(range(aad_len)), bytes(range(100, 100 + n))
-        bench.jobs.put(
+        bench.jobs.put(data=job(
             slot=number, ctx=5, rtype=1, open=0, tls13=0, raw=1, len=n, inner=n, aad_len=aad_len,
             tag_len=tag_len, salt=0xA1A2A3A4, iv=0x1122334455667788, seq=77,
-        )  # fmt: skip
+        ))  # fmt: skip
         words = [x[i : i + word] for x in (aad, text) for i in range(0, len(x), word)]
         for w in words:
             bench.src.put(data=int.from_bytes(w.ljust(word, b"\0"), "little"), err=0)
@@ -198,11 +209,11 @@ async def cycles_of_a_record_that_never_waits(dut: Any) -> None:
 async def unseal(bench: Bench, slot: int, text: bytes, tag: bytes, *, tls13: bool) -> bytes:
     """Send ciphertext and tag, and take the text; the modelled core inverts every bit."""
     body = bytes(x ^ 0xFF for x in text) + tag
-    bench.jobs.put(
+    bench.jobs.put(data=job(
         slot=slot, ctx=slot, rtype=0x16, open=1, tls13=int(tls13), raw=0, len=len(text),
         inner=len(text), aad_len=0, tag_len=16,
         salt=0xA1A2A3A4, iv=0x1122334455667788, seq=0x0102030405060708,
-    )  # fmt: skip
+    ))  # fmt: skip
     word = bench.word
     for i in range(0, len(body), word):
         # ktls_gather pads the last word with zeros

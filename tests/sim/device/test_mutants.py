@@ -84,8 +84,8 @@ DEVICE = [
     Mutant("tls13_type_too_early", "ktls_record.v",
            "{rtype, {DATA_W - 8{1'b0}}} >> {end_at, 3'b000}",
            "{rtype, {DATA_W - 8{1'b0}}}", "golden/ciphertext"),
-    Mutant("tls13_iv_counts", "ktls_exec.v", "if (!tls13) iv_mem[c] <= iv + 64'd1;",
-           "iv_mem[c] <= iv + 64'd1;",
+    Mutant("tls13_iv_counts", "ktls_exec.v", "if (!tls13) iv_mem[ctx] <= iv + 64'd1;",
+           "iv_mem[ctx] <= iv + 64'd1;",
            "golden/ciphertext"),
     Mutant("strobes_ignore_the_end", "ktls_scatter.v", "~(ones << n[BEAT_LOG2:0]) << off",
            "ones << off", "scenario"),
@@ -154,7 +154,7 @@ SCENARIO = [
      "open_refuses_what_is_not_authentic"),
     (Mutant("direction_not_checked", "ktls_exec.v", " || receive != opening", "", "scenario"),
      "open_mistakes"),
-    (Mutant("completed_too_early", "ktls_cq.v", "(!data || !opened || res_valid)", "1'b1",
+    (Mutant("completed_too_early", "ktls_cq.v", "(!has_job || !opened || res_valid)", "1'b1",
             "scenario"),
      "open_every_tail"),
     (Mutant("short_tag_compared_in_part", "ktls_release.v", "{128{1'b1}} >> {a_tag_len, 3'b000}",
@@ -187,7 +187,7 @@ SCENARIO = [
             "scenario"),
      "key_limits"),
     (Mutant("full_ring_holds_up_others", "ktls_sq.v",
-            "waiting[g] && owed >> cq_log2[4*g+:4] == 32'd0", "waiting[g]", "scenario"),
+            "waiting[g] && unread >> cq_log2[4*g+:4] == 32'd0", "waiting[g]", "scenario"),
      "a_ring_that_nobody_empties_holds_up_no_other"),
     (Mutant("completion_in_another_ring", "ktls_cq.v", "addr <= base[64*ring+:64]",
             "addr <= base[63:0]", "scenario"),
@@ -283,6 +283,45 @@ def test_broken_bus_rule_stops_the_simulation(
             run_sync(SCENARIOS["any_alignment"](env))
 
 
+ASSERTIONS = [
+    (Mutant("read_credits_ignored", "ktls_gather.v",
+            "wire room = held <= (1 << BUF_LOG2) - 16;", "wire room = 1'b1;",
+            r"gather\.buffer at \d+: FIFO overflow"),
+     "sizes_around_blocks"),
+    (Mutant("word_without_a_word", "ktls_fifo.v", "stored != 0 && (!m_valid", "(!m_valid",
+            "FIFO underflow"),
+     "hello_world"),
+    (Mutant("command_withdrawn", "ktls_record.v", "take_cmd = cmd_valid && cmd_ready",
+            "take_cmd = cmd_valid",
+            r"record\.g_cmd_stable at \d+: valid fell before ready"),
+     "sizes_around_blocks"),
+    (Mutant("command_changes", "ktls_record.v", "cmd_len = {17'd0, inner};",
+            "cmd_len = {17'd0, inner ^ {14'd0, m_valid}};",
+            r"record\.g_cmd_stable at \d+: data changed before ready"),
+     "sizes_around_blocks"),
+    (Mutant("every_completion_retires_a_job", "ktls_cq.v", "retire = take && has_job",
+            "retire = take", r"exec at \d+: a job finishes although none is under way"),
+     "hello_world"),
+    (Mutant("data_answers_count_as_entries", "ktls_dma_wr.v",
+            "b1_done = answered && tag_client[rp]", "b1_done = answered",
+            r"cq at \d+: a write response without an outstanding entry"),
+     "hello_world"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mutant", "name"), ASSERTIONS, ids=lambda x: getattr(x, "name", ""))
+def test_assertion_stops_the_simulation(
+    simulator: str, target: Target, rng: random.Random, mutant: Mutant, name: str
+) -> None:
+    """Each kind of assertion in the RTL names the instance, the time and the broken rule."""
+    build = Build.device(mutant.sources(), lanes=target.lanes)
+    with RemoteSim(build, simulator=simulator, name=f"mutant-{mutant.name}") as port:
+        port.knob("stall_w", 200)
+        env = Env(port, Scoreboard(), rng, lambda *_: None)
+        with pytest.raises(SimulatorError, match=mutant.caught):
+            run_sync(SCENARIOS[name](env))
+
+
 def test_writing_after_the_end_is_caught(
     simulator: str, target: Target, rng: random.Random
 ) -> None:
@@ -341,12 +380,12 @@ def test_block_mutant_is_caught(
 
 
 DEAD_ENDS = [
-    (Mutant("masters_wait_for_a_dead_bus", "ktls_nic.v", "assign bus_rst = core_rst || bus_dead;",
-            "assign bus_rst = core_rst;", ""),
+    (Mutant("masters_wait_for_a_dead_bus", "ktls_nic.v", "wire bus_rst = core_rst || bus_dead;",
+            "wire bus_rst = core_rst;", ""),
      "a_dead_bus_is_an_error_and_a_reset_ends_it"),
     (Mutant("keys_survive_an_error", "ktls_csr.v", "core_rst || halt_cnt != 0", "core_rst", ""),
      "an_error_of_the_completion_ring_wipes_the_keys"),
-    (Mutant("descriptor_kept_after_reset", "ktls_exec.v", "d <= 512'd0;\n    end\n  end",
+    (Mutant("descriptor_kept_after_reset", "ktls_exec.v", "descriptor <= 512'd0;\n    end\n  end",
             "end\n  end", ""),
      "reset_during_set_256"),
 ]  # fmt: skip
