@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Set up what `make demo` (run) or `make test` (dev) needs: system packages where that is
-# allowed, otherwise the command that somebody else must run; then a virtual environment.
+# Set up the environment for `make demo` (run) or `make test` (dev). Install missing system
+# packages if that is allowed, otherwise print the command that installs them. Then create the
+# virtual environment.
 set -euo pipefail
 
 venv=$1
@@ -10,7 +11,7 @@ say() { echo "setup: $*" >&2; }
 
 python=${PYTHON:-python3}
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    say "Python 3.11 or later is needed; install it with: apt-get install python3 python3-venv"
+    say "Python 3.11 or later is required; install it with: apt-get install python3 python3-venv"
     exit 1
 fi
 minor=$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1]}")')
@@ -30,7 +31,7 @@ PY
 if [ "$level" = dev ]; then
     command -v verilator >/dev/null || wanted+=(verilator)
     command -v cc >/dev/null || wanted+=(gcc libc6-dev)
-    # the second simulator compiles C++ that compresses waves
+    # Verilator generates C++; its FST writer needs lz4 and zlib
     command -v g++ >/dev/null || wanted+=(g++)
     command -v make >/dev/null || wanted+=(make)
     [ -e /usr/include/lz4.h ] || wanted+=(liblz4-dev)
@@ -45,7 +46,7 @@ if [ ${#wanted[@]} -gt 0 ]; then
     fi
     if [ "$sudo" = no ] || ! command -v apt-get >/dev/null; then
         say "install them with: sudo apt-get install ${wanted[*]}"
-        # lint tools may be missing: their tests say so
+        # only these are essential; tests that need the others report what is missing
         case " ${wanted[*]} " in *" iverilog "* | *" python3-venv "* | *" libpython"*) exit 1 ;; esac
     else
         $sudo apt-get update -qq
@@ -53,18 +54,18 @@ if [ ${#wanted[@]} -gt 0 ]; then
     fi
 fi
 
-# a real kernel to compare with; nobody else misses it, so it stops nothing
+# a real kernel to compare with; optional
 if [ "$level" = dev ] && ! command -v linux.uml >/dev/null; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
         { apt-cache show user-mode-linux >/dev/null 2>&1 || apt-get update -qq; } &&
             DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends user-mode-linux >/dev/null ||
-            say "user-mode-linux cannot be installed; comparisons with a live kernel are skipped"
+            say "cannot install user-mode-linux; tests that compare with a live kernel are skipped"
     else
-        say "without user-mode-linux comparisons with a live kernel are skipped"
+        say "user-mode-linux is missing; tests that compare with a live kernel are skipped"
     fi
 fi
 
-# real TLS programs as peers, a reader for captures, the compiler's headers for the kernel's own test
+# real TLS programs as peers, tshark to read captures, and xz to unpack the kernel's own test
 if [ "$level" = dev ]; then
     peers=()
     command -v curl >/dev/null || peers+=(curl)
@@ -79,9 +80,9 @@ if [ "$level" = dev ]; then
         if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
             { apt-cache show tshark >/dev/null 2>&1 || apt-get update -qq; } &&
                 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${peers[@]}" >/dev/null ||
-                say "some of these cannot be installed, their tests are skipped: ${peers[*]}"
+                say "cannot install all of these, so their tests are skipped: ${peers[*]}"
         else
-            say "tests with these are skipped: sudo apt-get install ${peers[*]}"
+            say "tests that need these are skipped; install them with: sudo apt-get install ${peers[*]}"
         fi
     fi
 fi

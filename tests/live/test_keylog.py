@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Handshakes side by side share a key log; none of them loses its secrets."""
+"""Concurrent handshakes share a key log without losing secrets."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from ktls_cosim.https.handshake import TlsContext, handshake
-from test_hostile import Client
+from ktls_cosim.https.context import HandshakeContext
+from ktls_cosim.https.handshake import handshake
+from tls_client import Client
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_many_handshakes_at_once(version: str, certs: dict[str, Path]) -> None:
-    """Two faults showed here: secrets that others had just written were lost, and one encrypted
-    Finished in 256 was taken for a ClientHello."""
-    tls = TlsContext(server=True, version=version, cert=str(certs["ecdsa"]))
+    """Regression: secrets written at the same time were lost, and one encrypted Finished in 256
+    was mistaken for a ClientHello."""
+    tls = HandshakeContext(server=True, version=version, cert=str(certs["ecdsa"]))
     context = ssl.create_default_context(cafile=str(certs["ecdsa"]))
     context.check_hostname = False
     failures: list[BaseException] = []

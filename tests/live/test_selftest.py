@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's own test of kTLS against our model (`selftest.py`)."""
+"""Run the kernel's own test of kTLS on the model (`selftest.py`)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 import selftest
 from support import unavailable
 
-# It wants both ends of a connection to meet EAGAIN while 100 kB pass a tiny send buffer. The TCP
-# below mostly
-# acknowledges faster than the program's calls come through the supervisor.
+# This case wants both ends of a connection to meet EAGAIN while 100 kB pass a tiny send buffer.
+# The TCP connection usually acknowledges faster than the program's calls pass the supervisor.
 EXPECTED = {"nonblocking"}
 
 
@@ -20,7 +19,7 @@ def program(quick: bool) -> Path:
     try:
         return selftest.build(selftest.obtain(), quick)
     except selftest.Unobtainable as e:
-        unavailable(f"the kernel's test cannot be had here: {e}")
+        unavailable(f"the kernel's test is not available here: {e}")
 
 
 def check(quick: bool, at_least: int) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import cocotb
 import pytest
@@ -17,9 +19,9 @@ from cocotb.triggers import RisingEdge
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ktls_cosim.sim import capabilities
-from ktls_cosim.sim.bus import random_pause
+from ktls_cosim.sim.bus import Pause, random_pause
 from ktls_cosim.sim.capabilities import Capabilities
-from ktls_cosim.sim.core import GcmCore
+from ktls_cosim.sim.gcm_core import GcmCore
 from ktls_cosim.vectors.cases import cavp_encrypt
 
 CAN = Capabilities.load(os.environ.get(capabilities.VARIABLE))
@@ -34,8 +36,8 @@ def _needs_the_law() -> None:
         pytest.skip("the throughput law: cycles_per_block of the core is not 1, or it cannot seal")
 
 
-async def _cavp(dut, key_bits: int) -> None:
-    """Eight keys are loaded at a time, so neighbouring cases use different contexts."""
+async def _cavp(dut: Any, key_bits: int) -> None:
+    """Load eight keys at a time, so that neighbouring cases use different contexts."""
     if key_bits not in CAN.key_sizes:
         pytest.skip(f"AES-{key_bits} is not among the key_sizes of the core")
     core = await GcmCore.create(dut)
@@ -52,12 +54,12 @@ async def _cavp(dut, key_bits: int) -> None:
 
 
 @cocotb.test(timeout_time=CAN.patience(50), timeout_unit="ms")
-async def cavp_aes128_encrypt(dut):
+async def cavp_aes128_encrypt(dut: Any) -> None:
     await _cavp(dut, 128)
 
 
 @cocotb.test(timeout_time=CAN.patience(50), timeout_unit="ms")
-async def cavp_aes256_encrypt(dut):
+async def cavp_aes256_encrypt(dut: Any) -> None:
     await _cavp(dut, 256)
 
 
@@ -81,8 +83,8 @@ def _record(
     core.record(ctx, nonce, aad, into, out, tag, decrypt=decrypt)
 
 
-async def _random_records(dut, rng, count: int, **pauses) -> None:
-    """Seal and open, both key sizes, all contexts, lengths around block boundaries, all mixed."""
+async def _random_records(dut: Any, rng: random.Random, count: int, **pauses: Pause) -> None:
+    """Mix sealing and opening, both key sizes, contexts, and lengths around block boundaries."""
     core = await GcmCore.create(dut, **pauses)
     keys = {c: rng.randbytes(rng.choice(CAN.key_bytes)) for c in rng.sample(range(64), 12)}
     lengths = (0, 1, 15, 16, 17, 31, 32, 33, 48, 49, 63, 64, 65, 100, 128)
@@ -99,12 +101,12 @@ async def _random_records(dut, rng, count: int, **pauses) -> None:
 
 
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
-async def seal_and_open_without_pauses(dut):
+async def seal_and_open_without_pauses(dut: Any) -> None:
     await _random_records(dut, random.Random(cocotb.RANDOM_SEED), 120)
 
 
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
-async def seal_and_open_with_pauses_on_both_sides(dut):
+async def seal_and_open_with_pauses_on_both_sides(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     await _random_records(
         dut, rng, 80, in_pause=random_pause(rng, 0.4), out_pause=random_pause(rng, 0.6)
@@ -112,11 +114,11 @@ async def seal_and_open_with_pauses_on_both_sides(dut):
 
 
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
-async def output_blocked_for_long(dut):
-    """A sink that stops: nothing is lost, and input stops too."""
+async def output_blocked_for_long(dut: Any) -> None:
+    """The sink stops for long: the input stops, too, and no word is lost."""
     rng = random.Random(cocotb.RANDOM_SEED)
 
-    def mostly_blocked():
+    def mostly_blocked() -> Iterator[bool]:
         while True:
             yield from [True] * 150
             yield from [False] * 25
@@ -125,7 +127,7 @@ async def output_blocked_for_long(dut):
 
 
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
-async def long_records(dut):
+async def long_records(dut: Any) -> None:
     """The longest records of the device, so every counter of blocks has to be wide enough.
 
     A counter of 8 bits wraps at the 255th block, one of 10 bits at the 1023rd. A short
@@ -147,7 +149,7 @@ async def long_records(dut):
 
 
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
-async def a_key_is_set_while_records_of_others_flow(dut):
+async def a_key_is_set_while_records_of_others_flow(dut: Any) -> None:
     _needs_the_law()
     rng = random.Random(cocotb.RANDOM_SEED)
     core = await GcmCore.create(dut)
@@ -159,7 +161,7 @@ async def a_key_is_set_while_records_of_others_flow(dut):
     for _ in range(20):
         await RisingEdge(dut.clk)
     await core.set_key(2, second)
-    assert len(core.sink.beats) < 200, "the record was over before the key was set"
+    assert len(core.sink.beats) < 200, "the record ended before the key was installed"
     short = text[: 50 if CAN.allows(50) else 48]
     sealed, tag = _golden(second, b"m" * 12, b"", short)
     core.record(2, b"m" * 12, b"", short, sealed, tag)
@@ -172,12 +174,12 @@ async def _beats_of_a_record(core: GcmCore, ctx: int) -> list[tuple[int, int]]:
     core.sink.beats.clear()
     core.record(ctx, b"n" * 12, b"aad", text, b"", bytes(16), decrypt=not CAN.seal)
     count = -(-len(text) // core.word) + 1
-    beats = await core.sink.wait_for(count, core.dut.clk, CAN.patience(100_000))
+    beats = await core.sink.wait_for(count, CAN.patience(100_000))
     return [(b.values["data"], b.values["tag"]) for b in beats]
 
 
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
-async def a_wiped_key_is_gone(dut):
+async def a_wiped_key_is_gone(dut: Any) -> None:
     """No bit of a record depends on a key that was wiped, so it is the same after any key.
 
     A core may wipe to any state: zeros in the key, in the key schedule, in H.
@@ -195,7 +197,7 @@ async def a_wiped_key_is_gone(dut):
 
 
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
-async def a_reset_wipes_every_key(dut):
+async def a_reset_wipes_every_key(dut: Any) -> None:
     """The same rule for the keys of all contexts at a reset."""
     core = await GcmCore.create(dut)
     size = CAN.key_bytes[-1]
@@ -210,8 +212,8 @@ async def a_reset_wipes_every_key(dut):
 
 
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
-async def throughput_and_latency(dut):
-    """The throughput law: a + n + 1 cycles per record of n words, a key change costs nothing."""
+async def throughput_and_latency(dut: Any) -> None:
+    """A record of a AAD words and n text words takes a + n + 1 cycles, with any change of key."""
     _needs_the_law()
     rng = random.Random(cocotb.RANDOM_SEED)
     core = await GcmCore.create(dut)
@@ -221,7 +223,7 @@ async def throughput_and_latency(dut):
     for i in range(records):
         core.record(i % 2, bytes(12), bytes(13), bytes(core.word * n), b"", bytes(16))
         core.expected = []
-    beats = await core.sink.wait_for(records * (n + 1), dut.clk)
+    beats = await core.sink.wait_for(records * (n + 1))
     tags = [b.cycle for b in beats if b.values["tag"]]
     assert [b - a for a, b in pairwise(tags)] == [n + 2] * (records - 1)
     text = [b.cycle for b in beats[:n]]

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from ktls_cosim.paths import HW
+from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.capabilities import VARIABLE
 from ktls_cosim.sim.own_rtl import OwnRtl
-from ktls_cosim.sim.runner import Build, run_tests
+from ktls_cosim.sim.runner import run_tests
+from support import Simulate
 
 CORES = HW / "examples"
 # what takes long in Icarus is left to Verilator: the published cases and the random records
@@ -24,7 +26,7 @@ def _build(own: OwnRtl) -> tuple[Build, dict[str, str]]:
 
 
 @pytest.mark.parametrize("core", ["axis_core", "block_core"])
-def test_example_core(simulate, core: str) -> None:
+def test_example_core(simulate: Simulate, core: str) -> None:
     build, env = _build(OwnRtl.find([CORES / core]))
     results = simulate(build, "cocotb_gcm", env=env, testcase=_QUICK)
     assert len(results) == 4
@@ -32,7 +34,7 @@ def test_example_core(simulate, core: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("core", "tests"), [("axis_core", 8), ("block_core", 7)])
-def test_every_test_of_an_example_core(simulate, core: str, tests: int) -> None:
+def test_every_test_of_an_example_core(simulate: Simulate, core: str, tests: int) -> None:
     """A core that declares 128-bit keys is spared the cases with 256-bit keys, and no more."""
     build, env = _build(OwnRtl.find([CORES / core]))
     results = simulate(build, "cocotb_gcm", env=env, timeout_s=1200)
@@ -55,7 +57,7 @@ def test_every_test_of_an_example_core(simulate, core: str, tests: int) -> None:
     ],
 )  # fmt: skip
 def test_a_bug_planted_in_a_foreign_core_is_caught(
-    simulator: None, tmp_path: Path, core: str, file: str, old: str, new: str, test: str
+    simulator: str, tmp_path: Path, core: str, file: str, old: str, new: str, test: str
 ) -> None:
     """One bit of the S-box, an 8-bit block counter, a key that stays in the core."""
     folder = tmp_path / core
@@ -64,5 +66,7 @@ def test_a_bug_planted_in_a_foreign_core_is_caught(
     assert text.count(old) == 1, f"{file} no longer has one {old!r}"
     (folder / file).write_text(text.replace(old, new))
     build, env = _build(OwnRtl.find([folder]))
-    (result,), _ = run_tests(build, "cocotb_gcm", env=env, testcase=test, name=f"planted-{core}")
+    (result,), _ = run_tests(
+        build, "cocotb_gcm", simulator=simulator, env=env, testcase=test, name=f"planted-{core}"
+    )
     assert not result.passed

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ktls_cosim.paths import HW
+from ktls_cosim.sim.build import rtl_sources
 from ktls_cosim.sim.capabilities import Capabilities, CapabilitiesError
 from ktls_cosim.sim.own_rtl import OwnRtl, RtlError
-from ktls_cosim.sim.runner import rtl_sources
 
 EXAMPLES = HW / "examples"
 
