@@ -9,13 +9,18 @@ import random
 
 import pytest
 
-from ktls_cosim.errors import SimulatorError
+from ktls_cosim.errors import CosimError
 from ktls_cosim.target import Target
+from support import LEFT_OUT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ktls-cosim")
     group.addoption("--rtl-seed", type=int, default=1, help="seed of all random data (default: 1)")
+    group.addoption(
+        "--rtl", action="append", default=[], metavar="PATH",
+        help="file, file list (*.f) or folder with RTL in the place of ours; may be repeated",
+    )  # fmt: skip
     group.addoption(
         "--rtl-waves",
         choices=("fail", "always", "never"),
@@ -24,25 +29,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def _target() -> Target:
+def _target(config: pytest.Config) -> Target:
     try:
-        return Target.from_environment(os.environ)
-    except SimulatorError as e:
+        return Target.from_environment(os.environ, config.getoption("--rtl"))
+    except CosimError as e:
         raise pytest.UsageError(str(e)) from e
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    target = _target()
+    target = _target(config)
     return (
         f"ktls-cosim: simulator {target.simulator}, lanes {target.lanes}, "
         f"seed {config.getoption('--rtl-seed')}, Python {platform.python_version()}"
     )
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name everything on which the user's core was not judged."""
+    config = terminalreporter.config
+    if (own := _target(config).rtl) is None:
+        return
+    terminalreporter.section("RTL of the user")
+    for source in own.sources:
+        terminalreporter.line(str(source))
+    terminalreporter.line("left out: " + ("; ".join(own.can.left_out()) or "nothing"))
+    reports = [r for rs in terminalreporter.stats.values() for r in rs]
+    properties = [p for r in reports for p in getattr(r, "user_properties", ())]
+    if names := sorted({str(value) for key, value in properties if key == LEFT_OUT}):
+        terminalreporter.line(f"cocotb tests left out: {', '.join(names)}")
+
+
 @pytest.fixture(scope="session")
-def target() -> Target:
+def target(pytestconfig: pytest.Config) -> Target:
     """Simulator and lanes of this run: the environment variables `SIM` and `LANES`."""
-    return _target()
+    return _target(pytestconfig)
 
 
 @pytest.fixture

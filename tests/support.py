@@ -15,6 +15,9 @@ from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.runner import TestResult
 from ktls_cosim.sim.simulators import find_simulator
 
+LEFT_OUT = "left out"
+"""Property of a test: the name of a cocotb test for which the user's core lacks something."""
+
 
 def missing(what: str, install: str) -> NoReturn:
     """Skip the test with the command that installs `what`; in CI a missing tool is a failure."""

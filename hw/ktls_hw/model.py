@@ -46,6 +46,19 @@ _RX_SUITES = (
     | layout.SUITES_RX_TLS13_GCM256.put(1)
 )
 _PLAIN_SUITES = layout.SUITES_RAW_GCM128.put(1) | layout.SUITES_RAW_GCM256.put(1)
+_ALL_SUITES = _TX_SUITES | _RX_SUITES | _PLAIN_SUITES
+# direction, version and key size of a context to the bit of SUITES that it needs
+_TLS_SUITE = {
+    (engine.SEAL_DIRECTION, engine.VERSION_1_2, 16): layout.SUITES_TX_TLS12_GCM128.put(1),
+    (engine.SEAL_DIRECTION, engine.VERSION_1_2, 32): layout.SUITES_TX_TLS12_GCM256.put(1),
+    (engine.SEAL_DIRECTION, engine.VERSION_1_3, 16): layout.SUITES_TX_TLS13_GCM128.put(1),
+    (engine.SEAL_DIRECTION, engine.VERSION_1_3, 32): layout.SUITES_TX_TLS13_GCM256.put(1),
+    (engine.OPEN_DIRECTION, engine.VERSION_1_2, 16): layout.SUITES_RX_TLS12_GCM128.put(1),
+    (engine.OPEN_DIRECTION, engine.VERSION_1_2, 32): layout.SUITES_RX_TLS12_GCM256.put(1),
+    (engine.OPEN_DIRECTION, engine.VERSION_1_3, 16): layout.SUITES_RX_TLS13_GCM128.put(1),
+    (engine.OPEN_DIRECTION, engine.VERSION_1_3, 32): layout.SUITES_RX_TLS13_GCM256.put(1),
+}
+_PLAIN_SUITE = {16: layout.SUITES_RAW_GCM128.put(1), 32: layout.SUITES_RAW_GCM256.put(1)}
 # the bits of a ring's registers that the driver can write
 _RING_MASKS: dict[int, int] = {
     Reg.RING0_SQ_BASE_LO: _MASK32 & ~63,
@@ -107,7 +120,8 @@ class NicModel:
         contexts: number of contexts.
         lanes: blocks per cycle; sets the beat size and the clock figures.
         rings: number of ring pairs, 1 to 8.
-        receive: whether the device supports OPEN.
+        suites: value of the register SUITES. A device without any RX suite refuses OPEN
+            with BAD_OPCODE.
         record_engine: seals and opens the records; replace it to model a broken device.
 
     Attributes:
@@ -120,11 +134,11 @@ class NicModel:
         contexts: int = 64,
         lanes: int = 1,
         rings: int = 4,
-        receive: bool = True,
+        suites: int = _ALL_SUITES,
         record_engine: Engine = engine.process,
     ) -> None:
         self.mem = memory or ModelMemory()
-        self.receive = receive
+        self._suites = suites
         self.contexts = contexts
         self.lanes = lanes
         self.rings = rings
@@ -134,7 +148,7 @@ class NicModel:
             Reg.ID: lambda: layout.ID_VALUE_RESET,
             Reg.VERSION: self._read_version,
             Reg.CAPS: self._read_caps,
-            Reg.SUITES: self._read_suites,
+            Reg.SUITES: lambda: self._suites,
             Reg.STATUS: self._read_status,
             Reg.IRQ_STATUS: self._causes,
             Reg.CNT_BYTES_LO: lambda: self._latch(self._bytes),
@@ -234,9 +248,6 @@ class NicModel:
             | layout.CAPS_CONTEXTS.put(self.contexts)
         )
 
-    def _read_suites(self) -> int:
-        return _TX_SUITES | _PLAIN_SUITES | (_RX_SUITES if self.receive else 0)
-
     def _read_status(self) -> int:
         return (
             layout.STATUS_READY.put(int(not self._cq_error))
@@ -335,7 +346,8 @@ class NicModel:
 
     def _execute(self, raw: bytes, index: int) -> Cqe:
         d = SqeRecord.unpack(raw)
-        if d.opcode == Opcode.SEAL or (d.opcode == Opcode.OPEN and self.receive):
+        can_open = self._suites & _RX_SUITES
+        if d.opcode == Opcode.SEAL or (d.opcode == Opcode.OPEN and can_open):
             outcome = self._record(d)
         elif d.opcode in (Opcode.CTX_SET, Opcode.CTX_DEL):
             outcome = _Outcome(self._set_context(SqeCtx.unpack(raw)))
@@ -363,12 +375,8 @@ class NicModel:
             return Status.BAD_CTX
         if d.opcode == Opcode.CTX_DEL:
             return Status.OK if self._ctx.pop(d.ctx, None) else Status.BAD_CTX
-        key_size = engine.KEY_SIZES.get(d.cipher)
-        versions = (engine.VERSION_1_2, engine.VERSION_1_3, engine.PLAIN_GCM)
-        directions = [engine.SEAL_DIRECTION]
-        if self.receive:
-            directions.append(engine.OPEN_DIRECTION)
-        if d.version not in versions or d.dir not in directions or key_size is None:
+        key_size = engine.KEY_SIZES.get(d.cipher, 0)
+        if not self._offers(d.dir, d.version, key_size):
             return Status.BAD_SUITE
         self._ctx[d.ctx] = Context(
             d.dir,
@@ -379,6 +387,16 @@ class NicModel:
             int.from_bytes(d.rec_seq, "big"),
         )
         return Status.OK
+
+    def _offers(self, direction: int, version: int, key_size: int) -> bool:
+        """Return whether SUITES has the suite of a context.
+
+        Plain AES-GCM needs the TLS 1.2 suite of its direction and key size, too.
+        """
+        plain = version == engine.PLAIN_GCM
+        tls = _TLS_SUITE.get((direction, engine.VERSION_1_2 if plain else version, key_size), 0)
+        need = tls | (_PLAIN_SUITE[key_size] if tls and plain else 0)
+        return need != 0 and self._suites & need == need
 
     def _resync(self, d: SqeCtx) -> Status:
         ctx = self._ctx.get(d.ctx)

@@ -21,7 +21,9 @@ module ktls_csr #(
     // contexts, for CAPS
     parameter CONTEXTS = 64,
     // ring pairs, 1 to 8
-    parameter RINGS = 1
+    parameter RINGS = 1,
+    // value of the register SUITES
+    parameter [9:0] SUITES = 10'h3ff
 ) (
     input  wire                clk,
     input  wire                rst,
@@ -340,7 +342,7 @@ module ktls_csr #(
         REG_ID: s_axil_rdata <= ID_VALUE_RESET;
         REG_VERSION: s_axil_rdata <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
         REG_CAPS: s_axil_rdata <= {contexts, 4'd0, rings, 4'd0, lanes};
-        REG_SUITES: s_axil_rdata <= 32'd1023;
+        REG_SUITES: s_axil_rdata <= {22'd0, SUITES};
         REG_CTRL: s_axil_rdata <= ctrl_now;
         REG_STATUS: s_axil_rdata <= {28'd0, bus_dead, cq_failed, idle, ready};
         REG_IRQ_STATUS: s_axil_rdata <= causes;

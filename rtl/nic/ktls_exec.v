@@ -32,6 +32,8 @@ module ktls_exec #(
     parameter SLOT_W = 3,
     // width of a ring number
     parameter RING_W = 1,
+    // value of the register SUITES
+    parameter [9:0] SUITES = 10'h3ff,
     // width of a job: JOB_BITS of ktls_job.vh
     parameter JOB_W = 439,
     // width of an announced completion: CPL_BITS of ktls_cpl.vh
@@ -175,7 +177,10 @@ module ktls_exec #(
 
   // -------------------------------------------------------------------------- checks
 
-  wire opening = opcode == OP_OPEN;
+  localparam CAN_OPEN = |SUITES[SUITES_RX_TLS12_GCM128_LSB+:4];
+
+  // OPEN is BAD_OPCODE in a device without any RX suite.
+  wire opening = CAN_OPEN && opcode == OP_OPEN;
   wire ctx_in_range = {16'd0, ctx_field} < CONTEXTS;
 
   // The text of an opened TLS 1.3 record includes the inner type.
@@ -189,8 +194,12 @@ module ktls_exec #(
   // The first comparison bounds `len`, so 17 bits are enough for the sum with the padding.
   wire length_ok = len <= most && {1'b0, len[15:0]} + {1'b0, pad} <= most[16:0] &&
                    (!raw || (tag_ok && aad_len <= MAX_PLAINTEXT));
+  // The bit of SUITES that a context needs. Plain AES-GCM needs the TLS 1.2 suite of its
+  // direction and key size, too.
+  wire [3:0] tls_suite = {1'b0, dir[0], version == TLS_1_3, key_256};
+  wire offered = SUITES[tls_suite] && (version != RAW || SUITES[{3'b100, key_256}]);
   wire suite_ok = (version == TLS_1_2 || version == TLS_1_3 || version == RAW) && dir <= 8'd1 &&
-                  (cipher == CIPHER_AES_GCM_128 || cipher == CIPHER_AES_GCM_256);
+                  (cipher == CIPHER_AES_GCM_128 || key_256) && offered;
   wire [63:0] new_seq = swap8(descriptor[SQE_CTX_REC_SEQ_LSB+:SQE_CTX_REC_SEQ_W]);
   wire backward = !receive && new_seq < seq;
   wire [31:0] uses_next = uses + 32'd1;

@@ -27,7 +27,9 @@ module ktls_nic #(
     // ring pairs (submission and completion), 1 to 8
     parameter RINGS = 4,
     // 0: ktls_gcm, LANES blocks per cycle; 1: ktls_gcm_small, for LANES = 1
-    parameter SMALL_CORE = 0
+    parameter SMALL_CORE = 0,
+    // suites of the core: value of the register SUITES
+    parameter [9:0] SUITES = 10'h3ff
 ) (
     input  wire                 clk,
     input  wire                 rst,
@@ -138,7 +140,8 @@ module ktls_nic #(
   ktls_csr #(
       .LANES(LANES),
       .CONTEXTS(CONTEXTS),
-      .RINGS(RINGS)
+      .RINGS(RINGS),
+      .SUITES(SUITES)
   ) csr (
       .clk(clk),
       .rst(rst),
@@ -341,6 +344,7 @@ module ktls_nic #(
       .CTX_W(CTX_W),
       .SLOT_W(SLOT_W),
       .RING_W(RING_W),
+      .SUITES(SUITES),
       .JOB_W(JOB_BITS),
       .CPL_W(CPL_BITS)
   ) exec (

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = _parse(sys.argv[1:] if argv is None else argv)
     try:
-        args.target = Target.from_environment(os.environ)
+        args.target = Target.from_environment(os.environ, getattr(args, "rtl", ()))
         status: int = args.run(args)
     except CosimError as e:
         print(f"ktls-cosim: {e}", file=sys.stderr)

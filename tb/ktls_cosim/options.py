@@ -22,6 +22,20 @@ def add_port(parser: ArgumentParser, *choices: str, default: str) -> None:
         default=default,
         help="; ".join(f"{name}: {PORTS[name]}" for name in choices) + f"; default: {default}",
     )
+    if "sim" in choices:
+        add_rtl(parser)
+
+
+def add_rtl(parser: ArgumentParser) -> None:
+    """Add `--rtl`, Verilog of the user in the place of ours."""
+    parser.add_argument(
+        "--rtl",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="file, file list (*.f) or folder with a core of your own; may be repeated "
+        "(also KTLS_RTL=PATH:PATH)",
+    )
 
 
 def add_capture(parser: ArgumentParser) -> None:

@@ -38,7 +38,7 @@ def open_port(
         from ktls_cosim.sim.remote import RemoteSim
 
         target = target or Target()
-        build = Build.device(lanes=target.lanes)
+        build = Build.device(lanes=target.lanes, own=target.rtl)
         with RemoteSim(build, simulator=target.simulator, name=name, waves=waves) as port:
             yield port
     else:

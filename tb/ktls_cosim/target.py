@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ktls_cosim.errors import SimulatorError
+from ktls_cosim.sim.capabilities import Capabilities
+from ktls_cosim.sim.own_rtl import OwnRtl
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,22 +19,40 @@ class Target:
     Attributes:
         simulator: `icarus` or `verilator`; checked when a simulation is compiled.
         lanes: 16-byte blocks that the device moves per cycle (1, 2 or 4).
+        rtl: RTL of the user in the place of ours.
     """
 
     simulator: str = "icarus"
     lanes: int = 1
+    rtl: OwnRtl | None = None
+
+    @property
+    def can(self) -> Capabilities:
+        """What the core declares; everything unless it is the user's."""
+        return self.rtl.can if self.rtl else Capabilities()
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> Target:
-        """The target that the variables `SIM` and `LANES` select.
+    def from_environment(cls, environ: Mapping[str, str], rtl: Sequence[str] = ()) -> Target:
+        """The target that the variables `SIM`, `LANES` and `KTLS_RTL` select.
 
         Only entry points (the command line, pytest's conftest) call this; everything else
         receives the target as an argument.
 
+        Args:
+            environ: The environment.
+            rtl: Values of the option `--rtl`, which go before `KTLS_RTL`.
+
         Raises:
-            SimulatorError: `LANES` is not 1, 2 or 4.
+            SimulatorError: `LANES` is not 1, 2 or 4, or the core does not have as many.
+            RtlError, CapabilitiesError: `rtl` cannot be used.
         """
-        lanes = environ.get("LANES", "1")
+        names = rtl or [n for n in environ.get("KTLS_RTL", "").split(os.pathsep) if n]
+        own = OwnRtl.find(names) if names else None
+        lanes = environ.get("LANES") or str(own.can.lanes[0] if own else 1)
         if lanes not in ("1", "2", "4"):
             raise SimulatorError(f"LANES={lanes}: the device has 1, 2 or 4 lanes")
-        return cls(environ.get("SIM", "icarus"), int(lanes))
+        if own and int(lanes) not in own.can.lanes:
+            raise SimulatorError(
+                f"LANES={lanes}: {own.capabilities} has lanes = {[*own.can.lanes]}"
+            )
+        return cls(environ.get("SIM", "icarus"), int(lanes), own)

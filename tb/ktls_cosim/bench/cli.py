@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from ktls_cosim.bench.model import run_bench_model
 from ktls_cosim.bench.rtl import run_bench_rtl
 from ktls_cosim.bench.sim import run_bench_sim
-from ktls_cosim.options import add_json
+from ktls_cosim.options import add_json, add_rtl
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -19,13 +19,14 @@ def add_options(parser: ArgumentParser) -> None:
         help="rtl: cycles of core and device; sim: CPU time of a record in simulation; "
         "model: cost of the kTLS model",
     )
+    add_rtl(parser)
     add_json(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: Namespace) -> int:
     if args.what == "rtl":
-        return run_bench_rtl(args.json, simulator=args.target.simulator)
+        return run_bench_rtl(args.json, args.target)
     if args.what == "sim":
         return run_bench_sim(args.json, lanes=args.target.lanes)
     return run_bench_model(args.json)

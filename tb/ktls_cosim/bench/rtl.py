@@ -21,24 +21,26 @@ from ktls_cosim.paths import build_root
 from ktls_cosim.report import console, table, write_json
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.build import Build
+from ktls_cosim.sim.capabilities import Capabilities
 from ktls_cosim.sim.remote import RemoteSim
 from ktls_cosim.sim.runner import run_tests
 from ktls_cosim.sim.wire import BENCH_VARIABLE
+from ktls_cosim.target import Target
 from ktls_hw.layout import RING0_IRQ_MOD_COUNT, Reg, SqeRecord, Status
 
 NS_PER_CYCLE = 4
 CORE_MODULE = "ktls_cosim.sim.measure_core"
 MEMORY_LATENCY = 50
-JOBS = ("seal", "open", "mixed")
-LANES = (1, 2, 4)
+JOBS = {"seal": (False,), "open": (True,), "mixed": (False, True)}
+"""Directions of the records of a job."""
 
 
-def measure_core(lanes: int, simulator: str) -> list[dict[str, Any]]:
+def measure_core(lanes: int, target: Target) -> list[dict[str, Any]]:
     """Measure the GCM core in the cocotb module `sim.measure_core`.
 
     Args:
         lanes: 16-byte blocks per cycle (1, 2 or 4).
-        simulator: `icarus` or `verilator`.
+        target: Simulator and core.
 
     Returns:
         One row of figures per size and choice of keys.
@@ -50,7 +52,7 @@ def measure_core(lanes: int, simulator: str) -> list[dict[str, Any]]:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
     results, folder = run_tests(
-        Build.block("ktls_gcm", LANES=lanes), CORE_MODULE, simulator=simulator,
+        Build.block("ktls_gcm", target.rtl, LANES=lanes), CORE_MODULE, simulator=target.simulator,
         env={BENCH_VARIABLE: str(out)}, name="bench-core",
     )  # fmt: skip
     if not all(r.passed for r in results) or not out.exists():
@@ -59,26 +61,29 @@ def measure_core(lanes: int, simulator: str) -> list[dict[str, Any]]:
     return figures
 
 
-def measure_device(lanes: int, simulator: str) -> list[dict[str, Any]]:
+def measure_device(lanes: int, target: Target) -> list[dict[str, Any]]:
     """Measure the device with a memory latency of `MEMORY_LATENCY` cycles.
 
     Args:
         lanes: 16-byte blocks per cycle (1, 2 or 4).
-        simulator: `icarus` or `verilator`.
+        target: Simulator and core.
 
     Returns:
         One row of figures per size and job.
     """
     out = []
     scoreboard = Scoreboard("ktls-cosim bench rtl")
-    build = Build.device(lanes=lanes)
-    with RemoteSim(build, simulator=simulator, name="bench-device") as sim:
+    can = target.can
+    build = Build.device(lanes=lanes, own=target.rtl)
+    with RemoteSim(build, simulator=target.simulator, name="bench-device") as sim:
         sim.knob("latency", MEMORY_LATENCY)
         for size, few, many in ((16384, 2, 6), (1460, 4, 20), (64, 4, 28)):
-            for job in JOBS:
-                a = run_sync(_span(CheckedPort(sim, scoreboard), size, few, job))
-                b = run_sync(_span(CheckedPort(sim, scoreboard), size, many, job))
-                latency = run_sync(_span(CheckedPort(sim, scoreboard), size, 1, job))
+            for job, directions in JOBS.items():
+                if not set(directions) <= set(can.directions):
+                    continue
+                a = run_sync(_span(CheckedPort(sim, scoreboard), size, few, job, can))
+                b = run_sync(_span(CheckedPort(sim, scoreboard), size, many, job, can))
+                latency = run_sync(_span(CheckedPort(sim, scoreboard), size, 1, job, can))
                 out.append(
                     {
                         "size": size,
@@ -92,7 +97,7 @@ def measure_device(lanes: int, simulator: str) -> list[dict[str, Any]]:
     return out
 
 
-async def _span(port: CheckedPort, size: int, count: int, job: str) -> int:
+async def _span(port: CheckedPort, size: int, count: int, job: str, can: Capabilities) -> int:
     """Cycles from the doorbell to the interrupt for records of two contexts in turn.
 
     All records are TLS 1.2, since the expected rate counts blocks of text.
@@ -106,11 +111,13 @@ async def _span(port: CheckedPort, size: int, count: int, job: str) -> int:
     rig = Rig(port, sq_log2=5, cq_log2=5)
     await rig.reset()
     data = bytes(i & 255 for i in range(size))
-    keys = [bytes(range(32)), bytes(range(16))]
-    suites = [(52, keys[0]), (51, keys[1])]
+    keys = [bytes(range(can.key_bytes[-1])), bytes(range(can.key_bytes[0]))]
+    suites = [(52 if len(key) == 32 else 51, key) for key in keys]
     for number, key in enumerate(keys):
-        await rig.set_context(number, key)
-        await rig.set_context(2 + number, key, receive=True)
+        if can.seal:
+            await rig.set_context(number, key)
+        if can.open:
+            await rig.set_context(2 + number, key, receive=True)
     posted: list[SqeRecord] = []
     opened = [0, 0]
     for i in range(count):
@@ -176,25 +183,27 @@ def _device_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
     return out
 
 
-def run_bench_rtl(json_out: Path | None, *, simulator: str = "icarus") -> int:
-    """Measure core and device with 1, 2 and 4 lanes, and print the tables.
+def run_bench_rtl(json_out: Path | None, target: Target) -> int:
+    """Measure core and device with each number of lanes that the core has, and print the tables.
 
     Args:
         json_out: File for the figures.
-        simulator: `icarus` or `verilator`; the figures are equal.
+        target: Simulator, with which the figures do not change, and core.
     """
     out = console(110)
     figures: dict[str, dict[int, list[dict[str, Any]]]] = {"core": {}, "device": {}}
-    for lanes in LANES:
-        figures["core"][lanes] = measure_core(lanes, simulator)
+    for lanes in target.can.lanes:
+        figures["core"][lanes] = measure_core(lanes, target)
         out.print(_core_table(lanes, figures["core"][lanes]), "")
     out.print(
         "n: words of 16 LANES bytes; first out: cycles from a word of text to its ciphertext; "
         "tag: cycles after the last\n"
     )
-    for lanes in LANES:
-        figures["device"][lanes] = measure_device(lanes, simulator)
+    for lanes in target.can.lanes:
+        figures["device"][lanes] = measure_device(lanes, target)
         out.print(_device_table(lanes, figures["device"][lanes]), "")
     out.print("one idle record: doorbell write to interrupt")
+    if left_out := target.can.left_out():
+        out.print(f"left out: {'; '.join(left_out)}")
     write_json(json_out, figures)
     return 0

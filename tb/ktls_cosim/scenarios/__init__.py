@@ -3,7 +3,8 @@
 
 A scenario is a coroutine function of an `Env`. It asserts the details that it is about;
 the scoreboard checks every sealed and opened byte. Importing this package registers all
-scenarios in `SCENARIOS`. Register one of your own with the decorator `scenario`.
+scenarios in `SCENARIOS`. Register one of your own with the decorator `scenario`, whose
+arguments name the abilities of the device that it needs.
 """
 
 from ktls_cosim.scenarios import (  # noqa: F401  (each module registers its scenarios)
@@ -16,6 +17,6 @@ from ktls_cosim.scenarios import (  # noqa: F401  (each module registers its sce
     sockets,
     stress,
 )
-from ktls_cosim.scenarios.env import SCENARIOS, Env, Scenario, scenario
+from ktls_cosim.scenarios.env import SCENARIOS, Env, Scenario, missing, scenario
 
-__all__ = ["SCENARIOS", "Env", "Scenario", "scenario"]
+__all__ = ["SCENARIOS", "Env", "Scenario", "missing", "scenario"]

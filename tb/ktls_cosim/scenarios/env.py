@@ -13,11 +13,21 @@ from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.port import Port
 from ktls_cosim.scenarios.rig import Rig
+from ktls_hw import layout
 
 MAX = uapi.TLS_MAX_PAYLOAD_SIZE
 TLS_1_2 = uapi.TLS_1_2_VERSION
 TLS_1_3 = uapi.TLS_1_3_VERSION
 VERSIONS = (TLS_1_2, TLS_1_3)
+
+ALL_SUITES = 0x3FF
+NEEDS = {
+    "seal": layout.SUITES_TX_TLS12_GCM128.put(1) | layout.SUITES_TX_TLS12_GCM256.put(1),
+    "open": layout.SUITES_RX_TLS12_GCM128.put(1) | layout.SUITES_RX_TLS12_GCM256.put(1),
+    "AES-128": layout.SUITES_RAW_GCM128.put(1),
+    "AES-256": layout.SUITES_RAW_GCM256.put(1),
+}
+"""Possible needs of a scenario; a device meets a need if it has one of these bits of SUITES."""
 
 _CIPHERS = {16: uapi.TLS_CIPHER_AES_GCM_128, 32: uapi.TLS_CIPHER_AES_GCM_256}
 
@@ -34,6 +44,7 @@ class Env:
             `fail_bus(lo, hi, reads, writes)`; lo == hi clears the fault.
         lockstep: `port` compares two devices. A scenario then must not read memory whose
             content the contract leaves open.
+        suites: Register SUITES of the device.
     """
 
     port: Port
@@ -41,6 +52,18 @@ class Env:
     rng: random.Random
     fail_bus: Callable[[int, int, bool, bool], None]
     lockstep: bool = False
+    suites: int = ALL_SUITES
+
+    @property
+    def key_sizes(self) -> tuple[int, ...]:
+        """Key lengths of the device in bytes."""
+        return tuple(n for n in (16, 32) if self.suites & NEEDS[f"AES-{8 * n}"])
+
+    @property
+    def directions(self) -> tuple[bool, ...]:
+        """False if the device seals, True if it opens, or both."""
+        names = {"seal": False, "open": True}
+        return tuple(value for name, value in names.items() if self.suites & NEEDS[name])
 
     def checked(self) -> CheckedPort:
         """Return the device with a checker around it."""
@@ -68,6 +91,10 @@ class Env:
         await rig.reset()
         return rig
 
+    def key(self, length: int = 16) -> bytes:
+        """Return a random key of `length` bytes, or of a length that the device supports."""
+        return self.bytes(length if length in self.key_sizes else self.key_sizes[0])
+
     def heal_bus(self) -> None:
         """Clear the fault that `fail_bus` set."""
         self.fail_bus(0, 0, False, False)
@@ -80,12 +107,33 @@ class Env:
 Scenario = Callable[[Env], Coroutine[Any, Any, None]]
 SCENARIOS: dict[str, Scenario] = {}
 """All scenarios by name."""
+_needs: dict[str, tuple[str, ...]] = {}
 
 
-def scenario(f: Scenario) -> Scenario:
-    """Register a scenario under the name of its function (a decorator)."""
-    SCENARIOS[f.__name__] = f
-    return f
+def scenario(*needs: str) -> Callable[[Scenario], Scenario]:
+    """Register a scenario under the name of its function (a decorator).
+
+    Args:
+        *needs: Names from `NEEDS`. A device that lacks one of them skips the scenario. A
+            scenario that names no key size takes one that the device has from `Env.key`.
+    """
+
+    def register(f: Scenario) -> Scenario:
+        SCENARIOS[f.__name__] = f
+        _needs[f.__name__] = needs
+        return f
+
+    return register
+
+
+def missing(name: str, suites: int) -> tuple[str, ...]:
+    """Return the needs of a scenario that a device does not meet.
+
+    Args:
+        name: Name of the scenario; a name that is not registered has no needs.
+        suites: Register SUITES of the device.
+    """
+    return tuple(n for n in _needs.get(name, ()) if not suites & NEEDS[n])
 
 
 def example_crypto_info(key_size: int = 16) -> CryptoInfo:

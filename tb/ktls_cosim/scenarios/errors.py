@@ -5,22 +5,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ktls_cosim.scenarios.env import MAX, TLS_1_2, Env, scenario
+from ktls_cosim.scenarios.env import MAX, Env, scenario
 from ktls_cosim.scenarios.rig import OVERHEAD
 from ktls_hw import layout
 from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status
 
 
-@scenario
+@scenario("seal")
 async def bad_descriptors(env: Env) -> None:
     """Each mistake gets its status and is counted; the next record is correct."""
     rig = await env.rig()
-    key = env.bytes(16)
+    key = env.key(16)
     await rig.set_context(5, key)
     good, _ = rig.seal_descriptor(5, b"good")
     contexts = layout.CAPS_CONTEXTS.get(await rig.port.read32(Reg.CAPS))
 
-    set_ok = SqeCtx(opcode=Opcode.CTX_SET, ctx=6, version=TLS_1_2, cipher=51, key=key)
+    set_ok = rig.context_descriptor(6, key)
     cases: list[tuple[SqeRecord | SqeCtx, Status, bool]] = [
         (replace(good, opcode=0), Status.BAD_OPCODE, False),
         (replace(good, opcode=255), Status.BAD_OPCODE, False),
@@ -52,11 +52,11 @@ async def bad_descriptors(env: Env) -> None:
     assert await rig.port.read32(Reg.CNT_RECORDS) == len(cases)
 
 
-@scenario
+@scenario("seal")
 async def short_lists(env: Env) -> None:
     """Lists shorter than their descriptor get a status; the next record is correct."""
     rig = await env.rig()
-    await rig.set_context(1, env.bytes(32))
+    await rig.set_context(1, env.key(32))
     for size, missing in ((100, 1), (100, 100), (16, 16), (5000, 17)):
         data = env.bytes(size)
         good, _ = rig.seal_descriptor(1, data)
@@ -77,11 +77,11 @@ async def short_lists(env: Env) -> None:
     assert await rig.port.read32(Reg.CNT_ERR_SHORT) == 12
 
 
-@scenario
+@scenario("seal")
 async def bus_errors(env: Env) -> None:
     """An error response to any access: a status, no wrong bytes, the next record is correct."""
     rig = await env.rig()
-    await rig.set_context(2, env.bytes(16))
+    await rig.set_context(2, env.key(16))
     data = env.bytes(600)
     good, _ = rig.seal_descriptor(2, data)
 
@@ -129,11 +129,11 @@ async def bus_errors(env: Env) -> None:
     assert await rig.port.read32(Reg.CNT_ERR_BUS) == 9
 
 
-@scenario
+@scenario("seal")
 async def completion_write_error(env: Env) -> None:
     """A completion that cannot be written stops the device and raises the interrupt."""
     rig = await env.rig()
-    await rig.set_context(0, env.bytes(16))
+    await rig.set_context(0, env.key(16))
     env.fail_bus(rig.cq_slot, rig.cq_slot + Cqe.SIZE, False, True)
     good, _ = rig.seal_descriptor(0, b"lost")
     await rig.post(good)
@@ -145,18 +145,18 @@ async def completion_write_error(env: Env) -> None:
     await rig.reset()
     (cqe,) = await rig.run(good)
     assert cqe.status == Status.BAD_CTX
-    await rig.set_context(0, env.bytes(16))
+    await rig.set_context(0, env.key(16))
     (cqe,) = await rig.run(good)
     assert cqe.status == Status.OK
 
 
-@scenario
+@scenario("seal")
 async def reset_with_records_under_way(env: Env) -> None:
     """Reset at several moments of a record: the bus stays legal, the next record is correct."""
     rig = await env.rig()
     for delay in (0, 3, 7, 12, 20, 30, 45):
         rig.release()
-        await rig.set_context(9, env.bytes(32))
+        await rig.set_context(9, env.key(32))
         await rig.post(*(rig.seal_descriptor(9, env.bytes(900))[0] for _ in range(4)))
         for _ in range(delay):
             await rig.port.read32(Reg.ID)
@@ -164,6 +164,6 @@ async def reset_with_records_under_way(env: Env) -> None:
         assert await rig.port.read32(Reg.CNT_DESCRIPTORS) == 0
         (gone,) = await rig.run(rig.seal_descriptor(9, b"x")[0])
         assert gone.status == Status.BAD_CTX
-        await rig.set_context(9, env.bytes(16))
+        await rig.set_context(9, env.key(16))
         (cqe,) = await rig.run(rig.seal_descriptor(9, env.bytes(100))[0])
         assert (cqe.status, cqe.rec_seq) == (Status.OK, 0)

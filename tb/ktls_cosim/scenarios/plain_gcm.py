@@ -10,15 +10,15 @@ from ktls_cosim.scenarios.rig import Piece
 from ktls_hw.layout import Opcode, Status
 
 
-@scenario
+@scenario("seal", "open")
 async def plain_gcm(env: Env) -> None:
     """Seal and open with any nonce, AAD, text length and tag length."""
     rig = await env.rig(sq_log2=5, cq_log2=5)
-    keys = [env.bytes(16), env.bytes(32)]
+    keys = [env.key(16), env.key(32)]
     for i, key in enumerate(keys):
         await rig.set_context(i, key, version=0)
         await rig.set_context(2 + i, key, version=0, receive=True)
-    await rig.set_context(4, env.bytes(16))
+    await rig.set_context(4, env.key(16))
     tls = [rig.seal_descriptor(4, b"a record in between")[0] for _ in range(3)]
     mark = rig.mark()
     lengths = [0, 1, 15, 16, 17, 31, 33, 250]
@@ -52,13 +52,13 @@ async def plain_gcm(env: Env) -> None:
         assert not any(rig.get_pieces(zeros, length))
 
 
-@scenario
+@scenario("seal", "open")
 async def plain_gcm_mistakes(env: Env) -> None:
     """Wrong lengths, tags and contexts of plain AES-GCM; TLS contexts ignore its fields."""
     rig = await env.rig()
-    await rig.set_context(0, env.bytes(16), version=0)
-    await rig.set_context(1, env.bytes(16), version=0, receive=True)
-    await rig.set_context(2, env.bytes(16))
+    await rig.set_context(0, env.key(16), version=0)
+    await rig.set_context(1, env.key(16), version=0, receive=True)
+    await rig.set_context(2, env.key(16))
     good, dst = rig.gcm_descriptor(0, Opcode.SEAL, bytes(12), b"aad", env.bytes(20))
     cases = [(replace(good, tag_len=t), Status.BAD_LENGTH) for t in (0, 1, 3, 5, 7, 9, 11, 17, 255)]
     cases += [

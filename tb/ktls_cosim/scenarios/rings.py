@@ -9,11 +9,11 @@ from ktls_hw import layout
 from ktls_hw.layout import Reg, Status
 
 
-@scenario
+@scenario("seal")
 async def rings_wrap(env: Env) -> None:
     """Rings wrap many times; the completion ring is smaller than the submission ring."""
     rig = await env.rig(sq_log2=2, cq_log2=1)
-    await rig.set_context(0, env.bytes(16))
+    await rig.set_context(0, env.key(16))
     for _ in range(4):
         rig.release()
         for n in (0, 1, 40, 16, 100):
@@ -23,11 +23,11 @@ async def rings_wrap(env: Env) -> None:
     assert [c.sq_index for c in done] == list(range(21))
 
 
-@scenario
+@scenario("seal")
 async def full_completion_ring(env: Env) -> None:
     """The device stalls on a full completion ring and continues once it has room."""
     rig = await env.rig(sq_log2=4, cq_log2=1)
-    await rig.set_context(0, env.bytes(16))
+    await rig.set_context(0, env.key(16))
     seals = [rig.seal_descriptor(0, env.bytes(50))[0] for _ in range(8)]
     await rig.post(*seals, make_room=False)
     done = await rig.drain()
@@ -41,7 +41,7 @@ async def _all_rings(env: Env, sizes: list[tuple[int, int]]) -> list[Rig]:
     return [first, *[await first.beside(n, *sizes[n % len(sizes)]) for n in range(1, count)]]
 
 
-@scenario
+@scenario("seal")
 async def several_rings(env: Env) -> None:
     """Each ring completes its own descriptors in order, with its own record numbers."""
     rng = env.rng
@@ -50,7 +50,7 @@ async def several_rings(env: Env) -> None:
     expected: list[list[Status]] = [[] for _ in rigs]
     numbers = [0] * len(rigs)
     for n, rig in enumerate(rigs):
-        await rig.set_context(n, env.bytes(rng.choice((16, 32))), version=rng.choice(VERSIONS))
+        await rig.set_context(n, env.bytes(rng.choice(env.key_sizes)), version=rng.choice(VERSIONS))
         expected[n].append(Status.OK)
         assert layout.IRQ_STATUS_RINGS.get(await rig.port.read32(Reg.IRQ_STATUS)) == 0
     for _ in range(60):
@@ -80,13 +80,13 @@ async def several_rings(env: Env) -> None:
         assert [c.rec_seq for c in done[1:] if c.numbered] == list(range(numbers[n]))
 
 
-@scenario
+@scenario("seal")
 async def rings_raise_the_interrupt(env: Env) -> None:
     """IRQ_STATUS names the rings that request service; each ring has its own moderation."""
     rigs = await _all_rings(env, [(3, 3)])
     port = rigs[0].port
     for n, rig in enumerate(rigs):
-        await rig.set_context(n, env.bytes(16))
+        await rig.set_context(n, env.key(16))
     last = len(rigs) - 1
     first_seal = rigs[0].seal_descriptor(0, env.bytes(30))[0]
     seals = [rigs[last].seal_descriptor(last, env.bytes(30))[0] for _ in range(2)]
@@ -107,12 +107,12 @@ async def rings_raise_the_interrupt(env: Env) -> None:
     assert not await port.wait_irq()
 
 
-@scenario
+@scenario("seal")
 async def a_ring_that_nobody_empties_holds_up_no_other(env: Env) -> None:
     """The descriptors of a full ring wait in memory while the other rings proceed."""
     rigs = await _all_rings(env, [(4, 4), (4, 1)])
     for n, rig in enumerate(rigs):
-        await rig.set_context(n, env.bytes(16))
+        await rig.set_context(n, env.key(16))
     stuck = rigs[1]
     await stuck.port.write32(stuck.reg(Reg.RING0_IRQ_MOD), layout.RING0_IRQ_MOD_COUNT.put(99))
     for _ in range(6):
@@ -126,11 +126,11 @@ async def a_ring_that_nobody_empties_holds_up_no_other(env: Env) -> None:
     assert [c.status for c in await stuck.drain()] == [Status.OK] * 7
 
 
-@scenario
+@scenario("seal")
 async def interrupt_moderation(env: Env) -> None:
     """IRQ_MOD.count delays the interrupt; IRQ_MOD.timer limits the delay."""
     rig = await env.rig()
-    await rig.set_context(0, env.bytes(16))
+    await rig.set_context(0, env.key(16))
     await rig.port.write32(Reg.RING0_IRQ_MOD, layout.RING0_IRQ_MOD_COUNT.put(3))
     good = [rig.seal_descriptor(0, b"moderate")[0] for _ in range(3)]
     await rig.post(*good[:2])

@@ -10,11 +10,11 @@ from ktls_cosim.scenarios.rig import OVERHEAD, OVERHEAD_1_3, Piece
 from ktls_hw.layout import SqeCtx, SqeRecord, Status
 
 
-@scenario
+@scenario("seal")
 async def any_alignment(env: Env) -> None:
     """Entries of any length and alignment on both sides; no other byte is written."""
     rig = await env.rig()
-    await rig.set_context(3, env.bytes(16))
+    await rig.set_context(3, env.key(16))
     for _ in range(25):
         rig.release()
         data = env.bytes(env.rng.choice((0, 1, 15, 16, 17, 33, 250, 1460, 5000)))
@@ -37,12 +37,12 @@ async def any_alignment(env: Env) -> None:
                 assert p.addr - 8 + i in written or byte == 0xA5, f"byte {p.addr - 8 + i:#x}"
 
 
-@scenario
+@scenario("seal")
 async def tls13_every_tail(env: Env) -> None:
     """TLS 1.3: the inner type at every offset of a block, any alignment."""
     rig = await env.rig()
-    await rig.set_context(3, env.bytes(16), version=TLS_1_3, iv=env.bytes(8), seq=2**40 + 7)
-    await rig.set_context(4, env.bytes(32), version=TLS_1_3, salt=env.bytes(4))
+    await rig.set_context(3, env.key(16), version=TLS_1_3, iv=env.bytes(8), seq=2**40 + 7)
+    await rig.set_context(4, env.key(32), version=TLS_1_3, salt=env.bytes(4))
     for n in [*range(34), 1460, MAX - 1, MAX]:
         rig.release()
         data = env.bytes(n)
@@ -58,12 +58,12 @@ async def tls13_every_tail(env: Env) -> None:
         assert done[1].rec_seq == done[0].rec_seq + 1
 
 
-@scenario
+@scenario("seal")
 async def tls13_padding_on_seal(env: Env) -> None:
     """TLS 1.3 padding from none to a full record, the inner type at every offset of a block."""
     rig = await env.rig()
-    await rig.set_context(1, env.bytes(16), version=TLS_1_3, iv=env.bytes(8))
-    await rig.set_context(2, env.bytes(32))
+    await rig.set_context(1, env.key(16), version=TLS_1_3, iv=env.bytes(8))
+    await rig.set_context(2, env.key(32))
     sizes = [(n, pad) for n in (0, 1, 14, 15, 16, 17, 40) for pad in (0, 1, 14, 15, 16, 17, 50)]
     for n, pad in [*sizes, (0, MAX), (MAX, 0), (MAX - 1, 1), (100, MAX - 100)]:
         rig.release()
@@ -81,11 +81,11 @@ async def tls13_padding_on_seal(env: Env) -> None:
     assert (cqe.status, cqe.len) == (Status.OK, 5 + OVERHEAD)
 
 
-@scenario
+@scenario("seal")
 async def lists_longer_than_a_burst(env: Env) -> None:
     """Lists of 40 entries, whose fetch needs several bursts."""
     rig = await env.rig()
-    await rig.set_context(0, env.bytes(16))
+    await rig.set_context(0, env.key(16))
     data = env.bytes(400)
     src = [Piece(rig.alloc(10, 16, i % 16), 10) for i in range(40)]
     dst = [Piece(rig.alloc(11, 16, (3 * i) % 16), 11) for i in range(40)]
@@ -94,11 +94,11 @@ async def lists_longer_than_a_burst(env: Env) -> None:
     assert cqe.status == Status.OK
 
 
-@scenario
+@scenario("seal")
 async def random_jobs(env: Env) -> None:
     """Random contexts, sizes, alignments and mistakes, as many at once as the ring holds."""
     rig = await env.rig(sq_log2=4, cq_log2=5)
-    keys = {c: env.bytes(env.rng.choice((16, 32))) for c in env.rng.sample(range(64), 6)}
+    keys = {c: env.bytes(env.rng.choice(env.key_sizes)) for c in env.rng.sample(range(64), 6)}
     for c, key in keys.items():
         version = env.rng.choice(VERSIONS)
         await rig.set_context(c, key, salt=env.bytes(4), iv=env.bytes(8), seq=c, version=version)

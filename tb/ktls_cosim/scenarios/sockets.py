@@ -20,7 +20,7 @@ from ktls_cosim.scenarios.env import (
 from ktls_cosim.scenarios.rig import OVERHEAD
 
 
-@scenario
+@scenario("seal", "AES-128")
 async def hello_world(env: Env) -> None:
     """The first records of a connection equal those of a real kernel."""
     stack = await env.stack()
@@ -36,7 +36,7 @@ async def hello_world(env: Env) -> None:
     )
 
 
-@scenario
+@scenario("seal", "AES-256")
 async def aes256_hello_world(env: Env) -> None:
     """The first record with a 256-bit key equals that of a real kernel."""
     stack = await env.stack()
@@ -47,7 +47,7 @@ async def aes256_hello_world(env: Env) -> None:
     assert wire.hex() == "170303001da0a1a2a3a4a5a6a733340f9571d4549bed93321bb135538a15c900524d"
 
 
-@scenario
+@scenario("seal", "AES-128", "AES-256")
 async def tls13_hello_world(env: Env) -> None:
     """TLS 1.3 records with both key sizes equal those of a real kernel."""
     stack = await env.stack()
@@ -67,12 +67,12 @@ async def tls13_hello_world(env: Env) -> None:
         assert wire.hex() == expected
 
 
-@scenario
+@scenario("seal")
 async def msg_more_chain(env: Env) -> None:
     """Bytes sent with MSG_MORE share a record until it is full or a call omits the flag."""
     stack = await env.stack()
     wire = bytearray()
-    sock = await connect(stack, crypto_info(env.rng), wire.extend)
+    sock = await connect(stack, crypto_info(env.rng, env.key_sizes[0]), wire.extend)
     assert sock.send(env.bytes(10), uapi.MSG_MORE) == 10
     assert sock.send(env.bytes(16370), uapi.MSG_MORE) == 16370
     await stack.settle()
@@ -86,11 +86,11 @@ async def msg_more_chain(env: Env) -> None:
     await close_all(stack, sock)
 
 
-@scenario
+@scenario("seal")
 async def sizes_around_blocks(env: Env) -> None:
     """Every length near a block or record boundary, with many records in flight."""
     stack = await env.stack()
-    sock = await connect(stack, crypto_info(env.rng))
+    sock = await connect(stack, crypto_info(env.rng, env.key_sizes[0]))
     for n in [*range(1, 50), 63, 64, 65, 255, 256, 257, 1460, 4095, 4096, 4097]:
         assert sock.send(env.bytes(n)) == n
     assert sock.send(env.bytes(MAX - 1)) == MAX - 1
@@ -98,12 +98,12 @@ async def sizes_around_blocks(env: Env) -> None:
     await close_all(stack, sock)
 
 
-@scenario
+@scenario("seal")
 async def sendfile_of_a_file(env: Env) -> None:
     """sendfile continues an open record and closes it at the end of the file."""
     stack = await env.stack()
     wire = bytearray()
-    sock = await connect(stack, crypto_info(env.rng), wire.extend)
+    sock = await connect(stack, crypto_info(env.rng, env.key_sizes[0]), wire.extend)
     assert sock.send(env.bytes(100), uapi.MSG_MORE) == 100
     file = io.BytesIO(env.bytes(5000))
     assert sock.sendfile(file, 0, 50_000) == 5000
@@ -115,13 +115,13 @@ async def sendfile_of_a_file(env: Env) -> None:
     await close_all(stack, sock)
 
 
-@scenario
+@scenario("seal")
 async def many_connections(env: Env) -> None:
     """Interleaved records of 16 connections, both versions and key sizes; each counts its own."""
     await _many_connections(env, rings=1)
 
 
-@scenario
+@scenario("seal")
 async def many_connections_on_all_rings(env: Env) -> None:
     """Interleaved records of 16 connections, spread over all rings of the device."""
     stack = await _many_connections(env, rings=8)
@@ -136,7 +136,7 @@ async def _many_connections(env: Env, rings: int) -> KtlsStack:
     socks = [
         await connect(
             stack,
-            crypto_info(env.rng, env.rng.choice((16, 32)), seq, env.rng.choice(VERSIONS)),
+            crypto_info(env.rng, env.rng.choice(env.key_sizes), seq, env.rng.choice(VERSIONS)),
         )
         for seq in range(0, 16_000, 1000)
     ]
@@ -150,21 +150,24 @@ async def _many_connections(env: Env, rings: int) -> KtlsStack:
     return stack
 
 
-@scenario
+@scenario("seal")
 async def contexts_run_out(env: Env) -> None:
     """A connection that finds no free context works in software and reports the reason."""
     stack = await env.stack()
     assert stack.nic is not None
-    socks = [await connect(stack, crypto_info(env.rng)) for _ in range(stack.nic.contexts)]
+    socks = [
+        await connect(stack, crypto_info(env.rng, env.key_sizes[0]))
+        for _ in range(stack.nic.contexts)
+    ]
     late = connect_wire(stack, lambda _data: None)
     late.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
-    late.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, crypto_info(env.rng).pack())
+    late.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, crypto_info(env.rng, env.key_sizes[0]).pack())
     await stack.settle()
     assert late.why_not_offloaded is not None
     assert "contexts" in late.why_not_offloaded
     assert late.send(b"in software") == 11
     await close_all(stack, socks[0])
-    again = await connect(stack, crypto_info(env.rng))
+    again = await connect(stack, crypto_info(env.rng, env.key_sizes[0]))
     assert again.send(b"offloaded") == 9
     await close_all(stack, late, again, *socks[1:])
     assert stack.tls_stat["TlsTxSw"] == 1

@@ -98,7 +98,11 @@ class _Generator:
         rng = self.rng
         version = rng.choice((TLS_1_2, TLS_1_3, TLS_1_2, TLS_1_3, 0))
         receive = rng.random() < 0.4
-        info = crypto_info(rng, rng.choice((16, 32)), rng.choice((0, 9, 2**40)), version or TLS_1_2)
+        if receive not in self.env.directions:
+            receive = not receive
+        info = crypto_info(
+            rng, rng.choice(self.env.key_sizes), rng.choice((0, 9, 2**40)), version or TLS_1_2
+        )
         self.contexts.pop(ctx, None)
         self.raw.pop(ctx, None)
         if not version:
@@ -197,7 +201,7 @@ async def stress(env: Env, jobs: int) -> None:
     await rig.drain()
 
 
-@scenario
+@scenario()
 async def random_stress(env: Env) -> None:
     """A hundred random descriptors; `make soak` runs thousands."""
     await stress(env, 100)

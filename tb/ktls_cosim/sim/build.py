@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ktls_cosim.paths import HDL, HW, ROOT, RTL
+from ktls_cosim.sim.capabilities import VARIABLE
+from ktls_cosim.sim.own_rtl import OwnRtl
 
 INCLUDES = (RTL, HW / "include")
 """Folders that the sources search for `include files."""
@@ -29,40 +31,75 @@ class Build:
         sources: Verilog files.
         parameters: Parameters of the top level.
         defines: Preprocessor macros.
+        includes: Further folders for `include files, searched after `INCLUDES`.
+        capabilities: What the core declares, for the cocotb modules that run on it.
     """
 
     toplevel: str
     sources: tuple[Path, ...]
     parameters: Mapping[str, object] = field(default_factory=dict)
     defines: Mapping[str, object] = field(default_factory=dict)
+    includes: tuple[Path, ...] = ()
+    capabilities: Path | None = None
 
     @classmethod
-    def block(cls, toplevel: str, **parameters: object) -> Build:
-        """A build with one block of the RTL as the top level."""
-        return cls(toplevel, tuple(rtl_sources()), parameters)
+    def block(cls, toplevel: str, own: OwnRtl | None = None, **parameters: object) -> Build:
+        """A build with one block of the RTL as the top level.
+
+        Args:
+            toplevel: Name of the block.
+            own: RTL of the user; it matters if it holds this block.
+            parameters: Parameters of the block.
+        """
+        if own is None or toplevel not in own.modules():
+            return cls(toplevel, tuple(rtl_sources()), parameters)
+        sources = own.in_place_of(rtl_sources())
+        return cls(toplevel, sources, parameters, own.defines, own.includes, own.capabilities)
 
     @classmethod
     def device(
-        cls, rtl: Iterable[Path] | None = None, *, lanes: int = 1, **parameters: object
+        cls,
+        rtl: Iterable[Path] | None = None,
+        *,
+        lanes: int = 1,
+        own: OwnRtl | None = None,
+        **parameters: object,
     ) -> Build:
         """The device inside its test bench of host memory and register master (`ktls_tb`).
 
         Args:
             rtl: Verilog files with a top level `ktls_nic`; by default those of this checkout.
             lanes: 16-byte blocks per cycle (1, 2 or 4).
+            own: RTL of the user in the place of modules of ours.
             parameters: Further parameters of `ktls_tb`.
         """
         sources = tuple(rtl if rtl is not None else rtl_sources())
+        bench = tuple(sorted(HDL.glob("*.v")))
         parameters = {"LANES": lanes, **parameters}
-        return cls("ktls_tb", (*sources, *sorted(HDL.glob("*.v"))), parameters)
+        if own is None:
+            return cls("ktls_tb", (*sources, *bench), parameters)
+        parameters = {"SUITES": own.can.suites, **parameters}
+        sources = (*own.in_place_of(sources), *bench)
+        return cls("ktls_tb", sources, parameters, own.defines, own.includes, own.capabilities)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for the process of the simulator."""
+        return {VARIABLE: str(self.capabilities)} if self.capabilities else {}
+
+    @property
+    def systemverilog(self) -> bool:
+        """A source is SystemVerilog, so all sources are read as such."""
+        return any(p.suffix == ".sv" for p in self.sources)
 
     def key(self) -> str:
         """A hash of everything that changes the result of the compilation."""
         h = hashlib.sha256()
         headers = [path for folder in INCLUDES for path in folder.rglob("*.vh")]
+        headers += [path for folder in self.includes for path in folder.glob("*.*vh")]
         for path in (*self.sources, *sorted(headers), *sorted(HDL.glob("*.vlt"))):
             h.update(str(path).encode())
             h.update(path.read_bytes())
         h.update(repr((self.toplevel, sorted(self.parameters.items()))).encode())
-        h.update(repr((sorted(self.defines.items()), sys.version)).encode())
+        h.update(repr((sorted(self.defines.items()), self.includes, sys.version)).encode())
         return h.hexdigest()[:12]

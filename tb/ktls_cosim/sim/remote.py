@@ -96,7 +96,7 @@ class RemoteSim:
             seed=seed,
             results=self.out / "results.xml",
             waves=self.waves,
-            env={FD_VARIABLE: str(theirs.fileno())},
+            env={**build.environment, FD_VARIABLE: str(theirs.fileno())},
         )
         with theirs, self.log.open("w") as log:
             self._process = subprocess.Popen(

@@ -78,15 +78,16 @@ class Icarus:
 
         log = folder / "build.log"
         dump = folder / "ktls_dump.v"
+        standard = "-g2012" if build.systemverilog else "-g2005"
         dump.write_text(_DUMP.replace("{toplevel}", build.toplevel))
         try:
             get_runner("icarus").build(
                 sources=[*build.sources, dump],
-                includes=list(INCLUDES),
+                includes=[*INCLUDES, *build.includes],
                 hdl_toplevel=build.toplevel,
                 parameters=dict(build.parameters),
                 defines=dict(build.defines),
-                build_args=["-g2005", "-Wall", "-Wno-timescale", "-s", "ktls_dump"],
+                build_args=[standard, "-Wall", "-Wno-timescale", "-s", "ktls_dump"],
                 build_dir=folder,
                 timescale=("1ns", "1ps"),
                 always=True,
@@ -158,7 +159,7 @@ class Verilator:
             *(["--trace-fst"] if waves else []),
             *(f"-D{k}={v}" for k, v in build.defines.items()),
             *(f"-G{k}={v}" for k, v in build.parameters.items()),
-            *(f"-I{d}" for d in INCLUDES),
+            *(f"-I{d}" for d in (*INCLUDES, *build.includes)),
             *([str(visible)] if visible.exists() else ["--public-flat-rw"]),
             *(str(main), *map(str, build.sources)),
         ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import ROOT
 from ktls_cosim.sim.build import Build, rtl_sources
 from ktls_cosim.sim.runner import compile_build, run_tests
+from ktls_cosim.target import Target
 from support import Simulate
 
 BLOCKS = [
@@ -46,8 +48,8 @@ WIDE = [
 
 
 @pytest.mark.parametrize(("toplevel", "module"), BLOCKS, ids=[b[0] for b in BLOCKS])
-def test_block(simulate: Simulate, toplevel: str, module: str) -> None:
-    simulate(Build.block(toplevel), module)
+def test_block(simulate: Simulate, target: Target, toplevel: str, module: str) -> None:
+    simulate(Build.block(toplevel, own=target.rtl), module)
 
 
 def test_bus_models(simulate: Simulate) -> None:
@@ -57,8 +59,13 @@ def test_bus_models(simulate: Simulate) -> None:
 
 @pytest.mark.parametrize("lanes", [2, 4])
 @pytest.mark.parametrize(("toplevel", "module", "width"), WIDE, ids=[w[0] for w in WIDE])
-def test_wide_block(simulate: Simulate, toplevel: str, module: str, width: str, lanes: int) -> None:
-    simulate(Build.block(toplevel, **{width: lanes * (128 if width == "DATA_W" else 1)}), module)
+def test_wide_block(
+    simulate: Simulate, target: Target, toplevel: str, module: str, width: str, lanes: int
+) -> None:
+    if target.rtl and lanes not in target.can.lanes:
+        pytest.skip(f"lanes = {list(target.can.lanes)} of the core")
+    parameters: dict[str, Any] = {width: lanes * (128 if width == "DATA_W" else 1)}
+    simulate(Build.block(toplevel, own=target.rtl, **parameters), module)
 
 
 @pytest.mark.parametrize("rings", [3, 8])
@@ -114,7 +121,7 @@ def test_gcm_as_synthesis_reads_it(simulate: Simulate, lanes: int) -> None:
     ],
 )
 def test_illegal_parameters_stop_elaboration(
-    simulator: str, toplevel: str, parameters: dict[str, int], message: str
+    simulator: str, toplevel: str, parameters: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SimulatorError, match=message):
         compile_build(Build.block(toplevel, **parameters), simulator)

@@ -8,14 +8,18 @@ import random
 from typing import Any
 
 import cocotb
+import pytest
 
 from ktls_cosim.check.lockstep import LockstepPort
 from ktls_cosim.check.wire import Scoreboard
-from ktls_cosim.scenarios import SCENARIOS, Env, Scenario
+from ktls_cosim.scenarios import SCENARIOS, Env, Scenario, missing
 from ktls_cosim.scenarios.stress import stress
+from ktls_cosim.sim import capabilities
+from ktls_cosim.sim.capabilities import Capabilities
 from ktls_cosim.sim.port import SimPort
 from ktls_hw.model import ModelMemory, NicModel
 
+SUITES = Capabilities.load(os.environ.get(capabilities.VARIABLE)).suites
 # the memory of the simulation outlives a scenario, so that of the model must, too
 MEMORY = ModelMemory()
 # a slow and randomly stalling memory: latency in cycles, stalled cycles of 256
@@ -25,6 +29,8 @@ STALLING = {
 
 
 async def _run(dut: Any, name: str, scenario: Scenario) -> None:
+    if lacking := missing(name, SUITES):
+        pytest.skip(f"the core lacks {', '.join(lacking)}")
     stalling = bool(os.environ.get("KTLS_STALLING"))
     host = dut.host
     for knob, value in STALLING.items():
@@ -35,7 +41,7 @@ async def _run(dut: Any, name: str, scenario: Scenario) -> None:
     await port.ready()
     model = NicModel(
         MEMORY, contexts=int(dut.CONTEXTS.value), lanes=len(dut.m_wdata) // 128,
-        rings=int(dut.RINGS.value),
+        rings=int(dut.RINGS.value), suites=SUITES,
     )  # fmt: skip
     MEMORY.heal()
 
@@ -50,7 +56,10 @@ async def _run(dut: Any, name: str, scenario: Scenario) -> None:
 
     lockstep = LockstepPort(port, model)
     scoreboard = Scoreboard(f"pytest tests/sim/device/test_device.py -k {name}")
-    env = Env(lockstep, scoreboard, random.Random(cocotb.RANDOM_SEED), fail_bus, lockstep=True)
+    env = Env(
+        lockstep, scoreboard, random.Random(cocotb.RANDOM_SEED), fail_bus, lockstep=True,
+        suites=SUITES,
+    )  # fmt: skip
     await scenario(env)
     scoreboard.finish()
     assert lockstep.compared > 10

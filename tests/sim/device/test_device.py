@@ -20,13 +20,15 @@ from support import Simulate
 
 
 def test_scenarios_in_lockstep(simulate: Simulate, target: Target) -> None:
-    results = simulate(Build.device(lanes=target.lanes), "cocotb_device")
+    results = simulate(Build.device(lanes=target.lanes, own=target.rtl), "cocotb_device")
     assert len(results) == len(SCENARIOS)
 
 
 def test_scenarios_with_a_slow_and_pausing_memory(simulate: Simulate, target: Target) -> None:
     results = simulate(
-        Build.device(lanes=target.lanes), "cocotb_device", env={"KTLS_STALLING": "1"}
+        Build.device(lanes=target.lanes, own=target.rtl),
+        "cocotb_device",
+        env={"KTLS_STALLING": "1"},
     )
     assert len(results) == len(SCENARIOS)
 
@@ -43,7 +45,7 @@ def test_scenarios_with_several_lanes(simulate: Simulate, lanes: int) -> None:
 def test_small_device(simulate: Simulate, target: Target) -> None:
     """With four contexts; the driver reads their number from CAPS."""
     simulate(
-        Build.device(lanes=target.lanes, CONTEXTS=4),
+        Build.device(lanes=target.lanes, own=target.rtl, CONTEXTS=4),
         "cocotb_device",
         testcase=r"cocotb_device\.(hello_world|contexts_run_out)",
     )
@@ -74,7 +76,7 @@ def test_every_scenario_on_the_small_core(simulate: Simulate) -> None:
 def test_simulator_as_a_child_process(simulator: str, target: Target, seed: int) -> None:
     """Plain Python uses the RTL like a plugged-in card."""
     with RemoteSim(
-        Build.device(lanes=target.lanes), simulator=simulator, name="test_remote"
+        Build.device(lanes=target.lanes, own=target.rtl), simulator=simulator, name="test_remote"
     ) as port:
 
         def no_faults(lo: int, hi: int, read: bool, write: bool) -> None:

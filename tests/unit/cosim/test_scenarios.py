@@ -11,12 +11,14 @@ from ktls import run_sync
 from ktls_cosim.check.lockstep import LockstepError, LockstepPort
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.port import Port
-from ktls_cosim.scenarios import SCENARIOS, Env
+from ktls_cosim.scenarios import SCENARIOS, Env, missing
 from ktls_hw.layout import CTRL_RESET, Reg
 from ktls_hw.model import Fault, NicModel
 
 
-def run(name: str, seed: int, port: Port, *models: NicModel, lockstep: bool = False) -> Scoreboard:
+def run(
+    name: str, seed: int, port: Port, *models: NicModel, lockstep: bool = False, suites: int = 0x3FF
+) -> Scoreboard:
     def fail_bus(lo: int, hi: int, read: bool, write: bool) -> None:
         for m in models:
             m.mem.heal()
@@ -26,7 +28,8 @@ def run(name: str, seed: int, port: Port, *models: NicModel, lockstep: bool = Fa
     scoreboard = Scoreboard(
         f"pytest tests/unit/cosim/test_scenarios.py -k {name} --rtl-seed={seed}"
     )
-    run_sync(SCENARIOS[name](Env(port, scoreboard, random.Random(seed), fail_bus, lockstep)))
+    env = Env(port, scoreboard, random.Random(seed), fail_bus, lockstep, suites)
+    run_sync(SCENARIOS[name](env))
     scoreboard.finish()
     return scoreboard
 
@@ -37,6 +40,22 @@ def test_scenario_on_the_model(name: str, offset: int, seed: int) -> None:
     model = NicModel()
     scoreboard = run(name, seed + offset, model, model)
     assert scoreboard.device_records > 0
+
+
+SEAL, OPEN, AES_128, AES_256 = 0x30F, 0x3F0, 0x155, 0x2AA
+
+
+@pytest.mark.parametrize("direction", [SEAL, OPEN, SEAL | OPEN])
+@pytest.mark.parametrize("keys", [AES_128, AES_256, AES_128 | AES_256])
+def test_a_device_with_some_suites_passes_every_scenario_that_it_can_run(
+    direction: int, keys: int, seed: int
+) -> None:
+    suites = direction & keys
+    possible = [name for name in SCENARIOS if not missing(name, suites)]
+    assert len(possible) >= 5
+    for name in possible:
+        model = NicModel(suites=suites)
+        run(name, seed, model, model, suites=suites)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

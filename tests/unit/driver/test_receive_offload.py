@@ -33,7 +33,7 @@ class Connection:
     """A receiving socket on a checked device, and a peer that seals records for it."""
 
     def __init__(self, info: CryptoInfo, *, receive: bool = True, kernel: str = "6.12") -> None:
-        self.model = NicModel(receive=receive)
+        self.model = NicModel(suites=0x3FF if receive else 0x30F)
         self.scoreboard = Scoreboard()
         nic = run_sync(KtlsNic.probe(CheckedPort(self.model, self.scoreboard)))
         self.stack = KtlsStack(nic, self.scoreboard, kernel=KERNELS[kernel])

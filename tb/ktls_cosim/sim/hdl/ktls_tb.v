@@ -16,6 +16,7 @@ module ktls_tb #(
     parameter CONTEXTS = 64,
     parameter RINGS = 4,
     parameter SMALL_CORE = 0,
+    parameter [9:0] SUITES = 10'h3ff,
     parameter LINES = 32768
 );
 
@@ -103,7 +104,8 @@ module ktls_tb #(
       .LANES(LANES),
       .CONTEXTS(CONTEXTS),
       .RINGS(RINGS),
-      .SMALL_CORE(SMALL_CORE)
+      .SMALL_CORE(SMALL_CORE),
+      .SUITES(SUITES)
   ) nic (
       .clk(clk),
       .rst(rst),
