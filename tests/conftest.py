@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rtl-seed", type=int, default=1, help="seed of all random data (default: 1)")
     group.addoption(
         "--rtl", action="append", default=[], metavar="PATH",
-        help="file, file list (*.f) or folder with RTL in the place of ours; may be repeated",
+        help="file, file list (*.f) or folder with RTL in place of ours; may be repeated",
     )  # fmt: skip
     group.addoption(
         "--rtl-waves",
@@ -45,7 +45,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name everything on which the user's core was not judged."""
+    """List everything that the tests of the user's core left out."""
     config = terminalreporter.config
     if (own := _target(config).rtl) is None:
         return

@@ -16,7 +16,7 @@ from ktls_cosim.sim.runner import TestResult
 from ktls_cosim.sim.simulators import find_simulator
 
 LEFT_OUT = "left out"
-"""Property of a test: the name of a cocotb test for which the user's core lacks something."""
+"""Property of a test: the name of a cocotb test that the user's core cannot run."""
 
 
 def missing(what: str, install: str) -> NoReturn:

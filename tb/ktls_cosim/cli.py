@@ -37,7 +37,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = _parse(sys.argv[1:] if argv is None else argv)
     try:
-        args.target = Target.from_environment(os.environ, getattr(args, "rtl", ()))
+        rtl = getattr(args, "rtl", [])
+        if rtl and getattr(args, "port", "sim") != "sim":
+            raise CosimError("only the simulated device has RTL; use --rtl with --port sim")
+        args.target = Target.from_environment(os.environ, rtl)
         status: int = args.run(args)
     except CosimError as e:
         print(f"ktls-cosim: {e}", file=sys.stderr)

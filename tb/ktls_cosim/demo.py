@@ -27,12 +27,13 @@ from ktls_cosim.options import add_capture, add_port
 from ktls_cosim.port import Port
 from ktls_cosim.report import console, table
 from ktls_cosim.session import open_port, waves_of
+from ktls_cosim.sim.capabilities import Capabilities
 from ktls_cosim.target import Target
 from ktls_hw.layout import Status
 from ktls_hw.model import Fault, NicModel
 
 FILE_SIZE = 65536
-SUITE = Suite(uapi.TLS_CIPHER_AES_GCM_128)
+CIPHERS = {16: uapi.TLS_CIPHER_AES_GCM_128, 32: uapi.TLS_CIPHER_AES_GCM_256}
 TYPE_NAMES = {20: "change_cipher_spec", 21: "alert", 22: "handshake", 23: "data"}
 
 
@@ -183,6 +184,11 @@ def run_demo(
         raise CosimError(f"{file} is not a file; name a readable one with --file")
     out = console()
     command = f"ktls-cosim demo --port {port_kind}" + (f" --fault {fault}" if fault else "")
+    command += target.options if target and port_kind == "sim" else ""
+    can = target.can if target and port_kind == "sim" else Capabilities()
+    if not can.seal or can.whole_blocks:
+        raise CosimError("the demo seals TLS records of any length; the core does not declare that")
+    suite = Suite(CIPHERS[can.key_bytes[0]])
     total = len(b"hello world") + 27 + file.stat().st_size + 2
     progress = Progress(
         TextColumn("{task.description}"),
@@ -196,7 +202,7 @@ def run_demo(
     with progress:
         observer = DemoObserver(command, progress, total)
         with open_port(port_kind, target=target, name="demo", waves=waves) as port:
-            failure = _play(port, observer, file, fault, capture)
+            failure = _play(port, observer, suite, file, fault, capture)
     out.print(_table(observer.rows))
     if capture:
         out.print(f"capture: {capture} (open it with Wireshark, or: tshark -r {capture} -x)")
@@ -212,7 +218,12 @@ def run_demo(
 
 
 def _play(
-    port: Port, observer: DemoObserver, file: Path, fault: str | None, capture: Path | None
+    port: Port,
+    observer: DemoObserver,
+    suite: Suite,
+    file: Path,
+    fault: str | None,
+    capture: Path | None,
 ) -> str | None:
     if fault:
         if not isinstance(port, NicModel):
@@ -221,7 +232,7 @@ def _play(
     nic = run_sync(KtlsNic.probe(CheckedPort(port, observer)))
     stack = KtlsStack(nic, observer)
     # the demo has no peer: its keys are from a synthetic handshake, which a capture can then show
-    handshake = SyntheticHandshake(SUITE, b"demo")
+    handshake = SyntheticHandshake(suite, b"demo")
     if capture is None:
         application(connect_wire(stack, lambda _data: None), handshake.server, file)
     else:

@@ -27,14 +27,14 @@ def add_port(parser: ArgumentParser, *choices: str, default: str) -> None:
 
 
 def add_rtl(parser: ArgumentParser) -> None:
-    """Add `--rtl`, Verilog of the user in the place of ours."""
+    """Add `--rtl`, Verilog of the user in place of ours."""
     parser.add_argument(
         "--rtl",
         action="append",
         default=[],
         metavar="PATH",
-        help="file, file list (*.f) or folder with a core of your own; may be repeated "
-        "(also KTLS_RTL=PATH:PATH)",
+        help="file, file list (*.f) or folder with your own core for the device of the simulator; "
+        "may be repeated (also KTLS_RTL=PATH:PATH)",
     )
 
 

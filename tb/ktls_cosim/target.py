@@ -19,7 +19,7 @@ class Target:
     Attributes:
         simulator: `icarus` or `verilator`; checked when a simulation is compiled.
         lanes: 16-byte blocks that the device moves per cycle (1, 2 or 4).
-        rtl: RTL of the user in the place of ours.
+        rtl: RTL of the user in place of ours.
     """
 
     simulator: str = "icarus"
@@ -28,8 +28,13 @@ class Target:
 
     @property
     def can(self) -> Capabilities:
-        """What the core declares; everything unless it is the user's."""
+        """The declared capabilities of the core; our core has all."""
         return self.rtl.can if self.rtl else Capabilities()
+
+    @property
+    def options(self) -> str:
+        """The command-line options that select this core again, with a space before each."""
+        return self.rtl.options if self.rtl else ""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], rtl: Sequence[str] = ()) -> Target:
@@ -40,10 +45,10 @@ class Target:
 
         Args:
             environ: The environment.
-            rtl: Values of the option `--rtl`, which go before `KTLS_RTL`.
+            rtl: Values of the option `--rtl`, which override `KTLS_RTL`.
 
         Raises:
-            SimulatorError: `LANES` is not 1, 2 or 4, or the core does not have as many.
+            SimulatorError: `LANES` is not 1, 2 or 4, or the core does not support it.
             RtlError, CapabilitiesError: `rtl` cannot be used.
         """
         names = rtl or [n for n in environ.get("KTLS_RTL", "").split(os.pathsep) if n]

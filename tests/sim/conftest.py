@@ -61,7 +61,8 @@ def simulate(
                     )  # fmt: skip
                 pytest.fail(
                     f"{r.message}\nlog and waves: {where}\n"
-                    f"repeat: pytest '{request.node.nodeid}' --rtl-seed={seed} --rtl-waves=always",
+                    f"repeat: pytest '{request.node.nodeid}' --rtl-seed={seed} --rtl-waves=always"
+                    f"{target.options}",
                     pytrace=False,
                 )
         return results

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: adapter that puts a core in the AXI-Stream shape (axis_gcm) in the place of
+// Purpose: adapter that puts a core in the AXI-Stream shape (axis_gcm) in place of
 //   ktls_gcm. Copy it, replace the instance at the end, and change what differs.
 // Interface: as rtl/core/ktls_gcm.v; hw/examples/empty_core/ktls_gcm.v states every rule.
 //   Five differences between the two shapes are bridged here, in the order of the sections:
@@ -8,9 +8,9 @@
 //      the raw keys and loads the key of a record when the core holds another one.
 //   2. Wiping. A wiped key must be gone from this memory and from the registers of the core.
 //   3. Commands. The core takes nonce and direction from sideband registers at a pulse.
-//   4. Streams. The core has tkeep and tlast where the device announces the lengths in
-//      advance, and byte 0 on the right where the device has it on the left.
-//   5. Tag. The core has a register for it where the device expects a last word.
+//   4. Streams. The core uses tkeep and tlast; the device announces the lengths in advance.
+//      Byte 0 is on the right in the core and on the left in the device.
+//   5. Tag. The core has a register for it; the device expects it as the last word.
 // Latency/throughput: that of axis_gcm, two cycles per record, and the time to load a key
 //   whenever the context changes.
 // Source: the port rules of ktls_gcm.
@@ -84,7 +84,7 @@ module ktls_gcm #(
   wire             set_key = key_valid && key_ready;
   wire             take_cmd = cmd_valid && cmd_ready;
 
-  // The key goes first if both ask. Neither ready waits for its own valid.
+  // A key has priority over a command. Neither ready waits for its own valid.
   assign key_ready = state == ST_IDLE;
   assign cmd_ready = state == ST_IDLE && !key_valid;
 
@@ -172,7 +172,7 @@ module ktls_gcm #(
 
   // ------------------------------------------------------------------- 4. streams
 
-  // nothing is taken before its command, and nothing behind the last word of a record
+  // Take no word before its command, and none after the last word of a record.
   wire s_axis_tvalid = state == ST_DATA && (empty || (s_valid && (in_aad || in_text)));
   wire s_axis_tlast = empty || (in_aad ? aad_left == 1 && text_left == 0 : text_left == 1);
   wire [3:0] tail = in_aad && aad_left == 1 ? aad_tail : in_text && text_left == 1 ? text_tail : 0;
@@ -192,7 +192,7 @@ module ktls_gcm #(
   generate
     for (g = 0; g < 16; g = g + 1) begin : g_byte
       assign s_axis_tdata[8*g+:8] = s_data[127-8*g-:8];
-      // AXI-Stream leaves bytes open that tkeep does not name; the device expects zeros
+      // In AXI-Stream a byte without tkeep has any value; the device expects zeros.
       assign text[127-8*g-:8] = m_axis_tkeep[g] ? m_axis_tdata[8*g+:8] : 8'd0;
     end
   endgenerate

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: adapter that puts a core in the block shape (block_gcm) in the place of ktls_gcm.
+// Purpose: adapter that puts a core in the block shape (block_gcm) in place of ktls_gcm.
 //   Copy it, replace the instance at the end, and change what differs.
 // Interface: as rtl/core/ktls_gcm.v; hw/examples/empty_core/ktls_gcm.v states every rule.
 //   The adapter is one sequence of operations of the core: nonce, AAD blocks, text blocks,
 //   end. Four differences between the two shapes are bridged here:
 //   1. Contexts and wiping. The core holds one key; the adapter keeps the raw keys of the
 //      device's contexts and loads the key of a record when the core holds another one.
-//   2. Commands. The device announces a record with its lengths; the core is told about each
-//      block on its own.
+//   2. Commands. The device announces a record with its lengths; the core takes each
+//      block with an operation of its own.
 //   3. Words. The core has no valid/ready: the adapter takes a word when the core is free and
 //      holds the result until the device takes it.
 //   4. What the core cannot do. It ignores cmd_decrypt and key_256: the core seals with
@@ -122,7 +122,7 @@ module ktls_gcm #(
                          state == ST_NONCE ? {nonce, 32'd0} : s_data;
   wire [127:0] core_out;
 
-  // Nothing is taken before its command, and nothing behind the last word of a record.
+  // Take no word before its command, and none after the last word of a record.
   assign s_ready = state == ST_BLOCK && (in_aad || in_text);
   assign m_valid = state == ST_OUT && !core_busy;
   assign m_tag   = ending;

@@ -45,8 +45,9 @@ module ktls_gcm #(
     output wire             key_ready,
     // 1: wipe the context. From then on nothing that the core puts out may depend on a bit of
     // the old key. The core may keep zeros as the key, as round keys, or as H; a record of a
-    // wiped context must still end with all its words, whatever their content, and the same
-    // whatever key was wiped. The device sends none; the block tests do. `key` is undefined.
+    // wiped context must still end with all its words, and their content must not depend on
+    // the key that was wiped. The device sends no such record; the block tests do. `key` is
+    // undefined.
     input  wire             key_clear,
     input  wire [CTX_W-1:0] key_ctx,
     // 0: AES-128, and the key is key[255:128]; 1: AES-256.
@@ -76,7 +77,7 @@ module ktls_gcm #(
     input  wire [128*LANES-1:0] s_data,
 
     // Words out: the words of text, then one word with m_tag. AAD has no word here. The bytes
-    // behind the end of the text in its last word are zero.
+    // after the end of the text in its last word are zero.
     output wire                 m_valid,
     input  wire                 m_ready,
     output wire [128*LANES-1:0] m_data,

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from ktls_cosim.bench.model import run_bench_model
 from ktls_cosim.bench.rtl import run_bench_rtl
 from ktls_cosim.bench.sim import run_bench_sim
+from ktls_cosim.errors import CosimError
 from ktls_cosim.options import add_json, add_rtl
 
 
@@ -27,6 +28,8 @@ def add_options(parser: ArgumentParser) -> None:
 def _run(args: Namespace) -> int:
     if args.what == "rtl":
         return run_bench_rtl(args.json, args.target)
+    if args.rtl:
+        raise CosimError("`bench rtl` alone measures RTL of your own; omit --rtl")
     if args.what == "sim":
         return run_bench_sim(args.json, lanes=args.target.lanes)
     return run_bench_model(args.json)

@@ -32,7 +32,7 @@ NS_PER_CYCLE = 4
 CORE_MODULE = "ktls_cosim.sim.measure_core"
 MEMORY_LATENCY = 50
 JOBS = {"seal": (False,), "open": (True,), "mixed": (False, True)}
-"""Directions of the records of a job."""
+"""Directions of the records of each job."""
 
 
 def measure_core(lanes: int, target: Target) -> list[dict[str, Any]]:
@@ -78,6 +78,8 @@ def measure_device(lanes: int, target: Target) -> list[dict[str, Any]]:
     with RemoteSim(build, simulator=target.simulator, name="bench-device") as sim:
         sim.knob("latency", MEMORY_LATENCY)
         for size, few, many in ((16384, 2, 6), (1460, 4, 20), (64, 4, 28)):
+            if not can.allows(size):
+                continue
             for job, directions in JOBS.items():
                 if not set(directions) <= set(can.directions):
                     continue
@@ -107,6 +109,7 @@ async def _span(port: CheckedPort, size: int, count: int, job: str, can: Capabil
         size: Bytes of text per record.
         count: Number of records.
         job: `seal`, `open`, or `mixed` (pairs of each in turn).
+        can: Capabilities of the core.
     """
     rig = Rig(port, sq_log2=5, cq_log2=5)
     await rig.reset()
@@ -184,11 +187,11 @@ def _device_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
 
 
 def run_bench_rtl(json_out: Path | None, target: Target) -> int:
-    """Measure core and device with each number of lanes that the core has, and print the tables.
+    """Measure core and device with every number of lanes of the core, and print the tables.
 
     Args:
         json_out: File for the figures.
-        target: Simulator, with which the figures do not change, and core.
+        target: Simulator and core; the figures do not depend on the simulator.
     """
     out = console(110)
     figures: dict[str, dict[int, list[dict[str, Any]]]] = {"core": {}, "device": {}}

@@ -15,6 +15,8 @@ from ktls_cosim.sim.own_rtl import OwnRtl
 
 INCLUDES = (RTL, HW / "include")
 """Folders that the sources search for `include files."""
+INCLUDED = (".v", ".vh", ".sv", ".svh", ".h", ".inc")
+"""Suffixes of the files that the sources of a user may include."""
 
 
 def rtl_sources() -> list[Path]:
@@ -32,7 +34,7 @@ class Build:
         parameters: Parameters of the top level.
         defines: Preprocessor macros.
         includes: Further folders for `include files, searched after `INCLUDES`.
-        capabilities: What the core declares, for the cocotb modules that run on it.
+        capabilities: Declaration of the core's capabilities, for the cocotb modules.
     """
 
     toplevel: str
@@ -48,7 +50,7 @@ class Build:
 
         Args:
             toplevel: Name of the block.
-            own: RTL of the user; it matters if it holds this block.
+            own: RTL of the user; used if it contains this block.
             parameters: Parameters of the block.
         """
         if own is None or toplevel not in own.modules():
@@ -70,7 +72,7 @@ class Build:
         Args:
             rtl: Verilog files with a top level `ktls_nic`; by default those of this checkout.
             lanes: 16-byte blocks per cycle (1, 2 or 4).
-            own: RTL of the user in the place of modules of ours.
+            own: RTL of the user in place of our modules.
             parameters: Further parameters of `ktls_tb`.
         """
         sources = tuple(rtl if rtl is not None else rtl_sources())
@@ -84,19 +86,19 @@ class Build:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables for the process of the simulator."""
+        """Environment variables of the simulator's process."""
         return {VARIABLE: str(self.capabilities)} if self.capabilities else {}
 
     @property
     def systemverilog(self) -> bool:
-        """A source is SystemVerilog, so all sources are read as such."""
+        """True if any source is SystemVerilog; the simulator then reads all as SystemVerilog."""
         return any(p.suffix == ".sv" for p in self.sources)
 
     def key(self) -> str:
         """A hash of everything that changes the result of the compilation."""
         h = hashlib.sha256()
         headers = [path for folder in INCLUDES for path in folder.rglob("*.vh")]
-        headers += [path for folder in self.includes for path in folder.glob("*.*vh")]
+        headers += [p for d in self.includes for p in d.glob("*") if p.suffix in INCLUDED]
         for path in (*self.sources, *sorted(headers), *sorted(HDL.glob("*.vlt"))):
             h.update(str(path).encode())
             h.update(path.read_bytes())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a GCM core can do, declared in a file `capabilities.toml` beside its sources.
+"""The capabilities of a GCM core, declared in `capabilities.toml` beside its sources.
 
-A core is judged on what it declares; everything else is left out and named. A core without
-the file is held to everything:
+The tests check the declared capabilities and report all others as left out. A core without the
+file must have all of them. The defaults are:
 
     seal = true             # encrypts
     open = true             # decrypts
@@ -24,7 +24,7 @@ from ktls_hw import layout
 
 FILE = "capabilities.toml"
 VARIABLE = "KTLS_CAPABILITIES"
-"""Names the file for a cocotb module, which runs in the simulator's process."""
+"""Environment variable with the path of the file, for cocotb in the simulator's process."""
 
 BLOCK = 16
 _KEY_SIZES = (128, 256)
@@ -43,12 +43,12 @@ _RAW = {128: layout.SUITES_RAW_GCM128.put(1), 256: layout.SUITES_RAW_GCM256.put(
 
 
 class CapabilitiesError(CosimError):
-    """The declaration of a core is wrong; the message names the file, the entry and the rule."""
+    """The declaration of a core is invalid; the message names the file, the entry and the rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a core declares; the default is everything.
+    """The capabilities of a core; by default all.
 
     Attributes:
         seal: The core encrypts.
@@ -56,8 +56,8 @@ class Capabilities:
         key_sizes: Sizes of AES keys in bits, of 128 and 256.
         whole_blocks: Text must be a multiple of 16 bytes.
         lanes: Values of the parameter LANES, of 1, 2 and 4.
-        cycles_per_block: Clock cycles between two words of text, rounded up. With 1 the core is
-            held to the throughput law; otherwise time limits grow with it.
+        cycles_per_block: Clock cycles between two words of text, rounded up. A core with 1 must
+            meet the throughput law; for other values the time limits grow.
     """
 
     seal: bool = True
@@ -72,10 +72,10 @@ class Capabilities:
         """Read a declaration.
 
         Args:
-            path: The file; None stands for a core that can do everything.
+            path: The file; None means that the core has all capabilities.
 
         Raises:
-            CapabilitiesError: The file is missing, is not TOML, or declares what cannot be.
+            CapabilitiesError: The file is missing, is not TOML, or has an invalid entry.
         """
         if path is None:
             return cls()
@@ -108,7 +108,7 @@ class Capabilities:
 
     @property
     def fast(self) -> bool:
-        """The core is held to the throughput law."""
+        """True if the core must meet the throughput law."""
         return self.cycles_per_block == 1
 
     @property
@@ -125,7 +125,7 @@ class Capabilities:
     def suites(self) -> int:
         """The value of the register SUITES of a device with this core.
 
-        Plain AES-GCM is offered for the directions in which TLS is.
+        The bits of plain AES-GCM apply to the directions of the TLS suites.
         """
         value = 0
         for size in self.key_sizes:
@@ -139,11 +139,11 @@ class Capabilities:
         return not self.whole_blocks or length % BLOCK == 0
 
     def patience(self, cycles: int) -> int:
-        """A time limit of this core, from one in `cycles` that suits a core of 32 per block."""
+        """Scale a time limit, made for a core with 32 cycles per block, to this core."""
         return cycles * max(1, -(-self.cycles_per_block // 32))
 
     def left_out(self) -> tuple[str, ...]:
-        """Everything on which the core is not judged, each with the entry that says so."""
+        """Everything that the tests leave out, each with the entry that excludes it."""
         out = []
         if not self.seal:
             out.append("sealing (seal = false)")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RTL of the user in the place of ours: files, folders and file lists, as `--rtl` takes them.
+"""RTL of the user in place of ours: the files, folders and file lists of the option `--rtl`.
 
-A module of the user replaces our file of the same name (each of our files holds one module):
-a `ktls_gcm` replaces the core, a `ktls_nic` the whole device.
+A module of the user replaces our module of the same name: `ktls_gcm` replaces the core,
+`ktls_nic` the whole device. Each of our files holds one module.
 
 A file list (`*.f`) has one entry per line: a file, `+incdir+FOLDER` or `-IFOLDER`, or
 `+define+NAME` or `+define+NAME=VALUE`. Paths are relative to the list; `#` and `//` begin
@@ -12,6 +12,7 @@ comments.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ _MODULE = re.compile(r"\bmodule\s+(?:automatic\s+|static\s+)?(\w+)")
 
 
 class RtlError(CosimError):
-    """The RTL that the user named cannot be used; the message says what to change."""
+    """The RTL of the user cannot be used; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class OwnRtl:
         sources: Verilog and SystemVerilog files in compile order.
         includes: Folders that are searched for include files.
         defines: Preprocessor macros.
-        capabilities: The file beside the sources that declares what the core can do, if any.
+        capabilities: The file that declares the capabilities of the core, if there is one.
         can: The content of that file.
+        names: The arguments from which the files were collected.
     """
 
     sources: tuple[Path, ...]
@@ -46,23 +48,25 @@ class OwnRtl:
     defines: Mapping[str, str] = field(default_factory=dict)
     capabilities: Path | None = None
     can: Capabilities = field(default_factory=Capabilities)
+    names: tuple[str, ...] = ()
 
     @classmethod
     def find(cls, names: Iterable[Path | str]) -> OwnRtl:
-        """Collect the files that the arguments of `--rtl` stand for.
+        """Collect the files that the arguments of `--rtl` select.
 
         Args:
-            names: Files, file lists (`*.f`), or folders. A folder stands for its file list if
-                it has exactly one, else for all Verilog files directly in it.
+            names: Files, file lists (`*.f`), or folders. A folder selects its file list if
+                it has exactly one, else all Verilog files directly in it.
 
         Raises:
-            RtlError: Something is missing or cannot be simulated.
-            CapabilitiesError: The declaration of the core is wrong.
+            RtlError: A file is missing or cannot be simulated.
+            CapabilitiesError: The declaration of the core is invalid.
         """
         sources: list[Path] = []
         includes: list[Path] = []
         defines: dict[str, str] = {}
         folders: list[Path] = []
+        names = tuple(names)
         for name in names:
             path = Path(name).resolve()
             if path.is_dir():
@@ -95,7 +99,13 @@ class OwnRtl:
             defines,
             capabilities,
             Capabilities.load(capabilities),
+            tuple(map(str, names)),
         )
+
+    @property
+    def options(self) -> str:
+        """The command-line options that select this RTL again, with a space before each."""
+        return "".join(f" --rtl {shlex.quote(name)}" for name in self.names)
 
     def modules(self) -> set[str]:
         """The names of all modules in the sources."""
@@ -106,7 +116,7 @@ class OwnRtl:
         return out
 
     def in_place_of(self, ours: Iterable[Path]) -> tuple[Path, ...]:
-        """Our sources with those of the user instead of the modules that both have.
+        """Return our sources, with those of the user in place of the modules that both have.
 
         Raises:
             RtlError: The user has no module that replaces one of ours.
@@ -117,8 +127,8 @@ class OwnRtl:
         if len(kept) == len(ours):
             raise RtlError(
                 f"the modules {', '.join(sorted(mine)) or '(none)'} replace none of the device; "
-                "a core needs a module ktls_gcm with the ports of hw/examples/empty_core, and "
-                "hw/examples/axis_core and block_core are adapters to copy"
+                "the top level of a core must be named ktls_gcm and have the ports of "
+                "hw/examples/empty_core; hw/examples has adapters to copy"
             )
         return (*kept, *self.sources)
 
@@ -126,7 +136,7 @@ class OwnRtl:
 def _of_folder(folder: Path) -> list[Path]:
     found = sorted(p for p in folder.iterdir() if p.suffix in _VERILOG)
     if not found:
-        raise RtlError(f"{folder}: no Verilog file and not exactly one file list (*.f) in it")
+        raise RtlError(f"{folder}: has neither a Verilog file nor exactly one file list (*.f)")
     return found
 
 

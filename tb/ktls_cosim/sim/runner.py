@@ -27,7 +27,7 @@ class TestResult:
         passed: Whether the test passed or was skipped.
         message: Exception and traceback of a failed test.
         seconds: Wall-clock time of the test.
-        skipped: The core does not declare what the test needs.
+        skipped: The core lacks a capability that the test needs.
     """
 
     __test__ = False  # not a test class, whatever its name tells pytest

@@ -146,7 +146,7 @@ class Player:
 
 
 def _possible(case: GcmCase | RecordCase, can: Capabilities) -> bool:
-    """Whether a core can play the case; a record is sealed and opened, and has any length."""
+    """Return whether a core can play the case; an RFC 8448 record is sealed and opened."""
     if len(case.key) not in can.key_bytes:
         return False
     if isinstance(case, RecordCase):
@@ -174,6 +174,7 @@ def run_vectors(
     out = console(100)
     command = f"ktls-cosim vectors --port {port_name}"
     groups = all_groups()
+    command += target.options if target and port_name == "sim" else ""
     can = target.can if target and port_name == "sim" else Capabilities()
     for g in groups:
         g.cases = [c for c in g.cases if _possible(c, can)]

@@ -49,7 +49,9 @@ WIDE = [
 
 @pytest.mark.parametrize(("toplevel", "module"), BLOCKS, ids=[b[0] for b in BLOCKS])
 def test_block(simulate: Simulate, target: Target, toplevel: str, module: str) -> None:
-    simulate(Build.block(toplevel, own=target.rtl), module)
+    if target.rtl and toplevel == "ktls_gcm" and 1 not in target.can.lanes:
+        pytest.skip(f"the core declares lanes = {[*target.can.lanes]}")
+    simulate(Build.block(toplevel, own=target.rtl), module, timeout_s=600)
 
 
 def test_bus_models(simulate: Simulate) -> None:
@@ -62,8 +64,8 @@ def test_bus_models(simulate: Simulate) -> None:
 def test_wide_block(
     simulate: Simulate, target: Target, toplevel: str, module: str, width: str, lanes: int
 ) -> None:
-    if target.rtl and lanes not in target.can.lanes:
-        pytest.skip(f"lanes = {list(target.can.lanes)} of the core")
+    if target.rtl and toplevel == "ktls_gcm" and lanes not in target.can.lanes:
+        pytest.skip(f"the core declares lanes = {[*target.can.lanes]}")
     parameters: dict[str, Any] = {width: lanes * (128 if width == "DATA_W" else 1)}
     simulate(Build.block(toplevel, own=target.rtl, **parameters), module)
 

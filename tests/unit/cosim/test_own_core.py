@@ -159,7 +159,7 @@ def test_files_that_cannot_be_used_are_named(
         OwnRtl.find([tmp_path / named])
 
 
-def test_a_core_without_an_adapter_is_told_what_it_needs() -> None:
+def test_the_error_for_a_core_without_an_adapter_names_what_it_needs() -> None:
     own = OwnRtl.find([EXAMPLES / "axis_core" / "axis_aes.v"])
     with pytest.raises(RtlError, match=r"axis_aes replace none .* hw/examples/empty_core"):
         own.in_place_of(rtl_sources())
