@@ -53,7 +53,7 @@ class Target:
         """
         names = rtl or [n for n in environ.get("KTLS_RTL", "").split(os.pathsep) if n]
         own = OwnRtl.find(names) if names else None
-        lanes = environ.get("LANES") or str(own.can.lanes[0] if own else 1)
+        lanes = environ.get("LANES", str(own.can.lanes[0] if own else 1))
         if lanes not in ("1", "2", "4"):
             raise SimulatorError(f"LANES={lanes}: the device has 1, 2 or 4 lanes")
         if own and int(lanes) not in own.can.lanes:

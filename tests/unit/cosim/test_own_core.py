@@ -143,7 +143,7 @@ def test_a_folder_without_a_list_stands_for_its_verilog_files(tmp_path: Path) ->
     ("files", "named", "message"),
     [
         ({}, "core.v", "no such file or folder"),
-        ({"x.txt": ""}, ".", "no Verilog file"),
+        ({"x.txt": ""}, ".", "neither a Verilog file"),
         ({"x.vhd": ""}, "x.vhd", "do not read VHDL"),
         ({"x.txt": ""}, "x.txt", "not a Verilog file"),
         ({"x.f": "gone.v"}, "x.f", r"x\.f:1: .*gone\.v: no such file"),
