@@ -4,7 +4,7 @@
 //   OPEN descriptor that has passed all checks, together with the state of its context.
 // Interface: d_* takes descriptors (ktls_sq). key_* passes keys to the core. job_* starts a job
 //   in all data units at once (layout: ktls_job.vh). cpl_* announces completions in the order
-//   of the descriptors (layout: ktls_cpl.vh). Any consumer may stall. job_* is offered until it
+//   of the descriptors (layout: ktls_cpl.vh). Any consumer may stall. job_* is suite_offered until it
 //   is accepted. cpl_valid waits for cpl_ready when a job starts, because both leave together.
 //   CTX_SET and CTX_DEL wait until no job is under way.
 //   A SEAL that names an installed context consumes one record number, whether or not it
@@ -197,9 +197,9 @@ module ktls_exec #(
   // The bit of SUITES that a context needs. Plain AES-GCM needs the TLS 1.2 suite of its
   // direction and key size, too.
   wire [3:0] tls_suite = {1'b0, dir[0], version == TLS_1_3, key_256};
-  wire offered = SUITES[tls_suite] && (version != RAW || SUITES[{3'b100, key_256}]);
+  wire suite_offered = SUITES[tls_suite] && (version != RAW || SUITES[{3'b100, key_256}]);
   wire suite_ok = (version == TLS_1_2 || version == TLS_1_3 || version == RAW) && dir <= 8'd1 &&
-                  (cipher == CIPHER_AES_GCM_128 || key_256) && offered;
+                  (cipher == CIPHER_AES_GCM_128 || key_256) && suite_offered;
   wire [63:0] new_seq = swap8(descriptor[SQE_CTX_REC_SEQ_LSB+:SQE_CTX_REC_SEQ_W]);
   wire backward = !receive && new_seq < seq;
   wire [31:0] uses_next = uses + 32'd1;
