@@ -4,7 +4,7 @@
 //   OPEN descriptor that has passed all checks, together with the state of its context.
 // Interface: d_* takes descriptors (ktls_sq). key_* passes keys to the core. job_* starts a job
 //   in all data units at once (layout: ktls_job.vh). cpl_* announces completions in the order
-//   of the descriptors (layout: ktls_cpl.vh). Any consumer may stall. job_* is suite_offered until it
+//   of the descriptors (layout: ktls_cpl.vh). Any consumer may stall. job_* is offered until it
 //   is accepted. cpl_valid waits for cpl_ready when a job starts, because both leave together.
 //   CTX_SET and CTX_DEL wait until no job is under way.
 //   A SEAL that names an installed context consumes one record number, whether or not it

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, run_sync, uapi
 from ktls.ring import Completion
+from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.capture.secrets import Suite
 from ktls_cosim.capture.transcript import SyntheticHandshake
@@ -27,7 +28,6 @@ from ktls_cosim.options import add_capture, add_port
 from ktls_cosim.port import Port
 from ktls_cosim.report import console, table
 from ktls_cosim.session import open_port, waves_of
-from ktls_cosim.sim.capabilities import Capabilities
 from ktls_cosim.target import Target
 from ktls_hw.layout import Status
 from ktls_hw.model import Fault, NicModel

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.errors import SimulatorError
-from ktls_cosim.sim.capabilities import Capabilities
 from ktls_cosim.sim.own_rtl import OwnRtl
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from ktls import run_sync
+from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.check.wire import Scoreboard
@@ -21,7 +22,6 @@ from ktls_cosim.paths import build_root
 from ktls_cosim.report import console, table, write_json
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.build import Build
-from ktls_cosim.sim.capabilities import Capabilities
 from ktls_cosim.sim.remote import RemoteSim
 from ktls_cosim.sim.runner import run_tests
 from ktls_cosim.sim.wire import BENCH_VARIABLE

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ktls_cosim.capabilities import VARIABLE
 from ktls_cosim.paths import HDL, HW, ROOT, RTL
-from ktls_cosim.sim.capabilities import VARIABLE
 from ktls_cosim.sim.own_rtl import OwnRtl
 
 INCLUDES = (RTL, HW / "include")

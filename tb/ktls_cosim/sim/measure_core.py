@@ -12,8 +12,8 @@ from typing import Any
 import cocotb
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ktls_cosim.sim import capabilities
-from ktls_cosim.sim.capabilities import Capabilities
+from ktls_cosim import capabilities
+from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.sim.gcm_core import GcmCore
 from ktls_cosim.sim.wire import BENCH_VARIABLE
 

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ktls_cosim.capabilities import FILE, Capabilities
 from ktls_cosim.errors import CosimError
-from ktls_cosim.sim.capabilities import FILE, Capabilities
 
 _VERILOG = (".v", ".sv")
 _HEADERS = (".vh", ".svh")

@@ -14,6 +14,7 @@ from ktls import CryptoInfo, KtlsNic, run_sync, uapi
 from ktls.nic import DeviceContext
 from ktls.nic_aead import aead, aead_add
 from ktls.ring import Completion
+from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.mismatch import MismatchError
 from ktls_cosim.check.wire import Scoreboard
@@ -21,7 +22,6 @@ from ktls_cosim.errors import CosimError
 from ktls_cosim.port import Port
 from ktls_cosim.report import console, table
 from ktls_cosim.session import open_port
-from ktls_cosim.sim.capabilities import Capabilities
 from ktls_cosim.target import Target
 from ktls_cosim.vectors.cases import GcmCase, RecordCase, cavp, rfc8448, wycheproof
 from ktls_hw.layout import Opcode, Status

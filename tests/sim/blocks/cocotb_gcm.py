@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """cocotb tests of the GCM core (`ktls_gcm`) on its own stream interface.
 
-A core that declares its capabilities (`ktls_cosim.sim.capabilities`) is judged on those: a test
+A core that declares its capabilities (`ktls_cosim.capabilities`) is judged on those: a test
 that needs more is skipped, the others choose keys, directions and lengths that it supports.
 """
 
@@ -18,9 +18,9 @@ import pytest
 from cocotb.triggers import RisingEdge
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ktls_cosim.sim import capabilities
+from ktls_cosim import capabilities
+from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.sim.bus import Pause, random_pause
-from ktls_cosim.sim.capabilities import Capabilities
 from ktls_cosim.sim.gcm_core import GcmCore
 from ktls_cosim.vectors.cases import cavp_encrypt
 

@@ -10,12 +10,12 @@ from typing import Any
 import cocotb
 import pytest
 
+from ktls_cosim import capabilities
+from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.check.lockstep import LockstepPort
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.scenarios import SCENARIOS, Env, Scenario, missing
 from ktls_cosim.scenarios.stress import stress
-from ktls_cosim.sim import capabilities
-from ktls_cosim.sim.capabilities import Capabilities
 from ktls_cosim.sim.port import SimPort
 from ktls_hw.model import ModelMemory, NicModel
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ktls_cosim.capabilities import Capabilities, CapabilitiesError
 from ktls_cosim.paths import HW
 from ktls_cosim.sim.build import rtl_sources
-from ktls_cosim.sim.capabilities import Capabilities, CapabilitiesError
 from ktls_cosim.sim.own_rtl import OwnRtl, RtlError
 
 EXAMPLES = HW / "examples"
