@@ -60,7 +60,7 @@ def test_nginx_keeps_connections(tmp_path: Path, folder: Path, certs: dict[str, 
     assert run.connections >= 2
 
 
-def test_nginx_on_the_silicon(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
+def test_nginx_on_the_rtl(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
     with nginx(tmp_path, folder, certs["ecdsa"], "--port", "sim") as run:
         got = curl(run.port, "sim.bin", certs["ecdsa"])
         run.end(signal.SIGTERM)
@@ -120,7 +120,9 @@ def test_openssl_sendfile(
 
 
 @pytest.mark.parametrize("version", peers.VERSIONS)
-def test_a_slow_client_gets_all(version: str, tmp_path: Path, certs: dict[str, Path]) -> None:
+def test_slow_client_receives_everything(
+    version: str, tmp_path: Path, certs: dict[str, Path]
+) -> None:
     """Regression: the final alert overtook bytes that TCP had no room for."""
     want = random.Random(6).randbytes(12 << 20)
     (tmp_path / "large.bin").write_bytes(want)
@@ -167,11 +169,11 @@ def cosim(*args: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_status_of_the_program_is_kept() -> None:
+def test_exit_status_of_the_program_is_returned() -> None:
     assert cosim("run", "--", "sh", "-c", "exit 7").returncode == 7
 
 
-def test_a_program_that_is_not_there() -> None:
+def test_missing_program() -> None:
     done = cosim("run", "--", "/no/such/program")
     assert done.returncode == 127
     assert "No such file" in done.stderr
@@ -183,7 +185,7 @@ def test_no_record_is_a_failure() -> None:
     assert "does its TLS library use kTLS" in done.stderr
 
 
-def test_a_system_that_forbids_it() -> None:
+def test_nested_run_is_refused() -> None:
     """`run` inside `run` fails, because Linux allows only one listener."""
     inner = [sys.executable, "-m", "ktls_cosim", "run", "--", "true"]
     done = cosim("run", "--", "sh", "-c", '"$@"; echo status $?', "sh", *inner)

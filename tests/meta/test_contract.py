@@ -43,7 +43,7 @@ def test_generated_files_are_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_drift_is_found_and_the_remedy_named(tmp_path: Path) -> None:
+def test_drift_is_reported_with_its_remedy(tmp_path: Path) -> None:
     shutil.copytree(HW, tmp_path / "hw")
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     path = tmp_path / "hw" / "include" / "ktls_nic.vh"

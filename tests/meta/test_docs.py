@@ -247,7 +247,7 @@ def text_of(svg: str) -> str:
 
 
 @pytest.mark.parametrize(("picture", "command"), screenshots().items())
-def test_screenshot_shows_what_happens(picture: str, command: str) -> None:
+def test_screenshot_matches_the_output(picture: str, command: str) -> None:
     if "model" not in command:
         have_simulator()
     svg = (DOCS / "images" / f"{picture}.svg").read_text()
@@ -320,6 +320,6 @@ def test_scripts_have_their_licence_line() -> None:
         assert path.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n"), path
 
 
-def test_line_that_the_tutorial_breaks_exists() -> None:
+def test_tutorial_breaks_an_existing_line() -> None:
     [line] = blocks(DOCS / "tutorial-break-it.md", "verilog")
     assert line.strip() in (ROOT / "rtl" / "core" / "ktls_gcm.v").read_text()

@@ -71,7 +71,7 @@ def test_only_sim_imports_cocotb() -> None:
         assert not {i for i in imports(path) if i.split(".")[0].startswith("cocotb")}, path
 
 
-def test_cocotb_bus_stands_behind_one_module() -> None:
+def test_one_module_imports_cocotb_bus() -> None:
     users = [
         p.relative_to(ROOT).as_posix()
         for folder in ("tb", "tests")
@@ -183,7 +183,7 @@ def test_every_room_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_room_imports_only_what_the_table_allows(room: str) -> None:
+def test_room_follows_the_table(room: str) -> None:
     for module, used in GRAPH.items():
         if module.startswith("ktls_cosim.") and place(module) == room:
             places = {place(u) for u in used if u.split(".")[0] == "ktls_cosim"} - {room}
@@ -216,7 +216,7 @@ def test_model_and_driver_do_not_share_code() -> None:
         assert used <= {"ktls_hw", "ktls_hw.layout"}, path
 
 
-def test_top_level_is_as_agreed() -> None:
+def test_top_level_entries() -> None:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.split()

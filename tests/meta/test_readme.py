@@ -49,7 +49,7 @@ def recipe(target: str) -> str:
     return done.stdout.strip()
 
 
-def test_make_demo_prints_what_the_readme_shows() -> None:
+def test_readme_shows_the_output_of_make_demo() -> None:
     have_simulator()
     line = recipe("demo")
     assert line == ".venv/bin/python -m ktls_cosim demo"

@@ -151,7 +151,7 @@ async def completion_write_error(env: Env) -> None:
 
 
 @scenario
-async def reset_with_records_under_way(env: Env) -> None:
+async def reset_with_records_in_flight(env: Env) -> None:
     """Reset at several moments of a record: the bus stays legal, the next record is correct."""
     rig = await env.rig()
     for delay in (0, 3, 7, 12, 20, 30, 45):

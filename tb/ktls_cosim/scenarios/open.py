@@ -100,7 +100,7 @@ async def open_every_tail(env: Env) -> None:
 
 
 @scenario
-async def open_refuses_what_is_not_authentic(env: Env) -> None:
+async def open_rejects_forged_records(env: Env) -> None:
     """One wrong bit anywhere: AUTH_FAILED, zeros in memory, the next record is correct."""
     rig = await env.rig()
     for r in await all_receivers(env, rig):
@@ -148,7 +148,7 @@ async def open_tls13_padding(env: Env) -> None:
 
 
 @scenario
-async def open_mistakes(env: Env) -> None:
+async def bad_open_descriptors(env: Env) -> None:
     """Wrong direction, lengths and lists, bus errors and the last number get their status."""
     rig = await env.rig()
     receivers = await all_receivers(env, rig)

@@ -108,7 +108,7 @@ async def rings_raise_the_interrupt(env: Env) -> None:
 
 
 @scenario
-async def a_ring_that_nobody_empties_holds_up_no_other(env: Env) -> None:
+async def full_ring_does_not_block_the_others(env: Env) -> None:
     """The descriptors of a full ring wait in memory while the other rings proceed."""
     rigs = await _all_rings(env, [(4, 4), (4, 1)])
     for n, rig in enumerate(rigs):

@@ -123,7 +123,7 @@ async def frames_records_of_every_tail(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def tls13_puts_the_type_behind_the_text(dut: Any) -> None:
+async def tls13_appends_the_type_to_the_text(dut: Any) -> None:
     bench = await Bench.create(dut, 0.3)
     for n in (*range(18), 31, 32, 33, 63, 64, 65, 100):
         data = bytes(range(n))
@@ -148,7 +148,7 @@ async def tls13_padding_follows_the_type(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def plain_gcm_has_its_own_nonce_and_additional_data(dut: Any) -> None:
+async def plain_gcm_takes_nonce_and_aad_from_the_job(dut: Any) -> None:
     """Plain AES-GCM: AAD and text from the source, no header, a tag of any length."""
     bench = await Bench.create(dut, 0.3)
     word = bench.word
@@ -196,7 +196,7 @@ async def a_source_error_turns_the_rest_into_zeros(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def cycles_of_a_record_that_never_waits(dut: Any) -> None:
+async def cycles_of_a_record_without_stalls(dut: Any) -> None:
     bench = await Bench.create(dut)
     for slot, tls13, cycles in ((4, False, 12), (5, True, 13)):
         await seal(bench, slot, bytes(10 * bench.word), tls13=tls13)

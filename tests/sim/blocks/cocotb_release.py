@@ -126,7 +126,7 @@ async def tls13_type_and_padding(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def nothing_leaves_before_the_tag_has_come(dut: Any) -> None:
+async def no_text_leaves_before_the_tag_arrives(dut: Any) -> None:
     bench = await Bench.create(dut)
     await bench.pulse("new", 1)
     bench.send(1, b"\x55" * 64, tls13=False)
@@ -139,7 +139,7 @@ async def nothing_leaves_before_the_tag_has_come(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def a_wrong_tag_gives_zeros_in_the_same_time(dut: Any) -> None:
+async def wrong_tag_yields_zeros_in_constant_time(dut: Any) -> None:
     """The time is equal for every position of a wrong bit, a right tag, and a source error."""
     bench = await Bench.create(dut)
     spans = set()

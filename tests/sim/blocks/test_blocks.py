@@ -139,7 +139,7 @@ def test_a_failure_leaves_waves_log_and_message(simulator: str) -> None:
     assert "holds_16_words" in (out / "run.log").read_text()
 
 
-def test_a_changed_parameter_is_another_build(simulator: str) -> None:
+def test_changed_parameter_changes_the_build(simulator: str) -> None:
     a = compile_build(Build.block("ktls_fifo", WIDTH=8), simulator)
     b = compile_build(Build.block("ktls_fifo", WIDTH=32), simulator)
     assert a != b

@@ -9,7 +9,7 @@ from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.runner import run_tests
 from ktls_cosim.target import Target
 
-RANDOM = "any_alignment|many_connections|random_jobs|reset_with_records_under_way|bus_errors"
+RANDOM = "any_alignment|many_connections|random_jobs|reset_with_records_in_flight|bus_errors"
 SEEDS = 100
 
 

@@ -38,7 +38,7 @@ def test_public_name(name: str) -> None:
     assert value.__module__ == home or value.__module__.startswith(home + ".")
 
 
-def test_names_for_type_checkers_are_those_of_the_run_time() -> None:
+def test_type_checkers_see_the_run_time_names() -> None:
     (block,) = (n for n in SOURCE.body if isinstance(n, ast.If))
     declared = {
         alias.name: node.module

@@ -37,7 +37,7 @@ def test_demo_on_the_model_verifies_every_record(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "the demo left files behind"
 
 
-def test_demo_sends_the_file_that_is_named(tmp_path: Path) -> None:
+def test_demo_sends_the_named_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(bytes(100_000))
     done = ktls_cosim("demo", "--port", "model", "--file", str(file))
@@ -94,20 +94,20 @@ def test_help_names_every_command_and_imports_none_of_them() -> None:
 
 
 @pytest.mark.parametrize("command", [c.name for c in COMMANDS])
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_help(command: str) -> None:
     done = ktls_cosim(command, "--help")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: ktls-cosim {command} ")
 
 
-def test_a_wrong_number_of_lanes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_lanes_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANES", "3")
     done = ktls_cosim("demo", "--port", "sim")
     assert (done.returncode, done.stdout) == (2, "")
     assert "LANES=3: the device has 1, 2 or 4 lanes" in done.stderr
 
 
-def test_an_unknown_simulator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_simulator_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIM", "nonsense")
     assert ktls_cosim("demo", "--port", "model").returncode == 0
     done = ktls_cosim("demo", "--port", "sim")
@@ -115,13 +115,13 @@ def test_an_unknown_simulator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "use SIM=icarus or SIM=verilator" in done.stderr
 
 
-def test_doctor_lists_what_is_needed() -> None:
+def test_doctor_lists_requirements() -> None:
     done = ktls_cosim("doctor")
     assert "Icarus Verilog" in done.stdout
     assert "ok       Python" in done.stdout
 
 
-def test_missing_simulator_is_named_with_its_remedy(tmp_path: Path) -> None:
+def test_missing_simulator_is_reported_with_its_remedy(tmp_path: Path) -> None:
     empty = {"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(
         [sys.executable, "-m", "ktls_cosim", "demo", "--port", "sim"],

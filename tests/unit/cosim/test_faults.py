@@ -139,7 +139,7 @@ def test_fault_of_an_open_is_caught(fault: OpenFault, version: int) -> None:
     assert (mismatch.check, "record 1" in mismatch.where) == ("open", True)
 
 
-def test_the_wire_check_alone_catches_faults_that_the_device_check_cannot_see() -> None:
+def test_wire_check_catches_faults_that_the_device_check_misses() -> None:
     """Bytes lost, repeated or in the wrong order between application and wire."""
 
     def run(texts: list[bytes], wire: list[tuple[int, bytes]]) -> MismatchError:
