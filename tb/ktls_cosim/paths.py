@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths of the checkout, and the folder for everything that is written."""
+"""Paths of the checkout, and the folder for all output."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ktls-cosim bench rtl`: cycles of the core and of the whole device, from simulation.
 
-The checkers check every record that is measured. Cycles do not depend on the machine.
+The checkers verify every measured record. Cycle counts do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LANES = (1, 2, 4)
 
 
 def measure_core(lanes: int, simulator: str) -> list[dict[str, Any]]:
-    """Measure the GCM core in the cocotb module `sim.measure_core`.
+    """Measure the GCM core with the cocotb module `sim.measure_core`.
 
     Args:
         lanes: 16-byte blocks per cycle (1, 2 or 4).
