@@ -19,7 +19,7 @@ _VERSIONS = {
     "1.2": (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
     "1.3": (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3),
 }
-# in TLS 1.2, only the suites that kTLS can continue with
+# TLS 1.2: only the suites that kTLS supports
 _SUITES = "ECDHE+AESGCM:RSA+AESGCM:!PSK:!aNULL"
 
 

@@ -13,7 +13,7 @@ CMD = ["ctx", "decrypt", "nonce", "aad_len", "len"]
 
 
 def words(data: bytes, size: int) -> list[int]:
-    """Cut data into words as the core takes them.
+    """Split data into words for the core.
 
     Args:
         data: The bytes.
@@ -26,7 +26,7 @@ def words(data: bytes, size: int) -> list[int]:
 
 
 class GcmCore:
-    """The core with its streams, and the results that it must give.
+    """The core with its streams, and the results that it must produce.
 
     Attributes:
         word: Bytes of a word.

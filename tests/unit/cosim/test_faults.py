@@ -173,7 +173,7 @@ def test_a_record_cut_off_at_the_end_is_found() -> None:
     scoreboard.tx_configured(1, INFO.pack())
     scoreboard.app_sent(1, 23, b"whole")
     scoreboard.wire_sent(1, sealed(0, b"whole")[:-1])
-    with pytest.raises(MismatchError, match="no complete record"):
+    with pytest.raises(MismatchError, match="not a complete record"):
         scoreboard.finish()
 
 
