@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients break the protocol; the server continues and keeps no state of them."""
+"""Clients break the protocol; the server continues and keeps no state from them."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import pytest
 import selftest
 from support import unavailable
 
-# This case wants both ends of a connection to meet EAGAIN while 100 kB pass a tiny send buffer.
-# The TCP connection usually acknowledges faster than the program's calls pass the supervisor.
+# This case expects both ends of a connection to see EAGAIN while 100 kB pass a tiny send buffer.
+# Usually the TCP connection acknowledges the bytes before the supervisor handles the next call.
 EXPECTED = {"nonblocking"}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may import what (docs/architecture.md), tried with the forbidden modules blocked."""
+"""The import rules of docs/architecture.md, tested with the forbidden modules blocked."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def module_name(path: Path, root: Path) -> str:
 
 
 def import_graph() -> dict[str, set[str]]:
-    """Imports of every module: inside functions and under TYPE_CHECKING, too."""
+    """Imports of every module, including those inside functions and under TYPE_CHECKING."""
     files = {
         module_name(path, ROOT / root): path
         for package, root in ROOTS.items()
@@ -168,12 +168,12 @@ ROOMS = {
     "vectors": {"check"},
     "bench": {"check", "scenarios", "sim"},
 }
-# modules beside the rooms that use rooms; no room may import them
+# modules outside the rooms that import rooms; no room may import them
 COMMANDS = {"__main__", "cli", "commands", "demo", "doctor"}
 
 
 def place(module: str) -> str:
-    """The room of a module, or the module itself where it is in none."""
+    """The room of a module; the name of the module if it is in no room."""
     return module.split(".")[1] if module.count(".") else "__init__"
 
 

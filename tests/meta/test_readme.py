@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +20,6 @@ ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
 def have_simulator() -> None:
-    import shutil
-
     if shutil.which("iverilog") is None:
         missing("Icarus Verilog", "apt-get install iverilog")
 
@@ -39,7 +37,7 @@ def console(command: str) -> str:
 
 
 def recipe(target: str) -> str:
-    """The command that make would run, without the set-up; an outer make has no influence."""
+    """The command that make would run, without the set-up and independent of an outer make."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "TEST_ARGS"))}
     done = subprocess.run(
         ["make", "-n", "--no-print-directory",
@@ -109,11 +107,11 @@ def test_library_example(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_names_in_the_verification_plan_exist() -> None:
-    """Whoever renames a test must rename it in the plan."""
+    """A test that is renamed must be renamed in the plan as well."""
     sources = "".join(
         p.read_text()
         for folder in (ROOT / "tests", ROOT / "tb")
-        for p in Path(folder).rglob("*")
+        for p in folder.rglob("*")
         if p.suffix in (".py", ".v")
     )
     plan = (ROOT / "docs" / "verification-plan.md").read_text()

@@ -3,8 +3,8 @@
 
     python tests/live/helpers/selftest.py [--quick] [--kernel NAME]
 
-This fetches Debian's package linux-source-6.1, of which the repository contains nothing. It
-builds the test with its AES-GCM variants and runs it under `ktls-cosim run --exact`.
+This script fetches Debian's package linux-source-6.1; the repository contains no part of it. The
+script builds the test with its AES-GCM variants and runs it under `ktls-cosim run --exact`.
 """
 
 from __future__ import annotations

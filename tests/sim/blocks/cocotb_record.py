@@ -56,7 +56,7 @@ class Bench:
         self.core_out.put(data=int.from_bytes(tag, "big"), tag=1)
 
     def record_bytes(self, pieces: int) -> bytes:
-        """Take the next record: `pieces` pieces of the output."""
+        """Remove the next record, `pieces` words of the output, and return its bytes."""
         out = b""
         for beat in self.out.beats[:pieces]:
             out += beat.values["data"].to_bytes(self.word, "little")[: beat.values["cnt"]]
@@ -184,7 +184,7 @@ async def plain_gcm_takes_nonce_and_aad_from_the_job(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_source_error_turns_the_rest_into_zeros(dut: Any) -> None:
-    """From the bad word on the record is zero: no keystream, no tag. Other records are intact."""
+    """Zeros from the bad word to the end: no keystream, no tag. Other records are intact."""
     bench = await Bench.create(dut)
     data = b"\x55" * 4 * bench.word
     record = await seal(bench, 2, data, err_word=1)

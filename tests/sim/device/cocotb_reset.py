@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resets in every cycle of a job, fatal errors of the device, and a dead bus.
 
-After each of them the device holds no key, the bus protocol is intact (`ktls_axi_check` checks
-it), and the next record is right.
+After each of them the device holds no key, no bus rule is broken (`ktls_axi_check`), and the next
+record is correct.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CTX = 1
 
 
 class Bench:
-    """A device with a memory of 3 cycles latency, and handles of all its key storage."""
+    """A device whose memory has a latency of 3 cycles, and handles of all its key storage."""
 
     port: CheckedPort
     rig: Rig
@@ -176,7 +176,7 @@ async def dead_bus_is_reported_and_reset_recovers(dut: Any) -> None:
     """The bus dies at every stage of a job; the reset also resets the bus."""
     bench = await Bench.create(dut)
     rig, port = bench.rig, bench.port
-    text = TEXT * (len(dut.m_wdata) // 128)  # equally long for every number of lanes
+    text = TEXT * (len(dut.m_wdata) // 128)  # takes the same time for every number of lanes
     for cycle in range(0, 84, 4):
         await rig.reset()
         rig.release()

@@ -33,7 +33,7 @@ def test_scenarios_with_a_slow_and_stalling_memory(simulate: Simulate, target: T
 
 @pytest.mark.parametrize("lanes", [2, 4])
 def test_scenarios_with_several_lanes(simulate: Simulate, lanes: int) -> None:
-    """`LANES=4 pytest tests/sim` runs all other tests with them, too."""
+    """`LANES=4 pytest tests/sim` also runs all other tests with four lanes."""
     stalling = "1" if lanes == 4 else ""
     build = Build.device(lanes=lanes)
     results = simulate(build, "cocotb_device", env={"KTLS_STALLING": stalling})
@@ -41,7 +41,7 @@ def test_scenarios_with_several_lanes(simulate: Simulate, lanes: int) -> None:
 
 
 def test_small_device(simulate: Simulate, target: Target) -> None:
-    """With four contexts; the driver reads their number from CAPS."""
+    """The device has four contexts; the driver reads their number from CAPS."""
     simulate(
         Build.device(lanes=target.lanes, CONTEXTS=4),
         "cocotb_device",

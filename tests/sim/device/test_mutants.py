@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deliberate faults in the RTL: the check that should catch a fault must catch it."""
+"""Deliberate faults in the RTL: the responsible check must catch each of them."""
 
 from __future__ import annotations
 
@@ -325,7 +325,7 @@ def test_assertion_stops_the_simulation(
 def test_writing_after_the_end_is_caught(
     simulator: str, target: Target, rng: random.Random
 ) -> None:
-    """The record is right, but the device overwrites bytes after it: the guard bytes differ."""
+    """The record is correct, but the device overwrites the guard bytes after it."""
     build = Build.device(DEVICE[-1].sources(), lanes=target.lanes)
     with RemoteSim(build, simulator=simulator, name="mutant-strobes") as port:
         env = Env(port, Scoreboard(), rng, lambda *_: None)

@@ -33,7 +33,7 @@ def test_public_name(name: str) -> None:
         assert len(value) > 30
         return
     assert value.__doc__, f"{name} has no docstring"
-    # no name of the interface is imported by way of another module
+    # `_MODULES` names the module that defines the name, not one that imports it
     home = f"ktls_cosim.{ktls_cosim._MODULES[name]}"
     assert value.__module__ == home or value.__module__.startswith(home + ".")
 

@@ -38,7 +38,7 @@ def test_every_recording(kernel: str, port: str) -> None:
     assert sealed > 1000 if port == "model" else sealed == 0
 
 
-# ------------------------------------------------------------------ the comparison
+# ---------------------------------------------------------------------- the comparison
 
 
 def test_rules_of_another_kernel_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from ktls_cosim.sim.wire import FD_VARIABLE
 def test_error_contains_output_written_after_the_socket_closed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # the text of $fatal reaches the log when the simulator exits, after the socket has closed
+    # the text of $fatal reaches the log only when the simulator exits, after its socket has closed
     script = f'eval "exec ${FD_VARIABLE}>&-"; sleep 0.3; echo FATAL: last words'
 
     def dying(*_: Any, env: dict[str, str], **__: Any) -> tuple[list[str], dict[str, str]]:

@@ -29,7 +29,7 @@ MORE = uapi.MSG_MORE
 
 
 class Peer:
-    """The other end; it opens the records that arrive."""
+    """The peer, which opens the records that arrive."""
 
     def __init__(self, info: CryptoInfo = INFO) -> None:
         self.keys = TrafficKeys.from_crypto_info(info.pack())
