@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from typing import NoReturn, Protocol
 
@@ -14,6 +16,9 @@ from ktls_cosim.errors import SimulatorMissing
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.runner import TestResult
 from ktls_cosim.sim.simulators import find_simulator
+
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+"""Environment of a child process that imports the same packages as this one."""
 
 
 def missing(what: str, install: str) -> NoReturn:
@@ -26,6 +31,12 @@ def unavailable(text: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(text)
     pytest.skip(text)
+
+
+def have_simulator() -> None:
+    """Skip the test if Icarus is missing; in CI fail it."""
+    if shutil.which("iverilog") is None:
+        missing("Icarus Verilog", "apt-get install iverilog")
 
 
 def fails(number: int, call: Callable[..., object], *args: object) -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from ktls_cosim.cli import main
 from ktls_cosim.paths import ROOT
-from support import missing
-from test_readme import ENV, have_simulator, shape
+from support import ENV, have_simulator, missing
+from test_readme import shape
 
 DOCS = ROOT / "docs"
 PAGES = sorted(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ktls_cosim.paths import ROOT
+from support import ENV
 
 TRY = """
 import importlib, pkgutil, sys
@@ -49,7 +49,7 @@ def test_package_works_without(package: str, blocked: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", TRY, package, blocked],
         capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        env=ENV,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-1500:]
 

@@ -5,23 +5,16 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 from ktls_cosim.paths import ROOT
-from support import missing
+from support import ENV, have_simulator
 
 README = (ROOT / "README.md").read_text()
 NUMBER = re.compile(r"\d+(\.\d+)?")
-ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-
-
-def have_simulator() -> None:
-    if shutil.which("iverilog") is None:
-        missing("Icarus Verilog", "apt-get install iverilog")
 
 
 def shape(text: str) -> list[str]:
