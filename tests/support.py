@@ -22,12 +22,12 @@ ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
 def missing(what: str, install: str) -> NoReturn:
-    """Skip the test with the command that installs `what`; in CI a missing tool is a failure."""
+    """Skip the test and name the command that installs `what`; in CI fail it."""
     unavailable(f"{what} is not installed; install it with: {install}")
 
 
 def unavailable(text: str) -> NoReturn:
-    """Skip the test with the reason `text`; in CI fail it."""
+    """Skip the test for the reason `text`; in CI fail it."""
     if os.environ.get("CI"):
         pytest.fail(text)
     pytest.skip(text)
@@ -63,7 +63,7 @@ class Simulate(Protocol):
         """Run cocotb tests; see `ktls_cosim.sim.runner.run_tests`.
 
         Args:
-            build: What to simulate.
+            build: The build to simulate.
             module: Python module with the cocotb tests.
             simulator: By default that of the environment variable `SIM`.
             env: Variables to add to the simulator's environment.
@@ -73,7 +73,7 @@ class Simulate(Protocol):
 
 
 def usable(simulator: str) -> str:
-    """The name of an installed simulator; skips the test if it is not installed."""
+    """Return the name of a simulator; skip the test if it is not installed, or fail it in CI."""
     try:
         return find_simulator(simulator).name
     except SimulatorMissing as e:

@@ -98,7 +98,7 @@ def test_verilator(top: str, parameters: Parameters, source: str) -> None:
     lint = HW / "lint"
     clean(
         binary, "--lint-only", "-Wall", *INCLUDES, lint / "verilator.vlt",
-        # Python reads what ktls_tb.vlt lists, so those signals are not unused
+        # ktls_tb.vlt lists the signals that Python reads, so they are not unused
         *(["--timing", "-Wfuture-PROCASSINIT", lint / "testbench.vlt", HDL / "ktls_tb.vlt"]
           if bench else []),
         "--top-module", top, *(f"-G{name}={value}" for name, value in parameters.items()),

@@ -71,8 +71,8 @@ class HandshakeContext:
         self._lock = threading.Lock()
         self._log = KeyLog()
         self._text = b""
-        # `ssl` appends secrets to a named file. A pipe removes what was read, and loses
-        # nothing that another handshake writes at the same time.
+        # `ssl` appends secrets to a named file. A pipe removes bytes that were read, and keeps
+        # the bytes that another handshake writes at the same time.
         self._read, self._write = os.pipe()
         fcntl.fcntl(self._read, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         os.set_blocking(self._read, False)

@@ -8,8 +8,8 @@ steps of each script are those of tests/oracle/README.md, without observations. 
 observations of a script become one line of RESULTS.
 
 All scripts run in one process, because starting a process takes User-Mode Linux a tenth of
-a second. Therefore counters are reported as differences, and every script closes what it
-has opened.
+a second. Therefore counters are reported as differences, and every script closes its
+descriptors.
 """
 
 from __future__ import annotations

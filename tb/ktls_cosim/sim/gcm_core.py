@@ -78,7 +78,7 @@ class GcmCore:
         self.dut.key.value = int.from_bytes(key.ljust(32, b"\0"), "big")
         self.dut.key_clear.value = int(clear)
         self.dut.key_valid.value = 1
-        # a core may finish records before it takes a key
+        # a core may finish records before it accepts a key
         await self._key_ready()
         self.dut.key_valid.value = 0
         await RisingEdge(self.dut.clk)

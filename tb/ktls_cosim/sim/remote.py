@@ -138,7 +138,7 @@ class RemoteSim:
                 piece = self._sock.recv(answer - len(out))
             except TimeoutError as e:
                 self._process.kill()
-                raise self._gone(f"gave no answer within {ANSWER_LIMIT_S:.0f} s") from e
+                raise self._gone(f"did not answer within {ANSWER_LIMIT_S:.0f} s") from e
             except OSError as e:
                 raise self._gone(f"ended ({e})") from e
             if not piece:

@@ -29,7 +29,7 @@ def test_random_scenarios(simulator: str, target: Target, seed: int, offset: int
 @pytest.mark.slow
 @pytest.mark.parametrize("stalling", ["", "1"], ids=["fast-memory", "stalling-memory"])
 def test_thousands_of_random_jobs(simulator: str, target: Target, seed: int, stalling: str) -> None:
-    """Jobs, mistakes and bus errors of every kind, in lockstep with the functional model."""
+    """Valid and invalid descriptors and bus errors, in lockstep with the functional model."""
     results, out = run_tests(
         Build.device(lanes=target.lanes), "cocotb_device", simulator=simulator,
         testcase="long_stress", seed=seed, timeout_s=1800,
