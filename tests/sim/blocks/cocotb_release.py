@@ -142,7 +142,7 @@ async def no_text_leaves_before_the_tag_arrives(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def wrong_tag_yields_zeros_in_constant_time(dut: Any) -> None:
-    """The time is the same for every position of a wrong bit, a correct tag and a source error."""
+    """A wrong bit anywhere, a correct tag and a source error take the same time."""
     bench = await Bench.create(dut)
     spans = set()
     length = 2 * bench.word + 8
