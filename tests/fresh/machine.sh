@@ -74,7 +74,7 @@ enter() {
     cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
     # this machine may reach the package index through an authority of its own
     cp -L "${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/ssl/machine.crt"
-    mount --rbind /dev "$root/dev"
+    # debootstrap made the other devices; those of this machine may have unusual modes
     mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
     mount -t proc proc "$root/proc"
     mount --bind "$cache/archives" "$root/var/cache/apt/archives"
