@@ -56,8 +56,10 @@ make_base() {
     debootstrap --variant=minbase --cache-dir="$cache/debootstrap" \
         --include=make,python3,ca-certificates "$suite" "$root" "$mirror" >"$cache/logs/debootstrap" ||
         die "debootstrap failed: $cache/logs/debootstrap"
-    apt-config dump --no-empty --format '%f "%v";%n' |
-        grep -E '^Acquire::(https?|Check-)' >"$root/etc/apt/apt.conf.d/99machine" || true
+    {
+        echo 'APT::Keep-Downloaded-Packages "true";'
+        apt-config dump --no-empty --format '%f "%v";%n' | grep -E '^Acquire::(https?|Check-)' || true
+    } >"$root/etc/apt/apt.conf.d/99machine"
     chroot "$root" useradd --create-home user
     tar -C "$root" -cf "$base.part" . && mv "$base.part" "$base"
 }
@@ -76,6 +78,7 @@ enter() {
     cp -L "${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/ssl/machine.crt"
     # debootstrap made the other devices; those of this machine may have unusual modes
     mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+    mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
     mount -t proc proc "$root/proc"
     mount --bind "$cache/archives" "$root/var/cache/apt/archives"
     mkdir -p "$root"/{root,home/user}/.cache/pip

@@ -96,12 +96,13 @@ def test_model_and_driver_do_not_share_code() -> None:
 
 
 def tracked_top_level() -> set[str]:
-    """Names at the top of the tree; without git, those that .gitignore does not name."""
-    if (ROOT / ".git").exists() and shutil.which("git"):
-        done = subprocess.run(
-            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        return {name.split("/")[0] for name in done.stdout.splitlines()}
+    """Names at the top of the tree; in a tarball, those that .gitignore does not name."""
+    if shutil.which("git"):
+        listed = subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.splitlines()
+        if listed:
+            return {name.split("/")[0] for name in listed}
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
     names = {path.name for path in ROOT.iterdir()}
     return {name for name in names if not any(fnmatch(name, rule) for rule in ignored)}

@@ -73,7 +73,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 class HttpsServer(socketserver.ThreadingTCPServer):
-    """Accepts connections, a thread each; the machine is shared.
+    """Accepts connections, a thread each; the machine is shared and must outlive the server.
 
     Attributes:
         connections: how many were accepted.
@@ -87,7 +87,6 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         capture: gets every conversation.
     """
 
-    daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 128
 
@@ -105,7 +104,26 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         self._capture = capture
         self.connections = 0
         self.refused = 0
+        self._open: set[socket.socket] = set()
+        self._stopping = False
         super().__init__(where, partial(_Handler, directory=str(folder)))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Stop listening, end the open connections and wait until their threads have ended."""
+        self._stopping = True
+        for request in list(self._open):
+            # wakes a thread that waits for its peer
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+        super().server_close()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         self.connections += 1
@@ -118,8 +136,11 @@ class HttpsServer(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exc_info()[1]
+        of_peer = isinstance(error, (HandshakeError, OSError))
+        if of_peer and self._stopping:
+            return
         self.refused += 1
-        if not isinstance(error, (HandshakeError, OSError)):
+        if not of_peer:
             # the device or this program failed, not the peer
             super().handle_error(request, client_address)
             return
