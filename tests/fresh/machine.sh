@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Repeat a stranger's first hour: run make targets on a fresh Debian, as root and as an ordinary user.
+# Repeat a stranger's first hour: run make targets on a fresh Debian, as root and as a user.
 #
 #   tests/fresh/machine.sh SUITE [USER:TARGET...]
 #
 # SUITE is a Debian release (bookworm, trixie). The script builds a chroot of that release with
 # debootstrap (minbase, section main, no updates), adds make, python3 and ca-certificates, and
-# copies the committed tree into it without .git. It then runs each `make TARGET` as root or as user.
+# copies the committed tree into it without .git. It then runs each `make TARGET` as root or user.
 # The default is root:demo root:test user:demo user:test: root's steps install the system packages
 # that the user's steps need.
 #
 # A step fails if make fails or if anything prints a Python traceback. The exit status is 0 if all
 # steps pass. TEST_ARGS and CI reach the chroot.
 #
-# The script needs root and debootstrap. It takes the package sources and proxies from the apt and
-# pip configuration of this machine. KTLS_FRESH (default ~/.cache/ktls-cosim/fresh) keeps the
-# downloads for the next run, and the last chroot of each suite with its logs for inspection.
+# The script needs root, debootstrap and git. It takes the package sources and proxies from the
+# apt and pip configuration of this machine. KTLS_FRESH (default ~/.cache/ktls-cosim/fresh) keeps
+# the downloads for the next run, and the last chroot of each suite with its logs for inspection.
 set -euo pipefail
 
 die() {
@@ -49,22 +49,24 @@ fi
 
 make_base() {
     local mirror
+    # shellcheck disable=SC2016  # apt expands these
     mirror=$(apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' |
         awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }')
     [ -n "$mirror" ] || die "apt's configuration names no Debian archive (try: apt-get update)"
     rm -rf --one-file-system "$root"
-    debootstrap --variant=minbase --cache-dir="$cache/debootstrap" \
-        --include=make,python3,ca-certificates "$suite" "$root" "$mirror" >"$cache/logs/debootstrap" ||
+    debootstrap --variant=minbase --include=make,python3,ca-certificates \
+        --cache-dir="$cache/debootstrap" "$suite" "$root" "$mirror" >"$cache/logs/debootstrap" ||
         die "debootstrap failed: $cache/logs/debootstrap"
     {
         echo 'APT::Keep-Downloaded-Packages "true";'
-        apt-config dump --no-empty --format '%f "%v";%n' | grep -E '^Acquire::(https?|Check-)' || true
+        apt-config dump --no-empty --format '%f "%v";%n' |
+            grep -E '^Acquire::(https?|Check-)' || true
     } >"$root/etc/apt/apt.conf.d/99machine"
     chroot "$root" useradd --create-home user
     tar -C "$root" -cf "$base.part" . && mv "$base.part" "$base"
 }
 
-# A tree of the last commit, as a release tarball would hold it.
+# Copy the last commit as a release tarball would hold it.
 copy_tree() {
     local home=$1 owner=$2
     mkdir -p "$root$home/ktls-cosim"
@@ -74,7 +76,7 @@ copy_tree() {
 
 enter() {
     cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-    # this machine may reach the package index through an authority of its own
+    # the package index may have a certificate that only this machine trusts
     cp -L "${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}" "$root/etc/ssl/machine.crt"
     # debootstrap made the other devices; those of this machine may have unusual modes
     mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
@@ -89,41 +91,48 @@ enter() {
     copy_tree /home/user user
 }
 
-# The variables of a login, nothing of the caller's environment but what names package sources.
+# Run a command in the chroot with the environment of a login. Only the variables that name
+# package sources or control the tests pass through.
 login() {
     local user=$1 home=$2 name
     shift 2
     local set=(HOME="$home" USER="$user" TERM=dumb PIP_CERT=/etc/ssl/machine.crt)
     set+=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
-    for name in http_proxy https_proxy no_proxy PIP_INDEX_URL PIP_PROXY PIP_DEFAULT_TIMEOUT CI TEST_ARGS; do
+    for name in http_proxy https_proxy no_proxy CI TEST_ARGS \
+        PIP_INDEX_URL PIP_PROXY PIP_DEFAULT_TIMEOUT; do
         [ -z "${!name:-}" ] || set+=("$name=${!name}")
     done
     env -i "${set[@]}" chroot --userspec="$user:$user" "$root" "$@" </dev/null
 }
 
-index=$(python3 -m pip config get global.index-url 2>/dev/null) && export PIP_INDEX_URL=${PIP_INDEX_URL:-$index}
-[ -e "$base" ] || make_base
-rm -rf --one-file-system "$root"
-mkdir "$root"
-tar -C "$root" -xf "$base"
-enter
-
-table=()
-status=0
-for step in "${steps[@]}"; do
-    user=${step%:*}
-    home=/home/user
+# Run one step and add a line to the table.
+run_step() {
+    local user=${1%:*} target=${1#*:} log=$cache/logs/$1
+    local home=/home/user begin=$SECONDS result=passed
     [ "$user" = user ] || home=/root
-    log=$cache/logs/$step
-    echo "== $suite, $user: make ${step#*:}"
-    begin=$SECONDS
-    result=passed
-    login "$user" "$home" make -C "$home/ktls-cosim" "${step#*:}" 2>&1 | tee "$log" || result=FAILED
+    echo "== $suite, $user: make $target"
+    login "$user" "$home" make -C "$home/ktls-cosim" "$target" 2>&1 | tee "$log" || result=FAILED
     if [ $result = passed ] && grep -q 'Traceback (most recent call last)' "$log"; then
         result="FAILED: a traceback in $log"
     fi
     [ "$result" = passed ] || status=1
-    table+=("$(printf '%-10s %-12s %5d s  %s' "$suite" "$step" $((SECONDS - begin)) "$result")")
-done
-printf '%s\n' "== $(git -C "$repo" rev-parse --short HEAD)" "${table[@]}"
-exit $status
+    table+=("$(printf '%-10s %-12s %5d s  %s' "$suite" "$1" $((SECONDS - begin)) "$result")")
+}
+
+main() {
+    local step status=0 table=() index
+    index=$(python3 -m pip config get global.index-url 2>/dev/null) || index=
+    export PIP_INDEX_URL=${PIP_INDEX_URL:-$index}
+    [ -e "$base" ] || make_base
+    rm -rf --one-file-system "$root"
+    mkdir "$root"
+    tar -C "$root" -xf "$base"
+    enter
+    for step in "${steps[@]}"; do
+        run_step "$step"
+    done
+    printf '%s\n' "== $(git -C "$repo" rev-parse --short HEAD)" "${table[@]}"
+    exit $status
+}
+
+main
