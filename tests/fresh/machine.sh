@@ -57,11 +57,8 @@ make_base() {
     debootstrap --variant=minbase --include=make,python3,ca-certificates \
         --cache-dir="$cache/debootstrap" "$suite" "$root" "$mirror" >"$cache/logs/debootstrap" ||
         die "debootstrap failed: $cache/logs/debootstrap"
-    {
-        echo 'APT::Keep-Downloaded-Packages "true";'
-        apt-config dump --no-empty --format '%f "%v";%n' |
-            grep -E '^Acquire::(https?|Check-)' || true
-    } >"$root/etc/apt/apt.conf.d/99machine"
+    apt-config dump --no-empty --format '%f "%v";%n' |
+        grep -E '^Acquire::(https?|Check-)' >"$root/etc/apt/apt.conf.d/99machine" || true
     chroot "$root" useradd --create-home user
     tar -C "$root" -cf "$base.part" . && mv "$base.part" "$base"
 }
