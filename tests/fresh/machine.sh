@@ -44,8 +44,10 @@ mkdir -p "$cache"/{debootstrap,archives,pip-root,pip-user,logs}
 # In namespaces of its own the script leaves no mount and no process, even if it is killed.
 if [ -z "${KTLS_FRESH_INSIDE:-}" ]; then
     exec env KTLS_FRESH_INSIDE=1 unshare --mount --pid --fork --kill-child --mount-proc \
-        flock --nonblock --conflict-exit-code 3 "$cache/lock" "$0" "$suite" "${steps[@]}"
+        "$0" "$suite" "${steps[@]}"
 fi
+exec 9>"$cache/lock"
+flock --nonblock 9 || die "another run uses $cache"
 
 make_base() {
     local mirror
