@@ -1,19 +1,21 @@
-# Two commands are enough: `make demo` and `make test`. Both set up what they need once.
+# Start with `make demo` and `make test`. The first run of each sets up the environment.
 
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo test unit soak kernel selftest lint bench contract format clean help
+.PHONY: demo test unit coverage soak kernel selftest lint bench contract format clean help
 
 help:
-	@echo "make demo      send data through the simulated NIC, every record verified"
+	@echo "make demo      send data through the simulated NIC and verify every record"
 	@echo "make test      all tests (make unit: those without a simulator)"
-	@echo "make soak      many seeds of the random scenarios, minutes"
-	@echo "make kernel    random call scripts on the model and on a real Linux kernel, minutes"
-	@echo "make selftest  the kernel's own kTLS test on the model, minutes"
-	@echo "make bench     measured cycles of core and device"
-	@echo "make lint      every linter; make format: apply the formatters"
-	@echo "make contract  regenerate what is derived from hw/ktls_nic.rdl"
+	@echo "make coverage  line and branch coverage of the unit tests"
+	@echo "make soak      many seeds of the random scenarios (minutes)"
+	@echo "make kernel    random call scripts on the model and on a real Linux kernel (minutes)"
+	@echo "make selftest  the kernel's own kTLS test on the model (minutes)"
+	@echo "make bench     measure the cycles of core and device"
+	@echo "make lint      run every linter (make format: apply the formatters)"
+	@echo "make docs      build the documentation site in build/site"
+	@echo "make contract  regenerate the files derived from hw/ktls_nic.rdl"
 
 demo: $(VENV)/ready-run
 	$(PY) -m ktls_cosim demo $(DEMO_ARGS)
@@ -23,6 +25,12 @@ test: $(VENV)/ready-dev
 
 unit: $(VENV)/ready-dev
 	$(PY) -m pytest tests/unit $(TEST_ARGS)
+
+coverage: $(VENV)/ready-dev
+	rm -rf build/coverage
+	$(PY) -m coverage run -m pytest -q tests/unit $(TEST_ARGS)
+	$(PY) -m coverage combine -q
+	$(PY) -m coverage report --skip-covered
 
 bench: $(VENV)/ready-run
 	$(PY) -m ktls_cosim bench rtl
@@ -34,13 +42,17 @@ kernel: $(VENV)/ready-dev
 	$(PY) -m ktls_cosim kernel $(KERNEL_ARGS)
 
 selftest: $(VENV)/ready-dev
-	$(PY) tests/live/selftest.py $(SELFTEST_ARGS)
+	$(PY) tests/live/helpers/selftest.py $(SELFTEST_ARGS)
 
 lint: $(VENV)/ready-dev
 	$(PY) -m pytest -q tests/meta/test_lint.py
 
 contract: $(VENV)/ready-dev
 	$(PY) hw/generate.py
+
+.PHONY: docs
+docs: $(VENV)/ready-dev
+	$(PY) -m sphinx -W --keep-going -q -d build/doctrees docs build/site
 
 format: $(VENV)/ready-dev
 	$(VENV)/bin/ruff format .

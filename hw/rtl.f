@@ -20,8 +20,10 @@ rtl/dma/ktls_gather.v
 rtl/dma/ktls_plan.v
 rtl/dma/ktls_scatter.v
 rtl/dma/ktls_sgl.v
+rtl/nic/ktls_core.v
 rtl/nic/ktls_cq.v
 rtl/nic/ktls_csr.v
+rtl/nic/ktls_data.v
 rtl/nic/ktls_exec.v
 rtl/nic/ktls_nic.v
 rtl/nic/ktls_record.v

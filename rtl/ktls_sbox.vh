@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: the AES S-box, FIPS 197 section 5.1.1. SBOX[2047:2040] is S(0x00),
-// SBOX[7:0] is S(0xff). Include inside a module.
+// Purpose: the AES S-box as a constant. Include inside a module.
+// Data format: SBOX[8*(255-a)+:8] is S(a), so SBOX[2047:2040] is S(8'h00). Each line below is two
+//   rows of figure 7 of FIPS 197 (section 5.1.1), left to right.
 
 localparam [2047:0] SBOX = {
     256'h637c777bf26b6fc53001672bfed7ab76ca82c97dfa5947f0add4a2af9ca472c0,

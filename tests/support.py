@@ -4,29 +4,66 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from typing import NoReturn, Protocol
 
 import pytest
 
 from ktls import KtlsOSError
+from ktls_cosim.errors import SimulatorMissing
+from ktls_cosim.sim.build import Build
+from ktls_cosim.sim.runner import TestResult
+from ktls_cosim.sim.simulators import find_simulator
 
 
 def missing(what: str, install: str) -> NoReturn:
-    """Skip with the command that helps; in CI a missing tool is a failure."""
+    """Skip the test with the command that installs `what`; in CI a missing tool is a failure."""
     unavailable(f"{what} is not installed; install it with: {install}")
 
 
 def unavailable(text: str) -> NoReturn:
-    """Skip because of `text`; in CI that is a failure."""
+    """Skip the test with the reason `text`; in CI fail it."""
     if os.environ.get("CI"):
         pytest.fail(text)
     pytest.skip(text)
 
 
 def fails(number: int, call: Callable[..., object], *args: object) -> None:
-    """The call must fail with this errno, as Linux's does."""
-    with pytest.raises(OSError) as e:  # noqa: PT011  (the number is what counts)
+    """Check that the call fails with the errno `number`, as the call of Linux does."""
+    with pytest.raises(OSError) as e:  # noqa: PT011  (the number decides)
         call(*args)
     assert isinstance(e.value, KtlsOSError)
     assert e.value.errno == number, str(e.value)
+
+
+class Simulate(Protocol):
+    """The type of the `simulate` fixture."""
+
+    def __call__(
+        self,
+        build: Build,
+        module: str,
+        *,
+        simulator: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 300,
+        testcase: str | None = None,
+    ) -> list[TestResult]:
+        """Run cocotb tests; see `ktls_cosim.sim.runner.run_tests`.
+
+        Args:
+            build: What to simulate.
+            module: Python module with the cocotb tests.
+            simulator: By default that of the environment variable `SIM`.
+            env: Variables to add to the simulator's environment.
+            timeout_s: Wall-clock limit in seconds.
+            testcase: Regular expression that selects tests.
+        """
+
+
+def usable(simulator: str) -> str:
+    """The name of an installed simulator; skips the test if it is not installed."""
+    try:
+        return find_simulator(simulator).name
+    except SimulatorMissing as e:
+        unavailable(str(e))

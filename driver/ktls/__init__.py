@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Host side of a kernel-TLS offload NIC: TLS ULP and NIC driver, without I/O of their own."""
+"""The host side of a kernel-TLS offload NIC: TLS ULP and NIC driver, both sans-I/O."""
 
+from ktls.connect import connect_wire, socketpair
 from ktls.crypto_info import CryptoInfo
 from ktls.errors import (
     BlocksForever,
@@ -14,9 +15,9 @@ from ktls.kernels import KERNELS, Kernel
 from ktls.nic import KtlsNic
 from ktls.pipe import Pipe
 from ktls.port import HostMemory, HostPort, run_sync
-from ktls.socket import KtlsSocket, Received, connect_wire, socketpair
+from ktls.socket import KtlsSocket, Received
 from ktls.stack import KtlsStack
-from ktls.tcp import Wire
+from ktls.wire import Wire
 
 __all__ = [
     "KERNELS",

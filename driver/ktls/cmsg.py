@@ -18,11 +18,19 @@ from ktls.errors import KtlsOSError
 _HEAD = struct.Struct("=Qii")
 
 AncillaryData = Sequence[tuple[int, int, bytes]]
+"""Control messages as (level, type, data)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cmsg:
-    """A control message as a receiver finds it; `length` is its cmsg_len."""
+    """A control message as a receiver finds it.
+
+    Attributes:
+        level: cmsg_level.
+        kind: cmsg_type.
+        length: cmsg_len, which includes the header.
+        data: the bytes after the header.
+    """
 
     level: int
     kind: int
@@ -35,7 +43,7 @@ def _align(n: int) -> int:
 
 
 def pack(ancdata: AncillaryData) -> bytes:
-    """A control buffer with these (level, type, data)."""
+    """Return a control buffer with these messages."""
     out = b""
     for level, kind, data in ancdata:
         head = _HEAD.pack(_HEAD.size + len(data), level, kind)
@@ -44,10 +52,10 @@ def pack(ancdata: AncillaryData) -> bytes:
 
 
 def walk(control: bytes) -> Iterator[Cmsg]:
-    """The messages of a control buffer (`for_each_cmsghdr`).
+    """Yield the messages of a control buffer (`for_each_cmsghdr`).
 
     Raises:
-        KtlsOSError: EINVAL, a cmsg_len that does not fit (`CMSG_OK`).
+        KtlsOSError: EINVAL, a cmsg_len does not fit into the buffer (`CMSG_OK`).
     """
     at = 0
     while at + _HEAD.size <= len(control):
@@ -59,12 +67,15 @@ def walk(control: bytes) -> Iterator[Cmsg]:
 
 
 class ControlBuffer:
-    """A receiver's control buffer that the kernel fills.
+    """A receiver's control buffer, which the kernel fills.
+
+    Args:
+        size: msg_controllen of the caller.
 
     Attributes:
-        cmsgs: what was put into it.
-        used: msg_controllen afterwards.
-        truncated: something did not fit (MSG_CTRUNC).
+        cmsgs: the messages in the buffer.
+        used: msg_controllen after the call.
+        truncated: a message did not fit (MSG_CTRUNC).
     """
 
     __slots__ = ("_size", "cmsgs", "truncated", "used")
@@ -76,7 +87,7 @@ class ControlBuffer:
         self.truncated = False
 
     def put(self, level: int, kind: int, data: bytes) -> None:
-        """Add a message, cut if there is too little room (`put_cmsg`)."""
+        """Add a message, truncated if the room is too small (`put_cmsg`)."""
         room = self._size - self.used
         if room < _HEAD.size:
             self.truncated = True

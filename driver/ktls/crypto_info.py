@@ -11,7 +11,15 @@ from ktls import uapi
 
 @dataclass(frozen=True, slots=True)
 class CipherDesc:
-    """Sizes in bytes and rules of a cipher (`struct tls_cipher_desc`)."""
+    """The sizes of a cipher in bytes (`struct tls_cipher_desc`).
+
+    Attributes:
+        name: name for messages.
+        iv: size of the IV.
+        key: size of the key.
+        salt: size of the salt.
+        tls13: TLS 1.3 supports the cipher.
+    """
 
     name: str
     iv: int
@@ -21,7 +29,7 @@ class CipherDesc:
 
     @property
     def crypto_info(self) -> int:
-        """Size of the whole structure: two u16, iv, key, salt, rec_seq."""
+        """Bytes of the whole structure: two u16, iv, key, salt, rec_seq."""
         return 4 + self.iv + self.key + self.salt + 8
 
 
@@ -39,13 +47,16 @@ CIPHERS = {
 
 @dataclass(frozen=True, slots=True)
 class CryptoInfo:
-    """Keys and counters of one direction; its repr never shows them.
+    """Keys and counters of one direction; the repr does not contain them.
 
     Attributes:
         version: `TLS_1_2_VERSION` or `TLS_1_3_VERSION`.
         cipher: `TLS_CIPHER_*` number.
-        iv: TLS 1.2 AES: explicit nonce of the next record. Else the rest of the static IV.
-        rec_seq: number of the next record, 8 bytes big endian.
+        iv: AES in TLS 1.2: explicit nonce of the next record. Otherwise: the static IV
+            without its salt.
+        key: the key.
+        salt: the implicit part of the nonce (TLS 1.2) or the start of the static IV.
+        rec_seq: number of the next record, 8 bytes, big endian.
     """
 
     version: int
@@ -57,14 +68,18 @@ class CryptoInfo:
 
     @property
     def desc(self) -> CipherDesc:
+        """The sizes of the cipher."""
         return CIPHERS[self.cipher]
 
     @classmethod
     def unpack(cls, blob: bytes) -> CryptoInfo:
-        """Take a structure apart; the order is iv, key, salt, rec_seq.
+        """Parse a structure; the order is iv, key, salt, rec_seq.
+
+        Args:
+            blob: the structure, in host byte order.
 
         Raises:
-            ValueError: unknown cipher or a size that is not the cipher's.
+            ValueError: the cipher is unknown or the size does not match it.
         """
         version, cipher = struct.unpack_from("=HH", blob)
         desc = CIPHERS.get(cipher)
@@ -80,12 +95,12 @@ class CryptoInfo:
         return cls(version, cipher, *parts)
 
     def pack(self) -> bytes:
-        """The structure as setsockopt takes it."""
+        """Return the structure as setsockopt takes it."""
         head = struct.pack("=HH", self.version, self.cipher)
         return head + self.iv + self.key + self.salt + self.rec_seq
 
     def at(self, records: int) -> CryptoInfo:
-        """The structure after `records` more records, as getsockopt shows it."""
+        """Return the structure as getsockopt returns it `records` records later."""
         seq = (int.from_bytes(self.rec_seq, "big") + records) % (1 << 64)
         iv = self.iv
         if self.version == uapi.TLS_1_2_VERSION and self.desc.iv == 8:

@@ -8,16 +8,21 @@ import os
 
 
 class KtlsError(Exception):
-    """Base of everything that this package raises."""
+    """Base class of the errors of this package."""
 
 
 def errno_name(number: int) -> str:
-    """Linux's usual name of an errno; where there are two, the one that socket calls use."""
+    """Return Linux's name of an errno; of two names, the one that socket calls use."""
     return {errno.EOPNOTSUPP: "EOPNOTSUPP"}.get(number) or errno.errorcode.get(number, str(number))
 
 
 class KtlsOSError(KtlsError, OSError):
-    """A socket call failed as it would in Linux; `errno` has Linux's number."""
+    """A socket call failed as it would in Linux.
+
+    Args:
+        number: Linux's errno.
+        why: the reason, for the message.
+    """
 
     def __init__(self, number: int, why: str = "") -> None:
         text = os.strerror(number)
@@ -28,15 +33,19 @@ class KtlsOSError(KtlsError, OSError):
 
 
 class PortSuspended(KtlsError):
-    """A port that must not wait did; await the coroutine instead of using `run_sync`."""
+    """A coroutine suspended under `run_sync`; await it instead."""
 
 
 class BlocksForever(KtlsError):
-    """A blocking call waits for something that cannot happen in this model."""
+    """A blocking call waits for an event that cannot happen in this model."""
 
 
 class NotOffloadable(KtlsError):
-    """The device cannot take this connection; `reason` says why."""
+    """The device cannot take this connection.
+
+    Attributes:
+        reason: why not.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -44,10 +53,10 @@ class NotOffloadable(KtlsError):
 
 
 class DeviceError(KtlsError):
-    """The device broke its contract or reported a fatal state.
+    """The device violated its contract or reported a fatal state.
 
     Attributes:
-        registers: name to value, read when the error was found.
+        registers: values by name, read when the error was detected.
         rings: the driver's view of the rings.
     """
 
@@ -70,4 +79,4 @@ class DeviceError(KtlsError):
 
 
 class DeviceIdle(DeviceError):
-    """The driver waits for a completion, but the device has nothing left to do."""
+    """The driver waits for a completion, but the device has no work left."""

@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NIC driver: contexts, descriptors, DMA buffers and completions of one device.
+"""The NIC driver: contexts, descriptors and completions of one device.
 
-Shaped like a Linux driver: `tls_dev_add` and `tls_dev_del` are its `struct tlsdev_ops`,
-`xmit` posts, `poll` reaps (NAPI), and it waits only for the interrupt. The contract
-is docs/registers.md; docs/programmers-guide.md walks through the same steps.
+The structure is that of a Linux driver: `tls_dev_add`, `tls_dev_del` and `tls_dev_resync`
+are its `struct tlsdev_ops` (include/linux/netdevice.h), `xmit` posts, `poll` reaps (NAPI),
+and the driver waits only for the interrupt. docs/registers.md is the contract;
+docs/programmers-guide.md explains the same steps.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ktls import uapi
 from ktls.crypto_info import CryptoInfo
+from ktls.dma import PAGE, DmaBuffers, page_align, page_entries
 from ktls.errors import DeviceError, DeviceIdle, NotOffloadable
 from ktls.port import HostPort
-from ktls.ring import Ring
+from ktls.ring import Completion, Done, Posted, Ring, RingPair
 from ktls_hw import layout
-from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeRecord, Status
+from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status
 
-PAGE = 4096
+# bytes of a sealed record minus those of its plaintext, at most
 RECORD_OVERHEAD = uapi.TLS_HEADER_SIZE + 8 + uapi.TLS_TAG_SIZE
 _READY_POLLS = 10_000
 _TX_SUITES = {
@@ -36,113 +37,30 @@ _RX_SUITES = {
     (uapi.TLS_1_3_VERSION, uapi.TLS_CIPHER_AES_GCM_256): layout.SUITES_RX_TLS13_GCM256,
 }
 
-_RAW_CIPHERS = {
-    16: (uapi.TLS_CIPHER_AES_GCM_128, layout.SUITES_RAW_GCM128),
-    32: (uapi.TLS_CIPHER_AES_GCM_256, layout.SUITES_RAW_GCM256),
-}
-_NONCE_SIZE = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """How a descriptor ended.
-
-    Attributes:
-        status: `Status.OK` or why not.
-        data: SEAL: the record as it goes on the wire; OPEN: its text; empty unless OK.
-        rtype: OPEN: type of the record, in TLS 1.3 the inner one.
-        rec_seq: record number that the descriptor took, None if it took none.
-        cycles: clock cycles for which the record held the engine.
-        latency: clock cycles from decoding the descriptor to its completion.
-        rekey: the key has been used for `KEY_WARN` records or more.
-    """
-
-    status: Status
-    data: bytes
-    rtype: int
-    rec_seq: int | None
-    cycles: int
-    latency: int
-    rekey: bool = False
-
 
 @dataclass(eq=False, slots=True)
 class DeviceContext:
-    """A context of the device, from `tls_dev_add` to `tls_dev_del`."""
+    """A context of the device, from `tls_dev_add` to `tls_dev_del`.
+
+    Attributes:
+        ctx: its number.
+    """
 
     ctx: int
 
 
-@dataclass(slots=True)
-class _Posted:
-    """A descriptor that the device owns."""
-
-    sq_index: int
-    buffer: int | None
-    done: Callable[[Completion], None]
-
-
-@dataclass(eq=False, slots=True)
-class RingPair:
-    """A submission and a completion ring, and what is under way in them."""
-
-    number: int
-    sq: Ring
-    cq: Ring
-    posted: dict[int, _Posted] = field(default_factory=dict)  # by cookie
-
-    def reg(self, reg: Reg) -> int:
-        """Address of a register of this pair; `reg` is that of ring 0."""
-        return layout.ring_reg(self.number, reg)
-
-
-class DmaBuffers:
-    """Equal buffers in DMA memory, one per record under way.
-
-    Each holds what goes in, what comes out and both scatter-gather lists; the larger side
-    is a sealed record of 16384 bytes of text.
-    """
-
-    SRC = 0
-    DST = PAGE * 5
-    SRC_LIST = DST + PAGE * 5
-    DST_LIST = SRC_LIST + 256
-    SIZE = DST_LIST + 256
-
-    def __init__(self, base: int, size: int, wanted: int) -> None:
-        self.base = base
-        self.count = min(wanted, max(0, (size - base) // self.SIZE))
-        self._free = deque(range(self.count))
-
-    @property
-    def available(self) -> int:
-        return len(self._free)
-
-    def take(self) -> int:
-        return self._free.popleft()
-
-    def give_back(self, number: int) -> None:
-        self._free.append(number)
-
-    def address(self, number: int) -> int:
-        return self.base + number * self.SIZE
-
-
-def page_entries(addr: int, length: int) -> list[Sge]:
-    """The pieces of a buffer, cut at page boundaries as a DMA mapping of pages is."""
-    out = []
-    while length:
-        n = min(length, PAGE - addr % PAGE)
-        out.append(Sge(addr=addr, len=n))
-        addr += n
-        length -= n
-    return out
-
-
 class KtlsNic:
-    """Driver instance of one device; make it with `await KtlsNic.probe(port)`.
+    """Driver instance of one device; create it with `await KtlsNic.probe(port)`.
 
-    Everything of a context goes through one ring pair: order between pairs is open.
+    All descriptors of a context use the same ring pair, because the device does not order
+    descriptors of different pairs.
+
+    Attributes:
+        port: the device.
+        pairs: the ring pairs.
+        buffers: the DMA buffers.
+        contexts: number of contexts of the device.
+        suites: value of the register SUITES.
     """
 
     def __init__(self, port: HostPort, pairs: list[RingPair], buffers: DmaBuffers) -> None:
@@ -165,36 +83,29 @@ class KtlsNic:
         mem_base: int = PAGE,
         rings: int = 1,
     ) -> KtlsNic:
-        """Find the device, reset it, set up its rings and enable it.
+        """Identify the device, reset it, set up its rings and enable it.
 
         Args:
             port: the device.
-            sq_log2, cq_log2: log2 of the ring sizes.
+            sq_log2: log2 of the slots of a submission ring.
+            cq_log2: log2 of the slots of a completion ring.
             mem_base: first bus address that the driver may use, page aligned.
-            rings: ring pairs to use, at least 1; no more than the device has.
+            rings: ring pairs to use, at least 1; the device may have fewer.
 
         Raises:
-            DeviceError: not this kind of device, an incompatible version, never ready,
-                or too little DMA memory.
+            DeviceError: another kind of device, an incompatible version, no
+                STATUS.ready after the reset, or too little DMA memory.
         """
-        ident = await port.read32(Reg.ID)
-        if ident != layout.ID_VALUE_RESET:
-            raise DeviceError(f"ID is {ident:#010x}, expected {layout.ID_VALUE_RESET:#010x}")
-        version = await port.read32(Reg.VERSION)
-        if layout.VERSION_MAJOR.get(version) != layout.VERSION_MAJOR_RESET:
-            raise DeviceError(
-                f"contract version {version >> 16}.{version & 0xFFFF} is not "
-                f"{layout.VERSION_MAJOR_RESET}.x; regenerate the driver's layout"
-            )
+        await _identify(port)
         caps = await port.read32(Reg.CAPS)
         pairs = []
         free = mem_base
         for number in range(max(1, min(rings, layout.CAPS_RINGS.get(caps)))):
             sq = Ring(free, sq_log2, SqeRecord.SIZE)
-            cq = Ring(_align(sq.base + sq.entries * SqeRecord.SIZE), cq_log2, Cqe.SIZE)
-            free = _align(cq.base + cq.entries * Cqe.SIZE)
+            cq = Ring(page_align(sq.base + sq.entries * SqeRecord.SIZE), cq_log2, Cqe.SIZE)
+            free = page_align(cq.base + cq.entries * Cqe.SIZE)
             pairs.append(RingPair(number, sq, cq))
-        # a record ties up a place in both rings
+        # a record in flight occupies a slot in both rings
         wanted = len(pairs) << min(sq_log2, cq_log2)
         buffers = DmaBuffers(free, port.mem.size, wanted)
         if buffers.count == 0:
@@ -213,10 +124,10 @@ class KtlsNic:
             if layout.STATUS_READY.get(await port.read32(Reg.STATUS)):
                 break
         else:
-            raise DeviceError("STATUS.ready does not come after a reset", await self.registers())
+            raise DeviceError("STATUS.ready stays 0 after a reset", await self.registers())
         for pair in self.pairs:
             sq, cq = pair.sq, pair.cq
-            # no completion of an earlier life may look new
+            # completions from before the reset must not look new
             port.mem.write(cq.base, bytes(cq.entries * Cqe.SIZE))
             for reg, value in (
                 (Reg.RING0_SQ_BASE_LO, sq.base & 0xFFFFFFFF),
@@ -237,15 +148,15 @@ class KtlsNic:
     # ---------------------------------------------------------------- contexts
 
     async def tls_dev_add(self, direction: int, info: CryptoInfo) -> DeviceContext:
-        """Install a connection's keys (`struct tlsdev_ops.tls_dev_add`).
+        """Install the keys of a connection (`struct tlsdev_ops.tls_dev_add`).
 
         Args:
             direction: `uapi.TLS_TX` or `uapi.TLS_RX`.
             info: keys and counters.
 
         Raises:
-            NotOffloadable: the suite is not supported or no context is free.
-            DeviceError: the device broke its contract.
+            NotOffloadable: the device does not support the suite or has no free context.
+            DeviceError: the device violated its contract.
         """
         suites = _TX_SUITES if direction == uapi.TLS_TX else _RX_SUITES
         if direction == uapi.TLS_RX and not any(f.get(self.suites) for f in suites.values()):
@@ -255,8 +166,6 @@ class KtlsNic:
             version = "1.3" if info.version == uapi.TLS_1_3_VERSION else "1.2"
             raise NotOffloadable(f"the device does not support {info.desc.name} in TLS {version}")
         descriptor = SqeCtx(
-            opcode=Opcode.CTX_SET,
-            dir=_direction(direction),
             version=info.version,
             cipher=info.cipher,
             salt=info.salt,
@@ -264,37 +173,35 @@ class KtlsNic:
             rec_seq=info.rec_seq,
             key=info.key,
         )
-        return await self._install(descriptor)
+        return await self.install_context(direction, descriptor)
 
     @property
     def contexts_in_use(self) -> int:
-        """How many of the device's contexts hold keys."""
+        """Number of contexts that hold keys."""
         return self.contexts - len(self._free_ctx)
 
-    async def aead_add(self, direction: int, key: bytes) -> DeviceContext:
-        """Install a key for plain AES-GCM, whose users bring nonces and additional data.
+    async def install_context(self, direction: int, descriptor: SqeCtx) -> DeviceContext:
+        """Allocate a context and execute CTX_SET.
 
         Args:
-            direction: `uapi.TLS_TX` to seal, `uapi.TLS_RX` to open.
-            key: 16 or 32 bytes.
+            direction: `uapi.TLS_TX` or `uapi.TLS_RX`.
+            descriptor: version, cipher, keys and counters.
 
         Raises:
-            NotOffloadable: the device has no plain AES-GCM or no free context.
-            DeviceError: the device broke its contract.
+            NotOffloadable: no context is free, or the device refused the descriptor.
+            DeviceError: the device violated its contract.
         """
-        cipher = _RAW_CIPHERS.get(len(key))
-        if cipher is None or not cipher[1].get(self.suites):
-            raise NotOffloadable(f"the device has no plain AES-GCM for keys of {len(key)} bytes")
-        descriptor = SqeCtx(
-            opcode=Opcode.CTX_SET, dir=_direction(direction), cipher=cipher[0], key=key
-        )
-        return await self._install(descriptor)
-
-    async def _install(self, descriptor: SqeCtx) -> DeviceContext:
         if not self._free_ctx:
             raise NotOffloadable(f"all {self.contexts} contexts of the device are in use")
         context = DeviceContext(self._free_ctx.popleft())
-        result = await self._control(replace(descriptor, ctx=context.ctx))
+        result = await self._control(
+            replace(
+                descriptor,
+                opcode=Opcode.CTX_SET,
+                dir=0 if direction == uapi.TLS_TX else 1,
+                ctx=context.ctx,
+            )
+        )
         if result.status != Status.OK:
             self._free_ctx.append(context.ctx)
             raise NotOffloadable(f"the device refused the context: {result.status.name}")
@@ -305,10 +212,10 @@ class KtlsNic:
 
         Args:
             context: from `tls_dev_add`.
-            rec_seq: record number; on the transmit side not below the next one.
+            rec_seq: record number; in the transmit direction not below the next one.
 
         Raises:
-            DeviceError: the device refuses the number.
+            DeviceError: the device refused the number.
         """
         descriptor = SqeCtx(
             opcode=Opcode.RESYNC, ctx=context.ctx, rec_seq=rec_seq.to_bytes(8, "big")
@@ -320,7 +227,14 @@ class KtlsNic:
             )
 
     async def tls_dev_del(self, context: DeviceContext) -> None:
-        """Remove a connection's keys; records under way are finished first."""
+        """Remove the keys of a connection after its records in flight.
+
+        Args:
+            context: from `tls_dev_add`.
+
+        Raises:
+            DeviceError: the device refused.
+        """
         result = await self._control(SqeCtx(opcode=Opcode.CTX_DEL, ctx=context.ctx))
         if result.status != Status.OK:
             raise DeviceError(
@@ -331,7 +245,7 @@ class KtlsNic:
         self._free_ctx.append(context.ctx)
 
     async def _control(self, descriptor: SqeCtx) -> Completion:
-        """Execute one context descriptor, then wipe its place: it may hold a key."""
+        """Execute a context descriptor, then overwrite its slot, which may hold a key."""
         results: list[Completion] = []
         sq = self._pair_of(descriptor.ctx).sq
         index = await self._post(descriptor, None, results.append)
@@ -343,40 +257,30 @@ class KtlsNic:
     # ----------------------------------------------------------------- records
 
     async def xmit(
-        self,
-        context: DeviceContext,
-        rtype: int,
-        data: bytes,
-        done: Callable[[Completion], None],
-        pad: int = 0,
+        self, context: DeviceContext, rtype: int, data: bytes, done: Done, pad: int = 0
     ) -> None:
-        """Post one record to be sealed; waits only while rings or buffers are full.
+        """Post a record to be sealed; waits only while rings or buffers are full.
 
         Args:
             context: from `tls_dev_add`.
             rtype: record type.
             data: plaintext, at most 16384 bytes.
             done: called from `poll` with the completion; records complete in order.
-            pad: TLS 1.3: zeros behind the inner type; at most 16384 with the plaintext.
+            pad: TLS 1.3: zeros after the inner type; at most 16384 with the plaintext.
         """
         seal = SqeRecord(opcode=Opcode.SEAL, ctx=context.ctx, rtype=rtype, len=len(data), pad=pad)
-        await self._post_record(seal, data, len(data) + pad + RECORD_OVERHEAD, done)
+        await self.post_record(seal, data, len(data) + pad + RECORD_OVERHEAD, done)
 
     async def open(
-        self,
-        context: DeviceContext,
-        rtype: int,
-        explicit: bytes,
-        sealed: bytes,
-        done: Callable[[Completion], None],
+        self, context: DeviceContext, rtype: int, explicit: bytes, sealed: bytes, done: Done
     ) -> None:
-        """Post one record to be opened; waits only while rings or buffers are full.
+        """Post a record to be opened; waits only while rings or buffers are full.
 
         Args:
             context: from `tls_dev_add`.
             rtype: record type on the wire.
-            explicit: TLS 1.2: the 8 bytes of the explicit nonce.
-            sealed: ciphertext and tag, at most 16384 (TLS 1.3: 16385) and 16 bytes.
+            explicit: TLS 1.2: the 8 bytes of the explicit nonce; TLS 1.3: empty.
+            sealed: ciphertext (at most 16384 bytes, in TLS 1.3 16385) and tag.
             done: called from `poll` with the completion; records complete in order.
         """
         length = len(sealed) - uapi.TLS_TAG_SIZE
@@ -387,72 +291,33 @@ class KtlsNic:
             len=length,
             explicit_nonce=explicit,
         )
-        await self._post_record(descriptor, sealed, length, done)
+        await self.post_record(descriptor, sealed, length, done)
 
-    async def aead(
-        self,
-        context: DeviceContext,
-        opcode: Opcode,
-        nonce: bytes,
-        aad: bytes,
-        data: bytes,
-        done: Callable[[Completion], None],
-        tag_len: int = uapi.TLS_TAG_SIZE,
+    async def post_record(
+        self, descriptor: SqeRecord, source: bytes, out_len: int, done: Done
     ) -> None:
-        """Post one job of plain AES-GCM (NIST SP 800-38D section 7).
+        """Post a record descriptor; waits only while rings or buffers are full.
 
         Args:
-            context: from `aead_add`.
-            opcode: `Opcode.SEAL`: ciphertext and tag from `data`; `Opcode.OPEN`: the text.
-            nonce: 12 bytes; never twice with one key.
-            aad: additional data.
-            data: text, or ciphertext and tag.
+            descriptor: everything but the addresses.
+            source: bytes for the source buffer, at most `DmaBuffers.DST`.
+            out_len: bytes of the destination.
             done: called from `poll` with the completion.
-            tag_len: bytes of the tag: 4, 8 or 12 to 16.
-
-        Raises:
-            ValueError: a nonce of another length, or more bytes than a buffer holds.
         """
-        if len(nonce) != _NONCE_SIZE:
-            raise ValueError(f"the nonce has {len(nonce)} bytes, expected {_NONCE_SIZE}")
-        source = aad + bytes(-len(aad) % 16) + data
-        sealing = opcode == Opcode.SEAL
-        length = len(data) - (0 if sealing else tag_len)
-        if length < 0 or max(len(source), length + tag_len) > DmaBuffers.DST:
-            raise ValueError(
-                f"{len(aad)} bytes of additional data and {len(data)} of text: a job holds "
-                f"{DmaBuffers.DST} bytes and at least a tag"
-            )
-        descriptor = SqeRecord(
-            opcode=opcode,
-            ctx=context.ctx,
-            len=length,
-            nonce=nonce[:4],
-            explicit_nonce=nonce[4:],
-            aad_len=len(aad),
-            tag_len=tag_len,
-        )
-        await self._post_record(descriptor, source, length + (tag_len if sealing else 0), done)
-
-    async def _post_record(
-        self,
-        descriptor: SqeRecord,
-        data: bytes,
-        out_len: int,
-        done: Callable[[Completion], None],
-    ) -> None:
         while self.buffers.available == 0:
             await self._wait()
         buffer = self.buffers.take()
         base = self.buffers.address(buffer)
         mem = self.port.mem
-        src = page_entries(base + DmaBuffers.SRC, len(data))
+        src = page_entries(base + DmaBuffers.SRC, len(source))
         dst = page_entries(base + DmaBuffers.DST, out_len)
-        if data:
-            mem.write(base + DmaBuffers.SRC, data)
-        # both lists lie side by side: one write
-        lists = b"".join(e.pack() for e in src).ljust(DmaBuffers.DST_LIST - DmaBuffers.SRC_LIST)
-        mem.write(base + DmaBuffers.SRC_LIST, lists + b"".join(e.pack() for e in dst))
+        if source:
+            mem.write(base + DmaBuffers.SRC, source)
+        # the lists are adjacent: write both at once
+        src_list = b"".join(e.pack() for e in src)
+        dst_list = b"".join(e.pack() for e in dst)
+        src_list = src_list.ljust(DmaBuffers.DST_LIST - DmaBuffers.SRC_LIST, b"\0")
+        mem.write(base + DmaBuffers.SRC_LIST, src_list + dst_list)
         addressed = replace(
             descriptor,
             dst_len=out_len,
@@ -463,27 +328,31 @@ class KtlsNic:
         )
         await self._post(addressed, buffer, done)
 
-    async def _post(
-        self,
-        descriptor: SqeRecord | SqeCtx,
-        buffer: int | None,
-        done: Callable[[Completion], None],
-    ) -> int:
-        """Post; returns the index of the descriptor in its ring."""
+    async def _post(self, descriptor: SqeRecord | SqeCtx, buffer: int | None, done: Done) -> int:
+        """Post a descriptor and ring the doorbell; returns its free-running index."""
         pair = self._pair_of(descriptor.ctx)
         while pair.sq.full:
             await self._wait()
         index = pair.sq.prod
-        cookie = pair.sq.place(index)
-        pair.posted[cookie] = _Posted(index, buffer, done)
+        cookie = pair.sq.slot(index)
+        pair.posted[cookie] = Posted(index, buffer, done)
         packed = replace(descriptor, cookie=cookie).pack()
         self.port.mem.write(pair.sq.produce(), packed)
-        # the doorbell publishes: everything above is in memory before it
+        # the doorbell publishes the descriptor: all memory writes must precede it
         await self.port.write32(pair.reg(Reg.RING0_SQ_PROD), pair.sq.prod)
         return index
 
+    # ------------------------------------------------------------- completions
+
     async def poll(self) -> int:
-        """Reap every completion that is in memory; returns how many."""
+        """Reap every completion that is in memory.
+
+        Returns:
+            Number of completions.
+
+        Raises:
+            DeviceError: a completion does not match a descriptor in flight.
+        """
         count = 0
         for pair in self.pairs:
             count += await self._poll(pair)
@@ -491,7 +360,7 @@ class KtlsNic:
 
     async def _poll(self, pair: RingPair) -> int:
         cq = pair.cq
-        done: list[tuple[_Posted, Completion]] = []
+        done: list[tuple[Posted, Completion]] = []
         while True:
             cqe = Cqe.unpack(self.port.mem.read(cq.address(cq.cons), Cqe.SIZE))
             if cqe.phase != cq.phase():
@@ -500,60 +369,65 @@ class KtlsNic:
             if posted is None or posted.sq_index != cqe.sq_index:
                 raise DeviceError(
                     f"completion {cq.cons} names cookie {cqe.cookie}, descriptor "
-                    f"{cqe.sq_index}: that descriptor is not under way (completed twice?)",
+                    f"{cqe.sq_index}, which is not in flight (completed twice?)",
                     await self.registers(),
                     self.rings(),
                 )
-            data = b""
-            if posted.buffer is not None and cqe.len:
-                addr = self.buffers.address(posted.buffer) + DmaBuffers.DST
-                data = self.port.mem.read(addr, cqe.len)
-            done.append(
-                (
-                    posted,
-                    Completion(
-                        Status(cqe.status),
-                        data,
-                        cqe.rtype,
-                        cqe.rec_seq if cqe.numbered else None,
-                        cqe.cycles,
-                        cqe.latency,
-                        bool(cqe.rekey),
-                    ),
-                )
-            )
+            done.append((posted, self._completion(cqe, posted)))
             cq.consume()
             pair.sq.cons = (cqe.sq_index + 1) & 0xFFFFFFFF
         if done:
             await self.port.write32(pair.reg(Reg.RING0_CQ_CONS), cq.cons)
-        # buffers go back only now: until CQ_CONS moved, a checker may still look at them
+        # free the buffers only after CQ_CONS has moved: until then a checker may read them
         for posted, completion in done:
             if posted.buffer is not None:
                 self.buffers.give_back(posted.buffer)
             posted.done(completion)
         return len(done)
 
+    def _completion(self, cqe: Cqe, posted: Posted) -> Completion:
+        data = b""
+        if posted.buffer is not None and cqe.len:
+            addr = self.buffers.address(posted.buffer) + DmaBuffers.DST
+            data = self.port.mem.read(addr, cqe.len)
+        return Completion(
+            Status(cqe.status),
+            data,
+            cqe.rtype,
+            cqe.rec_seq if cqe.numbered else None,
+            cqe.cycles,
+            cqe.latency,
+            bool(cqe.rekey),
+        )
+
     async def flush(self) -> None:
-        """Wait until every posted descriptor has completed."""
-        while self._under_way:
+        """Wait until every posted descriptor has completed.
+
+        Raises:
+            DeviceIdle: a completion is missing and the device has no work left.
+            DeviceError: the device violated its contract or reports a fatal state.
+        """
+        while self._in_flight:
             await self._wait()
 
     @property
-    def _under_way(self) -> int:
+    def _in_flight(self) -> int:
         return sum(len(pair.posted) for pair in self.pairs)
 
     async def _wait(self) -> None:
-        """Reap; if there was nothing, wait for the interrupt and reap again.
+        """Reap; if no completion is in memory, wait for the interrupt and reap again.
 
         Raises:
-            DeviceIdle: a completion is missing and the device has nothing to do.
-            DeviceError: the device reports that it cannot write completions.
+            DeviceIdle: a completion is missing and the device has no work left.
+            DeviceError: the device interrupts without a completion: it reports a fatal state.
         """
         if await self.poll():
             return
         if not await self.port.wait_irq():
+            count = self._in_flight
+            noun = "descriptor has" if count == 1 else "descriptors have"
             raise DeviceIdle(
-                f"{self._under_way} descriptors wait for completions that never come",
+                f"{count} {noun} no completion, and the device is idle",
                 await self.registers(),
                 self.rings(),
             )
@@ -564,17 +438,17 @@ class KtlsNic:
     # ------------------------------------------------------------- observation
 
     def rings(self) -> dict[str, int]:
-        """The driver's view of its rings; those behind the first have their number in front."""
+        """Return the driver's view of its rings; the names of pair n > 0 start with `ringn_`."""
         view = {}
         for pair in self.pairs:
             ring = f"ring{pair.number}_" if pair.number else ""
             view[f"{ring}sq_prod"] = pair.sq.prod
             view[f"{ring}sq_cons"] = pair.sq.cons
             view[f"{ring}cq_cons"] = pair.cq.cons
-        return {**view, "under_way": self._under_way, "free_buffers": self.buffers.available}
+        return {**view, "in_flight": self._in_flight, "free_buffers": self.buffers.available}
 
     async def registers(self) -> dict[str, int]:
-        """Every register by name."""
+        """Read every register; the result has their values by name."""
         values = {reg.name: await self.port.read32(reg) for reg in Reg}
         for pair in self.pairs[1:]:
             for reg in Reg:
@@ -584,7 +458,7 @@ class KtlsNic:
         return values
 
     async def stats(self) -> dict[str, int]:
-        """Counters under the names that `ethtool -S` shows for TLS devices."""
+        """Read the counters; the names are those of `ethtool -S` for TLS devices."""
         read = self.port.read32
         low = await read(Reg.CNT_BYTES_LO)
         return {
@@ -598,9 +472,18 @@ class KtlsNic:
         }
 
 
-def _direction(direction: int) -> int:
-    return 0 if direction == uapi.TLS_TX else 1
+async def _identify(port: HostPort) -> None:
+    """Check the ID and the version of a device.
 
-
-def _align(addr: int) -> int:
-    return (addr + PAGE - 1) // PAGE * PAGE
+    Raises:
+        DeviceError: another kind of device, or an incompatible version.
+    """
+    ident = await port.read32(Reg.ID)
+    if ident != layout.ID_VALUE_RESET:
+        raise DeviceError(f"ID is {ident:#010x}, expected {layout.ID_VALUE_RESET:#010x}")
+    version = await port.read32(Reg.VERSION)
+    if layout.VERSION_MAJOR.get(version) != layout.VERSION_MAJOR_RESET:
+        raise DeviceError(
+            f"contract version {version >> 16}.{version & 0xFFFF} is not "
+            f"{layout.VERSION_MAJOR_RESET}.x; regenerate the driver's layout"
+        )

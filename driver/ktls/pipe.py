@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pipes and files on the other side of splice and sendfile (fs/pipe.c, fs/splice.c)."""
+"""The pipes and files of splice and sendfile (fs/pipe.c, fs/splice.c)."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Pipe:
     """A pipe; each of its buffers holds bytes of one page.
 
     Args:
+        direct: opened with O_DIRECT: every write is a packet of its own.
         slots: number of buffers (F_SETPIPE_SZ).
-        direct: made with O_DIRECT: every write is a packet of its own.
 
     Attributes:
-        write_closed: nobody can write any more.
+        write_closed: the write end is closed.
     """
 
     def __init__(self, direct: bool = False, slots: int = PIPE_BUFFERS) -> None:
@@ -47,16 +47,19 @@ class Pipe:
 
     @property
     def occupancy(self) -> int:
-        """Buffers in use."""
+        """Number of buffers in use."""
         return len(self._pages)
 
     @property
     def pages(self) -> list[bytes]:
-        """What the buffers hold, in order."""
+        """The bytes in the buffers, in order."""
         return [p.data for p in self._pages]
 
     def write(self, data: bytes) -> int:
-        """write(2) that does not wait.
+        """write(2) without waiting.
+
+        Returns:
+            Number of written bytes.
 
         Raises:
             KtlsOSError: EAGAIN, the pipe is full.
@@ -77,7 +80,7 @@ class Pipe:
         return at
 
     def put_pages(self, data: memoryview) -> int:
-        """Add bytes by reference, as splice does; returns how many there was room for."""
+        """Add bytes by reference, as splice does; returns how many had room."""
         at = 0
         while at < len(data) and len(self._pages) < self.slots:
             piece = bytes(data[at : at + PAGE])
@@ -86,7 +89,10 @@ class Pipe:
         return at
 
     def read(self, count: int) -> bytes:
-        """read(2) that does not wait.
+        """read(2) without waiting.
+
+        Returns:
+            Up to `count` bytes; of a packet pipe, one packet.
 
         Raises:
             KtlsOSError: EAGAIN, the pipe is empty.
@@ -102,7 +108,7 @@ class Pipe:
         return bytes(out)
 
     def drop(self, count: int) -> bytes:
-        """Take bytes off the front."""
+        """Remove and return the first `count` bytes."""
         out = bytearray()
         while count:
             page = self._pages[0]
@@ -117,18 +123,19 @@ class Pipe:
 
 
 class FileSource(Protocol):
-    """Bytes by position."""
+    """A file that can be read at any offset."""
 
     def read_pieces(self, offset: int, count: int, size: int) -> list[bytes | bytearray]:
-        """At most `count` bytes from `offset` on, fewer at the end of the file.
+        """Read up to `count` bytes from `offset` on; fewer at the end of the file.
 
         Returns:
-            Pieces of `size` bytes, the last one may be shorter; valid until the next call.
+            Pieces of `size` bytes, the last one may be shorter. They are valid until the
+            next call.
         """
 
 
 class _Descriptor:
-    """A file of the operating system; its buffers are used again and again."""
+    """A file of the operating system; all calls share one set of buffers."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -163,7 +170,7 @@ class _Object:
 
 
 def file_source(file: BinaryIO) -> FileSource:
-    """How to read a file by position."""
+    """Return a way to read a file at any offset."""
     try:
         return _Descriptor(file.fileno())
     except (OSError, AttributeError):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a driver needs of the machine: registers, DMA memory, an interrupt, the time.
+"""The machine as a driver needs it: registers, DMA memory, an interrupt, the time.
 
-The driver is written once, `async`, against `HostPort`. A port whose methods never
-suspend (the functional model, a simulator in another process) runs it through
-`run_sync`; inside cocotb the same coroutines are awaited.
+The driver is written once, `async`, against `HostPort`. `run_sync` runs it on a port that
+never suspends, such as the functional model or a simulator in another process. Inside
+cocotb the same coroutines are awaited.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class HostMemory(Protocol):
-    """Memory that the device reaches by DMA; bus addresses 0..size-1."""
+    """Memory that the device reaches by DMA, at bus addresses 0 to size - 1."""
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Number of bytes."""
 
     def read(self, addr: int, length: int) -> bytes:
         """Read `length` bytes at bus address `addr`."""
@@ -41,24 +41,27 @@ class HostPort(Protocol):
         """Read the register at byte offset `addr`."""
 
     async def write32(self, addr: int, value: int) -> None:
-        """Write the register at byte offset `addr`; ordered behind memory writes."""
+        """Write the register at byte offset `addr`, after all earlier memory writes."""
 
     async def wait_irq(self) -> bool:
         """Wait until the interrupt line is high.
 
         Returns:
-            False if it is low and nothing that the device does can raise it.
+            False if the line is low and no activity of the device can raise it.
         """
 
     def now(self) -> int:
-        """The device's time in nanoseconds."""
+        """Return the device's time in nanoseconds."""
 
 
 def run_sync(coro: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of the driver on a port that never suspends.
 
+    Returns:
+        The coroutine's result.
+
     Raises:
-        PortSuspended: it did suspend, so it needs an event loop or cocotb.
+        PortSuspended: the port suspended; await the coroutine in an event loop or in cocotb.
     """
     try:
         coro.send(None)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record protection in software: one direction's keys and counters at work.
+"""Record protection in software: the keys and counters of one direction.
 
-RFC 5246 section 6.2.3.3 with RFC 5288 (GCM), 6655 (CCM) and 7905 (ChaCha20-Poly1305)
-for TLS 1.2, RFC 8446 sections 5.2 and 5.3 for TLS 1.3.
+Follows RFC 5246 section 6.2.3.3 with RFC 5288 (GCM), 6655 (CCM) and 7905
+(ChaCha20-Poly1305) for TLS 1.2, RFC 8446 sections 5.2 and 5.3 for TLS 1.3, and
+net/tls/tls.h (`tls_make_aad`, `tls_advance_record_sn`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from ktls.errors import KtlsOSError
 Buffer = bytes | bytearray | memoryview
 
 MAX_NUMBER = (1 << 64) - 1
+"""The last record number; the next one wraps to 0."""
 _HEAD = struct.Struct(">BHH")
 _TAIL13 = 1
 
 
 class BadRecord(Exception):
-    """A record does not authenticate."""
+    """A record is not authentic."""
 
 
 def _aead(info: CryptoInfo) -> AESGCM | AESCCM | ChaCha20Poly1305:
@@ -36,18 +38,25 @@ def _aead(info: CryptoInfo) -> AESGCM | AESCCM | ChaCha20Poly1305:
         return AESCCM(info.key)
     if info.cipher == uapi.TLS_CIPHER_CHACHA20_POLY1305:
         return ChaCha20Poly1305(info.key)
-    raise KtlsOSError(errno.ENOENT, f"{info.desc.name} is not in this model's crypto API")
+    raise KtlsOSError(errno.ENOENT, f"{info.desc.name} is not available in this model")
 
 
 class Protection:
     """Seals or opens the records of one direction.
 
+    Args:
+        info: keys and counters.
+
     Attributes:
-        version, cipher: as in crypto_info.
+        version: TLS version as in crypto_info.
+        cipher: cipher type as in crypto_info.
+        tls13: the version is TLS 1.3.
+        explicit: records carry an explicit nonce (AES in TLS 1.2).
         seq: number of the next record.
-        iv: TLS 1.2 AES: explicit nonce of the next record; else unused.
+        iv: explicit nonce of the next record; unused without explicit nonces.
         prepend: bytes before the ciphertext (`prepend_size`).
-        overhead: bytes that a record has besides its text (`overhead_size`).
+        tail: bytes of the inner type: 1 in TLS 1.3, else 0 (`tail_size`).
+        overhead: bytes of a record minus those of its plaintext (`overhead_size`).
 
     Raises:
         KtlsOSError: ENOENT, the cipher is not available.
@@ -73,12 +82,16 @@ class Protection:
 
     @property
     def info(self) -> CryptoInfo:
-        """The crypto_info with the current counters, as getsockopt shows it."""
+        """The crypto_info with the current counters, as getsockopt returns it."""
         iv = self.iv.to_bytes(len(self._info.iv), "big")
         return replace(self._info, iv=iv, rec_seq=self.seq.to_bytes(8, "big"))
 
     def advance(self) -> bool:
-        """Count a record (`tls_advance_record_sn`); True if the number wrapped to 0."""
+        """Advance to the next record (`tls_advance_record_sn`).
+
+        Returns:
+            Whether the record number wrapped to 0.
+        """
         if self.explicit:
             self.iv = (self.iv + 1) & MAX_NUMBER
         if self.seq == MAX_NUMBER:
@@ -88,9 +101,13 @@ class Protection:
         return False
 
     def seal_data(self, data: Buffer) -> tuple[bytes, bytes]:
-        """`seal_at` for the next data record, which must not be the last, and `advance`.
+        """Seal the next data record and advance: `seal_at` and `advance` in one fast function.
 
-        One function for both, because most records pass here.
+        Args:
+            data: plaintext; the record number must be below `MAX_NUMBER`.
+
+        Returns:
+            Header with explicit nonce, and ciphertext with tag.
         """
         if not self.explicit:
             parts = self.seal_at(self.seq, self.iv, uapi.RECORD_TYPE_DATA, data)
@@ -113,7 +130,7 @@ class Protection:
 
         Args:
             seq: its number.
-            iv: its explicit nonce, where there is one.
+            iv: its explicit nonce, if records carry one.
             rtype: record type, 0..255.
             data: plaintext, at most 16384 bytes.
 
@@ -136,17 +153,17 @@ class Protection:
     def open(self, record: Buffer) -> bytes:
         """Open the next record.
 
-        The additional data of TLS 1.3 is made of constants, as in Linux
-        (`tls_make_aad`): the outer type on the wire is not looked at.
+        As in Linux (`tls_make_aad`), the AAD of TLS 1.3 contains the constant outer type 23;
+        the type on the wire is ignored.
 
         Args:
             record: a whole record with its header.
 
         Returns:
-            The plaintext; in TLS 1.3 with type byte and padding.
+            The plaintext; in TLS 1.3 with inner type and padding.
 
         Raises:
-            BadRecord: it does not authenticate.
+            BadRecord: the record is not authentic.
         """
         body = bytes(record[self.prepend :])
         n = len(body) - uapi.TLS_TAG_SIZE
@@ -161,4 +178,4 @@ class Protection:
         try:
             return self._decrypt(nonce, body, aad)
         except InvalidTag:
-            raise BadRecord(f"record {self.seq} does not authenticate") from None
+            raise BadRecord(f"record {self.seq} is not authentic") from None

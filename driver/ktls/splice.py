@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """sendfile and splice into a socket (fs/splice.c).
 
-Both move pages through a pipe: Linux 6.5 and later hands up to 16 of them to the socket
-in one message (`splice_to_socket`), older kernels one by one (`pipe_to_sendpage`).
+Both move pages through a pipe. Linux 6.5 and later passes up to 16 pages to the socket in
+one message (`splice_to_socket`); older kernels pass them one by one (`pipe_to_sendpage`).
 """
 
 from __future__ import annotations
@@ -15,28 +15,40 @@ from ktls.errors import KtlsOSError
 from ktls.pipe import PAGE, PIPE_BUFFERS, FileSource, Pipe
 from ktls.record import Buffer
 from ktls.stack import KtlsStack
+from ktls.tcp import TcpSock
 from ktls.tls_tx import TlsTx
 
-# records that sendfile reads at once
+# records per read of a file
 _FILE_PIECES = 16
 
 
 class Sender(Protocol):
-    """The socket that pages go to."""
+    """The socket that receives the pages."""
 
     stack: KtlsStack
+    tcp: TcpSock
     nonblocking: bool
 
     @property
     def tx(self) -> TlsTx | None:
-        """The transmit side of its ULP, if that has keys."""
-
-    def send_plain(self, data: Buffer, flags: int) -> int:
-        """TCP without keys."""
+        """The transmit direction of its ULP, None until it has keys."""
 
 
 def splice_file(sock: Sender, file: FileSource, start: int, count: int) -> int:
-    """`splice_direct_to_actor`: fill a pipe from the file, empty it into the socket."""
+    """Send bytes of a file: fill a pipe and empty it (`splice_direct_to_actor`).
+
+    Args:
+        sock: the socket.
+        file: the file.
+        start: offset of the first byte.
+        count: maximal number of bytes.
+
+    Returns:
+        Number of accepted bytes.
+
+    Raises:
+        KtlsOSError: as Linux; no byte was accepted.
+    """
     flags = uapi.MSG_DONTWAIT if sock.nonblocking else 0
     tx = sock.tx
     size = tx.limit if tx is not None else uapi.TLS_MAX_PAYLOAD_SIZE
@@ -49,7 +61,7 @@ def splice_file(sock: Sender, file: FileSource, start: int, count: int) -> int:
             want = min(want, PIPE_BUFFERS * PAGE - at % PAGE)
         pieces = file.read_pieces(at, want, size)
         if not pieces:
-            # the end of the file comes sooner than the count promised
+            # the file ends before `count` bytes
             if sent and by_message and tx is not None:
                 tx.splice_eof()
             break
@@ -72,7 +84,7 @@ def _splice_pieces(
 ) -> int:
     """Send consecutive bytes of a file."""
     if tx is None:
-        return sock.send_plain(b"".join(pieces), flags)
+        return sock.tcp.sendmsg(b"".join(pieces), flags)
     whole = tx.send_file(pieces)
     done = sum(map(len, pieces[:whole]))
     if whole == len(pieces):
@@ -90,12 +102,12 @@ def _splice_pieces(
 def _splice_pages(
     sock: Sender, tx: TlsTx, pages: Sequence[Buffer], count: int, occupancy: int, flags: int
 ) -> int:
-    """Give the buffers at the front of a pipe to the ULP; returns accepted bytes.
+    """Pass the buffers at the front of a pipe to the ULP; returns the accepted bytes.
 
     Args:
-        pages: what to send.
-        count: what splice was asked to move; may be more than there is.
-        occupancy: buffers in the pipe.
+        pages: the bytes in the buffers.
+        count: bytes that splice was asked to move; the pipe may hold fewer.
+        occupancy: number of buffers in the pipe.
     """
     if sock.stack.kernel.pages_by_sendmsg:
         return tx.sendpages(pages, flags)
@@ -115,7 +127,20 @@ def _splice_pages(
 
 
 def splice_pipe(sock: Sender, pipe: Pipe, count: int, flags: int) -> int:
-    """`splice_to_socket`, or `splice_from_pipe` in front of it."""
+    """Send bytes of a pipe (`splice_to_socket`; older kernels: `splice_from_pipe`).
+
+    Args:
+        sock: the socket.
+        pipe: the pipe.
+        count: maximal number of bytes.
+        flags: SPLICE_F_* bits.
+
+    Returns:
+        Number of accepted bytes.
+
+    Raises:
+        KtlsOSError: as Linux; no byte was accepted.
+    """
     moved = 0
     while moved < count and pipe.occupancy:
         pages: list[bytes] = []
@@ -127,14 +152,14 @@ def splice_pipe(sock: Sender, pipe: Pipe, count: int, flags: int) -> int:
                 break
         msg_flags = uapi.MSG_DONTWAIT if sock.nonblocking else 0
         if sock.stack.kernel.pages_by_sendmsg:
-            # the last buffer looked at counts as "more to come" when all were used
+            # Linux assumes more data to come if the message fills its page vector
             behind = pipe.occupancy - len(pages) + (1 if len(pages) == PIPE_BUFFERS else 0)
             if flags & uapi.SPLICE_F_MORE or (left and behind):
                 msg_flags |= uapi.MSG_MORE
         try:
             tx = sock.tx
             if tx is None:
-                n = sock.send_plain(b"".join(pages), msg_flags)
+                n = sock.tcp.sendmsg(b"".join(pages), msg_flags)
             else:
                 n = _splice_pages(sock, tx, pages, count - moved, pipe.occupancy, msg_flags)
         except KtlsOSError:
@@ -149,7 +174,7 @@ def splice_pipe(sock: Sender, pipe: Pipe, count: int, flags: int) -> int:
 
 
 def _pages(view: memoryview, at: int) -> list[memoryview]:
-    """Cut consecutive bytes of a file at its page boundaries."""
+    """Split consecutive bytes of a file at its page boundaries."""
     out = []
     start = 0
     while start < len(view):

@@ -1,42 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TCP as far as a ULP sees it: a byte stream with buffers, ends, errors and poll bits.
+"""TCP as a ULP sees it: a byte stream with buffers, ends, errors and poll bits.
 
-Two `TcpSock`s connected to each other behave like a loopback connection on which
-nothing is lost and nothing takes time; a `Wire` is an end of which somebody else takes
-care (a real socket, a test). How much fits into full buffers depends in Linux on the
-sizes of its packet structures and is only similar here.
+Two connected `TcpSock`s behave like a loopback connection without loss and delay. A
+`ktls.wire.Wire` is an end that the caller serves (a real socket, a test). In Linux the
+capacity of full buffers depends on the sizes of packet structures; here it is only similar.
 
-Behaviour: net/ipv4/tcp.c (`tcp_sendmsg_locked`, `tcp_recvmsg_locked`, `tcp_poll`,
-`__tcp_close`), tcp_input.c (`tcp_fin`, `tcp_reset`), net/core/stream.c
-(`sk_stream_error`).
+Follows net/ipv4/tcp.c (`tcp_sendmsg_locked`, `tcp_recvmsg_locked`, `tcp_poll`,
+`__tcp_close`), tcp_input.c (`tcp_fin`, `tcp_reset`) and net/core/stream.c
+(`sk_stream_error`, `sk_stream_wait_memory`).
 """
 
 from __future__ import annotations
 
 import enum
 import errno
-from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from ktls import uapi
 from ktls.errors import KtlsOSError
-
-Buffer = bytes | bytearray | memoryview
+from ktls.record import Buffer
+from ktls.tcp_output import DEFAULT_BUFFER, SendQueue
+from ktls.wire import Chunk, Far, Item, Line, Reset, Wire
 
 RCV_SHUTDOWN = 1
 SEND_SHUTDOWN = 2
 SHUTDOWN_MASK = RCV_SHUTDOWN | SEND_SHUTDOWN
 
-DEFAULT_BUFFER = 4 << 20
-_SKB_DATA = 2048
-_SKB_OVERHEAD = 832
-_MIN_SNDBUF = 4608
 _MIN_RCVBUF = 2304
 
 
 class State(enum.IntEnum):
-    """States of a connection that a ULP can tell apart (include/net/tcp_states.h)."""
+    """Connection states that a ULP can distinguish (include/net/tcp_states.h)."""
 
     ESTABLISHED = 1
     FIN_WAIT = 5
@@ -46,191 +40,48 @@ class State(enum.IntEnum):
     LISTEN = 10
 
 
-class Sealed:
-    """Bytes of known length that a device still has to produce.
-
-    Attributes:
-        length: bytes.
-        data: the bytes, None until they are there.
-        ready: called when they are.
-    """
-
-    __slots__ = ("data", "length", "ready")
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.data: bytes | None = None
-        self.ready: Callable[[], None] | None = None
-
-    def __len__(self) -> int:
-        return self.length
-
-    def fill(self, data: bytes) -> None:
-        """The bytes are there.
-
-        Raises:
-            ValueError: not as many as promised.
-        """
-        if len(data) != self.length:
-            raise ValueError(f"{len(data)} bytes instead of {self.length}")
-        self.data = data
-        if self.ready is not None:
-            self.ready()
-
-
-Chunk = Buffer | Sealed
-
-
-class _Fin:
-    """End of the stream, in line behind its bytes."""
-
-
-class _Reset:
-    """Reset of the connection, in line behind the bytes that were on their way."""
-
-
-_Item = tuple[Chunk, int, int] | _Fin | _Reset
-
-
-class Far(Protocol):
-    """The other end of a connection, as the sender sees it."""
-
-    def window(self) -> int:
-        """How many bytes it takes now."""
-
-    def put(self, item: _Item) -> None:
-        """Something arrives."""
-
-
-class _Line:
-    """Hands over what arrives, in order; waits where bytes are still being sealed."""
-
-    def __init__(
-        self,
-        data: Callable[[bytes], None],
-        fin: Callable[[], None],
-        reset: Callable[[], None],
-    ) -> None:
-        self._items: deque[_Item] = deque()
-        self._data = data
-        self._fin = fin
-        self._reset = reset
-
-    def put(self, item: _Item) -> None:
-        self._items.append(item)
-        if len(self._items) == 1:
-            self.advance()
-
-    def advance(self) -> None:
-        while self._items:
-            item = self._items[0]
-            if isinstance(item, tuple):
-                chunk, start, stop = item
-                if isinstance(chunk, Sealed):
-                    if chunk.data is None:
-                        chunk.ready = self.advance
-                        return
-                    chunk = chunk.data
-                self._items.popleft()
-                self._data(bytes(chunk) if stop - start == len(chunk) else bytes(chunk[start:stop]))
-            else:
-                self._items.popleft()
-                (self._fin if isinstance(item, _Fin) else self._reset)()
-
-    @property
-    def bytes_waiting(self) -> int:
-        return sum(i[2] - i[1] for i in self._items if isinstance(i, tuple))
-
-
-class Wire:
-    """A far end outside the model; see `KtlsStack.connect`.
-
-    Attributes:
-        sink: gets what the near end sends.
-
-    Args:
-        sink: the same.
-        eof: called when the near end has sent its FIN.
-        reset: called when the near end resets the connection.
-    """
-
-    def __init__(
-        self,
-        sink: Callable[[bytes], None],
-        eof: Callable[[], None] | None = None,
-        reset: Callable[[], None] | None = None,
-    ) -> None:
-        def nothing() -> None:
-            pass
-
-        self.sink = sink
-        self._line = _Line(lambda data: self.sink(data), eof or nothing, reset or nothing)
-        self.near: TcpSock | None = None
-
-    def watch(self, watcher: Callable[[bytes], None]) -> None:
-        """Show the bytes to somebody else first."""
-        sink = self.sink
-
-        def both(data: bytes) -> None:
-            watcher(data)
-            sink(data)
-
-        self.sink = both
-
-    def window(self) -> int:
-        return 1 << 30
-
-    def put(self, item: _Item) -> None:
-        self._line.put(item)
-
-    def feed(self, data: Buffer) -> None:
-        """Bytes arrive at the near end."""
-        assert self.near is not None
-        self.near.put((bytes(data), 0, len(data)))
-
-    def feed_eof(self) -> None:
-        """The outside has sent its FIN."""
-        assert self.near is not None
-        self.near.put(_Fin())
-
-    def feed_reset(self) -> None:
-        """The outside has reset the connection."""
-        assert self.near is not None
-        self.near.put(_Reset())
-
-
 class TcpSock:
     """One end of a connection (`struct sock`).
 
+    Args:
+        sleep: called with a description when a call has to wait. True: check again.
+            False: a signal interrupts the call.
+
     Attributes:
-        sk_err: pending socket error.
+        state: state of the connection.
+        sk_err: pending socket error, 0 if there is none.
         shutdown: RCV_SHUTDOWN and SEND_SHUTDOWN bits.
-        done: a FIN has come (SOCK_DONE).
-        rcvq: bytes that wait to be read.
-        wmem_queued: send buffer in use.
-        on_data: called when something arrives (`sk_data_ready`).
-        on_space: called when the send buffer got room (`sk_write_space`).
-        sigpipe: SIGPIPEs raised.
-        watcher: shown what arrives.
-        owned: a call is at work on the socket.
-        backlog: what has arrived meanwhile.
-        pending: `release` has something to do.
+        done: a FIN has arrived (SOCK_DONE).
+        orphan: the socket is closed.
+        rcvq: unread bytes.
+        rcvbuf: limit of the receive buffer, in bytes.
+        rcvlowat: SO_RCVLOWAT, in bytes.
+        rcvtimeo: SO_RCVTIMEO in seconds, None without a limit.
+        sndtimeo: SO_SNDTIMEO in seconds, None without a limit.
+        linger_reset: SO_LINGER with time 0: close resets the connection.
+        on_data: called when an item arrives (`sk_data_ready`).
+        on_space: called when room in the send buffer becomes free (`sk_write_space`).
+        sigpipe: number of SIGPIPEs raised.
+        watcher: receives a copy of the bytes that arrive.
+        far: the other end.
+        owned: a call is using the socket.
+        pending: `release` has work to do.
+        backlog: items that arrived while a call used the socket.
     """
 
-    def __init__(self, state: State = State.CLOSE) -> None:
-        self.state = state
+    def __init__(self, sleep: Callable[[str], bool]) -> None:
+        self.state = State.CLOSE
+        self._sleep = sleep
         self.sk_err = 0
         self.shutdown = 0
         self.done = False
         self.orphan = False
         self.rcvq = bytearray()
-        self.sndbuf = DEFAULT_BUFFER
         self.rcvbuf = DEFAULT_BUFFER
         self.rcvlowat = 1
         self.rcvtimeo: float | None = None
         self.sndtimeo: float | None = None
         self.linger_reset = False
-        self.wmem_queued = 0
         self.on_data: Callable[[], None] | None = None
         self.on_space: Callable[[], None] | None = None
         self.sigpipe = 0
@@ -240,21 +91,24 @@ class TcpSock:
         self.far: Far | None = None
         self.owned = False
         self.pending = False
-        self.backlog: list[_Item] = []
-        self._sndq: deque[tuple[Chunk, int, int, int]] = deque()
-        self._tail_room = 0
-        self._fin_queued = False
-        self._line = _Line(self._arrived, self._fin_arrived, self._reset_arrived)
+        self.backlog: list[Item] = []
+        self._output = SendQueue()
+        self._line = Line(self._arrived, self._fin_arrived, self._reset_arrived)
 
     # ------------------------------------------------------------------ errors
 
     def take_error(self) -> int:
-        """The pending error, which is cleared (`sock_error`)."""
+        """Return the pending error and clear it (`sock_error`)."""
         err, self.sk_err = self.sk_err, 0
         return err
 
     def stream_error(self, number: int, flags: int) -> int:
-        """What a send call reports for an error, with its SIGPIPE (`sk_stream_error`)."""
+        """Return the errno that a send call reports, and raise its SIGPIPE (`sk_stream_error`).
+
+        Args:
+            number: the error.
+            flags: MSG_* bits of the call; MSG_NOSIGNAL suppresses the signal.
+        """
         if number == errno.EPIPE:
             number = self.take_error() or errno.EPIPE
             if number == errno.EPIPE and not flags & uapi.MSG_NOSIGNAL:
@@ -263,25 +117,30 @@ class TcpSock:
 
     # ----------------------------------------------------------------- buffers
 
+    @property
+    def sndbuf(self) -> int:
+        """Limit of the send buffer, in bytes."""
+        return self._output.limit
+
     def set_sndbuf(self, size: int) -> None:
-        """SO_SNDBUF: Linux doubles the number."""
-        self.sndbuf = max(2 * size, _MIN_SNDBUF)
+        """Set SO_SNDBUF; Linux doubles the number."""
+        self._output.set_limit(size)
 
     def set_rcvbuf(self, size: int) -> None:
-        """SO_RCVBUF: Linux doubles the number."""
+        """Set SO_RCVBUF; Linux doubles the number."""
         self.rcvbuf = max(2 * size, _MIN_RCVBUF)
 
     # -------------------------------------------------------------------- send
 
     @property
     def memory_free(self) -> bool:
-        """Is there room for one more packet (`sk_stream_memory_free`)?"""
-        return self.wmem_queued < self.sndbuf
+        """Whether the send buffer has room for another packet (`sk_stream_memory_free`)."""
+        return self._output.memory_free
 
     @property
     def writable(self) -> bool:
-        """Would poll say POLLOUT (`sk_stream_is_writeable`)?"""
-        return self.sndbuf - self.wmem_queued >= self.wmem_queued >> 1
+        """Whether poll reports POLLOUT (`sk_stream_is_writeable`)."""
+        return self._output.writable
 
     def push(self, chunk: Chunk, start: int, flags: int) -> int:
         """Queue bytes, as many as the send buffer takes (`tcp_sendmsg_locked`).
@@ -289,100 +148,123 @@ class TcpSock:
         Args:
             chunk: the bytes.
             start: first byte of `chunk` to send.
-            flags: MSG_NOSIGNAL counts.
+            flags: MSG_* bits of the call; only MSG_NOSIGNAL matters.
 
         Returns:
-            How many bytes were taken; 0 if the buffer is full.
+            Number of queued bytes; 0 if the buffer is full.
 
         Raises:
             KtlsOSError: the pending error, or EPIPE with its signal.
         """
         if self.sk_err or self.shutdown & SEND_SHUTDOWN or self.far is None:
             raise KtlsOSError(self.stream_error(errno.EPIPE, flags), "sending on this connection")
-        total = len(chunk)
         if type(self.far) is Wire:
-            self.far.put((chunk, start, total))
-            return total - start
-        at = start
-        while at < total:
-            if self._tail_room == 0:
-                if not self.memory_free:
-                    break
-                self._tail_room = _SKB_DATA
-                self.wmem_queued += _SKB_OVERHEAD
-                overhead = _SKB_OVERHEAD
-            else:
-                overhead = 0
-            n = min(total - at, self._tail_room)
-            self._tail_room -= n
-            self.wmem_queued += n
-            self._sndq.append((chunk, at, at + n, overhead))
-            at += n
-            if len(self._sndq) == 1:
-                self._transmit()
+            self.far.put((chunk, start, len(chunk)))
+            return len(chunk) - start
+        queued = self._output.add(chunk, start, self.far)
         self._transmit()
-        return at - start
+        return queued
 
     def _transmit(self) -> None:
-        """Move what the far end has room for."""
-        far = self.far
-        if far is None:
+        if self.far is None:
             return
-        while self._sndq:
-            chunk, start, stop, overhead = self._sndq[0]
-            n = min(stop - start, far.window())
-            if n == 0:
-                break
-            self.wmem_queued -= n
-            if n == stop - start:
-                self._sndq.popleft()
-                self.wmem_queued -= overhead
-            else:
-                self._sndq[0] = (chunk, start + n, stop, overhead)
-            far.put((chunk, start, start + n))
-            if not self._sndq:
-                self.wmem_queued = 0
-                self._tail_room = 0
-        if self._fin_queued and not self._sndq:
-            self._fin_queued = False
-            far.put(_Fin())
-            if self.state == State.LAST_ACK:
-                # both directions are closed and acknowledged
-                self._drop()
+        if self._output.transmit(self.far) and self.state == State.LAST_ACK:
+            # both directions are closed and acknowledged
+            self._drop()
+
+    def sendmsg(self, data: Buffer, flags: int, fault_at: int | None = None) -> int:
+        """sendmsg(2) without keys (`tcp_sendmsg_locked`).
+
+        Args:
+            data: all iovecs, concatenated.
+            flags: MSG_* bits.
+            fault_at: offset of the first byte at a bad address.
+
+        Returns:
+            Number of accepted bytes.
+
+        Raises:
+            KtlsOSError: as Linux; no byte was accepted.
+        """
+        good = bytes(data if fault_at is None else data[:fault_at])
+        if fault_at is not None and not good and len(data):
+            raise KtlsOSError(errno.EFAULT, "byte 0 cannot be read")
+        at = 0
+        while at < len(good):
+            try:
+                n = self.push(good, at, flags)
+            except KtlsOSError:
+                if at:
+                    break
+                raise
+            at += n
+            if n == 0 and at < len(good):
+                err = self.wait_space(flags)
+                if err and at:
+                    break
+                if err:
+                    raise KtlsOSError(err, "the send buffer is full")
+        return at
 
     def acked(self) -> None:
-        """The far end has made room (`tcp_check_space`)."""
-        if not self._sndq:
+        """Send more, because the far end has made room (`tcp_check_space`)."""
+        if self._output.empty:
             return
         self._transmit()
         self._space = self.pending = True
         if not self.owned:
             self.release()
 
-    def _purge(self) -> None:
-        self._sndq.clear()
-        self.wmem_queued = 0
-        self._tail_room = 0
-        self._fin_queued = False
+    # -------------------------------------------------------------------- wait
+
+    def wait_space(self, flags: int) -> int:
+        """Wait for room in the send buffer (`sk_stream_wait_memory`).
+
+        Returns:
+            0 to check again, or the errno that ends the wait.
+        """
+        if flags & uapi.MSG_DONTWAIT:
+            return errno.EAGAIN
+        self.release()
+        if self.sndtimeo is not None:
+            return errno.EAGAIN
+        # a sleeping call does not own the socket (`sk_wait_event`)
+        self.owned = False
+        try:
+            return 0 if self._sleep("sending into a full buffer") else errno.EINTR
+        finally:
+            self.owned = True
+
+    def wait_data(self, flags: int) -> int:
+        """Wait for data to read (`sk_wait_data`).
+
+        Returns:
+            0 to check again, or the errno that ends the wait.
+        """
+        if flags & uapi.MSG_DONTWAIT or self.rcvtimeo is not None:
+            return errno.EAGAIN
+        return 0 if self._sleep("reading from an empty queue") else errno.EINTR
 
     # ------------------------------------------------------------------ arrive
 
     def window(self) -> int:
+        """Return how many bytes this end accepts now."""
         return max(0, self.rcvbuf // 4 - len(self.rcvq) - self._line.bytes_waiting)
 
-    def put(self, item: _Item) -> None:
+    def put(self, item: Item) -> None:
+        """Deliver an item from the far end."""
         if self.owned:
-            # a call is running: packets wait until it is over or sleeps
+            # a call is running: items wait until it returns or sleeps
             self.backlog.append(item)
             self.pending = True
         else:
             self._line.put(item)
 
     def release(self) -> None:
-        """Look at what has arrived during a call (`release_sock`)."""
+        """Process the items that arrived during a call (`release_sock`)."""
         self.pending = False
         if self._signal:
-            # raised twice before the call returns, delivered once
+            # a signal raised twice before the call returns is delivered once
             self._signal = False
             self.sigpipe += 1
         while self.backlog:
@@ -394,12 +276,12 @@ class TcpSock:
 
     def _arrived(self, data: bytes) -> None:
         if self.state == State.CLOSE or self.orphan:
-            # nobody can read this any more: the sender learns it by a reset
+            # the bytes can no longer be read: inform the sender by a reset
             self._send_reset()
             self._drop()
             return
         if self.state == State.FIN_WAIT and self.shutdown & RCV_SHUTDOWN:
-            # both directions were shut here, and the peer does not know (TCPAbortOnData)
+            # this end shut down both directions, but the peer still sends (TCPAbortOnData)
             self._send_reset()
             self._reset_arrived()
             return
@@ -431,18 +313,77 @@ class TcpSock:
 
     def _send_reset(self) -> None:
         if self.far is not None:
-            self.far.put(_Reset())
+            self.far.put(Reset())
 
     def _drop(self) -> None:
-        """The connection is over (`tcp_done`)."""
-        self._purge()
+        """End the connection (`tcp_done`)."""
+        self._output.clear()
         self.state = State.CLOSE
         self.shutdown = SHUTDOWN_MASK
 
     # -------------------------------------------------------------------- read
 
+    def recvmsg(self, size: int, flags: int, fault_at: int | None = None) -> bytes:
+        """recvmsg(2) without keys (`tcp_recvmsg_locked`).
+
+        Args:
+            size: bytes that the iovecs hold.
+            flags: MSG_* bits.
+            fault_at: offset of the first byte at a bad address.
+
+        Raises:
+            KtlsOSError: as Linux; no byte was received.
+        """
+        if flags & uapi.MSG_ERRQUEUE:
+            raise KtlsOSError(errno.EAGAIN, "the error queue is empty")
+        if flags & uapi.MSG_OOB:
+            raise KtlsOSError(errno.EINVAL, "there is no urgent data")
+        target = size if flags & uapi.MSG_WAITALL else min(self.rcvlowat, size) or 1
+        peek = bool(flags & uapi.MSG_PEEK)
+        out = b""
+        while True:
+            n = min(size - len(out), len(self.rcvq) - (len(out) if peek else 0))
+            if n > 0:
+                if fault_at is not None and len(out) + n > fault_at:
+                    if not out:
+                        raise KtlsOSError(errno.EFAULT, f"byte {fault_at} cannot be written")
+                    return out
+                out += bytes(self.rcvq[len(out) : len(out) + n]) if peek else self.consume(n)
+            enough = (size or self.rcvq) and len(out) >= min(size, target)
+            if enough or self._ends_read(bool(out)):
+                break
+            err = self.wait_data(flags)
+            if err and out:
+                break
+            if err:
+                raise KtlsOSError(err, "no data to read")
+        # MSG_TRUNC discards TCP's bytes instead of copying them
+        return bytes(len(out)) if flags & uapi.MSG_TRUNC and not peek else out
+
+    def _ends_read(self, copied: bool) -> bool:
+        """Return whether a read without enough data ends here, at the end of the stream.
+
+        Args:
+            copied: the call has bytes to return.
+
+        Raises:
+            KtlsOSError: the pending error, or ENOTCONN.
+        """
+        if copied:
+            ended = self.state == State.CLOSE or self.shutdown & RCV_SHUTDOWN
+            return bool(self.sk_err or ended)
+        if self.done:
+            return True
+        if self.sk_err:
+            raise KtlsOSError(self.take_error(), "pending socket error")
+        if self.shutdown & RCV_SHUTDOWN:
+            return True
+        if self.state in (State.CLOSE, State.LISTEN):
+            raise KtlsOSError(errno.ENOTCONN, "the socket is not connected")
+        return False
+
     def consume(self, count: int) -> bytes:
-        """Take bytes off the receive queue."""
+        """Remove and return up to `count` bytes of the receive queue."""
         data = bytes(self.rcvq[:count])
         del self.rcvq[:count]
         if isinstance(self.far, TcpSock):
@@ -451,14 +392,14 @@ class TcpSock:
 
     @property
     def inq(self) -> int:
-        """FIONREAD."""
+        """Number of unread bytes (FIONREAD)."""
         return len(self.rcvq)
 
     def poll(self, readable: bool) -> int:
-        """Poll bits (`tcp_poll`).
+        """Return the poll bits (`tcp_poll`).
 
         Args:
-            readable: the ULP has something to read.
+            readable: the ULP has data to read.
         """
         mask = 0
         if self.shutdown == SHUTDOWN_MASK or self.state == State.CLOSE:
@@ -478,6 +419,9 @@ class TcpSock:
     def shut(self, how: int) -> None:
         """shutdown(2).
 
+        Args:
+            how: `uapi.SHUT_RD`, `SHUT_WR` or `SHUT_RDWR`.
+
         Raises:
             KtlsOSError: ENOTCONN.
         """
@@ -493,18 +437,18 @@ class TcpSock:
 
     def _send_fin(self) -> None:
         self.state = State.FIN_WAIT if self.state == State.ESTABLISHED else State.LAST_ACK
-        self._fin_queued = True
+        self._output.add_fin()
         self._transmit()
 
     def abort(self) -> None:
-        """Reset the connection and forget it."""
-        self._purge()
+        """Reset the connection and discard all bytes."""
+        self._output.clear()
         self._send_reset()
         self._drop()
         self.rcvq.clear()
 
     def close(self) -> None:
-        """close(2): a FIN, or a reset if bytes were left unread or lingering is off."""
+        """close(2): send a FIN, or a reset if unread bytes remain or SO_LINGER is 0."""
         self.on_data = self.on_space = None
         self.orphan = True
         if self.state in (State.CLOSE, State.LISTEN):
@@ -519,6 +463,6 @@ class TcpSock:
 
 
 def connect(a: TcpSock, b: TcpSock) -> None:
-    """Make two ends a connection."""
+    """Connect two ends to each other."""
     a.far, b.far = b, a
     a.state = b.state = State.ESTABLISHED

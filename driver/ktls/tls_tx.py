@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transmit side of the ULP: calls and bytes in, records out (net/tls/tls_sw.c).
+"""The transmit direction of the ULP: calls in, records out (net/tls/tls_sw.c).
 
-`tls_sw_sendmsg_locked`, `tls_process_cmsg`, `tls_push_record` and `tls_tx_records`,
-step by step. Whether the CPU or a device seals a record makes no difference here.
+Follows `tls_sw_sendmsg_locked`, `tls_process_cmsg`, `tls_push_record` and `tls_tx_records`
+step by step. The code is the same whether the CPU or a device seals the records.
 """
 
 from __future__ import annotations
@@ -17,39 +17,60 @@ from ktls import cmsg, uapi
 from ktls.errors import KtlsOSError
 from ktls.kernels import Kernel
 from ktls.record import MAX_NUMBER, Buffer, Protection
-from ktls.tcp import SEND_SHUTDOWN, Chunk, TcpSock, Wire
+from ktls.tap import Tap
+from ktls.tcp import SEND_SHUTDOWN, TcpSock
+from ktls.wire import Chunk, Wire
 
-PAGE = 4096
 MAX_FRAGS = 17
+"""Fragments of an open record at which Linux closes it (MAX_SKB_FRAGS)."""
 
 
 class Sealer(Protocol):
-    """Who seals the records of a connection."""
+    """Seals the records of a connection: the CPU or a device."""
 
     def seal(self, protection: Protection, rtype: int, data: Buffer) -> Sequence[Chunk]:
-        """Seal the record that `protection` counts next; the counters are not moved."""
+        """Seal a record with the current counters of `protection`, without advancing them.
+
+        Args:
+            protection: keys and counters.
+            rtype: record type.
+            data: plaintext.
+
+        Returns:
+            The chunks of the record, in wire order.
+        """
 
 
 class SoftwareSealer:
-    """The CPU."""
+    """Seals records with the CPU."""
 
     def seal(self, protection: Protection, rtype: int, data: Buffer) -> Sequence[Chunk]:
+        """Seal a record at once; see `Sealer`."""
         return protection.seal_at(protection.seq, protection.iv, rtype, data)
 
 
 @dataclass(slots=True)
 class MemoryFaults:
-    """Injected allocation failures; each counts down the calls that succeed before it fails once.
+    """Allocation failures to inject.
+
+    Each attribute is the number of allocations that succeed before one fails; None: no
+    failure.
 
     Attributes:
-        record_alloc: allocation of a record descriptor: ENOMEM (`tls_get_rec`).
-        buffer_mem: memory for a record's bytes: the call waits (`sk_stream_wait_memory`).
+        record_alloc: allocations of a record; the failure is ENOMEM (`tls_get_rec`).
+        buffer_mem: allocations for the bytes of a record; on failure the call waits
+            (`sk_stream_wait_memory`).
     """
 
     record_alloc: int | None = None
     buffer_mem: int | None = None
 
     def strikes(self, name: str) -> bool:
+        """Count an allocation and return whether it fails.
+
+        Args:
+            name: `record_alloc` or `buffer_mem`.
+        """
         left: int | None = getattr(self, name)
         if left is None:
             return False
@@ -58,9 +79,9 @@ class MemoryFaults:
 
 
 class _OpenRecord:
-    """A record that still takes bytes (`struct tls_rec`, the plaintext `sk_msg`).
+    """A record that still accepts bytes (`struct tls_rec`, the plaintext `sk_msg`).
 
-    Copied bytes go behind each other into one fragment, a page is a fragment of its own.
+    Consecutive copied bytes share one fragment; a page is a fragment of its own.
     """
 
     __slots__ = ("_last_copied", "frags", "parts", "size")
@@ -89,7 +110,7 @@ class _OpenRecord:
 
 
 class _Source:
-    """Bytes of a call, of which some may lie at bad addresses."""
+    """The bytes of a call; those from `fault_at` on are at bad addresses."""
 
     __slots__ = ("_view", "at", "end", "fault_at")
 
@@ -109,16 +130,20 @@ class _Source:
 
 
 class TlsTx:
-    """One socket's transmit direction.
+    """The transmit direction of one socket.
 
     Args:
         tcp: the connection.
-        kernel: whose behaviour.
+        kernel: personality of the kernel.
         protection: keys and counters.
-        sealer: who seals.
-        wait: `wait(flags)` sleeps until there may be room; its result is an errno, 0 to go on.
-        sent: observer of accepted bytes, `sent(rtype, data)`.
-        unsent: observer of accepted bytes that are taken back, `unsent(count)`.
+        sealer: seals the records.
+        faults: allocation failures to inject.
+        tap: receives reports of accepted and dropped bytes; None without an observer.
+
+    Attributes:
+        protection: keys and counters.
+        sealer: seals the records.
+        limit: bytes of plaintext at which a record is closed.
     """
 
     def __init__(
@@ -127,34 +152,31 @@ class TlsTx:
         kernel: Kernel,
         protection: Protection,
         sealer: Sealer,
-        wait: Callable[[int], int],
         faults: MemoryFaults,
-        sent: Callable[[int, Buffer], None] | None = None,
-        unsent: Callable[[int], None] | None = None,
+        tap: Tap | None,
     ) -> None:
         self.protection = protection
         self.sealer = sealer
         self.limit = uapi.TLS_MAX_PAYLOAD_SIZE
         self._tcp = tcp
         self._kernel = kernel
-        self._wait = wait
         self._faults = faults
-        self._sent = sent
-        self._unsent = unsent
+        self._tap = tap
         self._open: _OpenRecord | None = None
         self._queue: deque[tuple[Chunk, int]] = deque()
-        # where records can go at once: there is no device and no send buffer
+        # set if records can go to the wire at once: no device and no send buffer
         self._sink: Callable[[bytes], None] | None = None
         if isinstance(tcp.far, Wire) and isinstance(sealer, SoftwareSealer):
             self._sink = tcp.far.sink
 
     @property
     def open_bytes(self) -> int:
-        """Bytes accepted with MSG_MORE that no record on the wire holds yet."""
+        """Number of accepted bytes in the open record (MSG_MORE)."""
         return self._open.size if self._open else 0
 
     @property
     def has_open_record(self) -> bool:
+        """Whether a record is open; it may be empty."""
         return self._open is not None
 
     # -------------------------------------------------------------- system calls
@@ -162,19 +184,19 @@ class TlsTx:
     def sendmsg(
         self, data: Buffer, flags: int, control: bytes = b"", fault_at: int | None = None
     ) -> int:
-        """sendmsg(2) with what a msghdr holds.
+        """sendmsg(2).
 
         Args:
-            data: all iovecs, behind each other.
-            flags: MSG_* bits as given by the caller.
+            data: all iovecs, concatenated.
+            flags: MSG_* bits as the caller passed them.
             control: the control buffer.
             fault_at: offset of the first byte at a bad address.
 
         Returns:
-            Accepted bytes, those of the open record included.
+            Number of accepted bytes, including those in the open record.
 
         Raises:
-            KtlsOSError: as Linux; nothing was accepted.
+            KtlsOSError: as Linux; no byte was accepted.
         """
         flags &= ~self._kernel.stripped_flags
         if flags & ~self._kernel.send_flags:
@@ -200,7 +222,7 @@ class TlsTx:
                 err = e.errno or errno.EFAULT
                 break
             closes = n == room or not more
-            # an application may reuse its buffer once the call is over
+            # the application may reuse its buffer after the call
             record.copy(view if closes else bytes(view))
             taken += n
             self._observe(rtype, view)
@@ -210,7 +232,18 @@ class TlsTx:
         return self._finish(err, taken, flags)
 
     def sendpages(self, pages: Sequence[Buffer], flags: int) -> int:
-        """Pages from a pipe in one message (MSG_SPLICE_PAGES; one page is `sendpage`)."""
+        """Send pages of a pipe as one message (MSG_SPLICE_PAGES; a single page: `sendpage`).
+
+        Args:
+            pages: the pages.
+            flags: MSG_* bits.
+
+        Returns:
+            Number of accepted bytes.
+
+        Raises:
+            KtlsOSError: as Linux; no byte was accepted.
+        """
         more = bool(flags & uapi.MSG_MORE)
         left = deque(memoryview(p) for p in pages if len(p))
         taken = 0
@@ -228,10 +261,13 @@ class TlsTx:
         return self._finish(err, taken, flags)
 
     def send_record(self, data: Buffer) -> bool:
-        """The common case at once: plain data that makes one record, nothing in the way.
+        """Send application data as one record on the fast path.
+
+        The fast path is the common case: the CPU seals, TCP has no send buffer, no record is
+        open or queued, and no error is pending. The result equals that of `sendmsg`.
 
         Returns:
-            False if there is something in the way; nothing was done.
+            False if a condition does not hold; the call had no effect.
         """
         tcp = self._tcp
         faults = self._faults
@@ -240,6 +276,7 @@ class TlsTx:
             sink is None
             or not 0 < len(data) <= self.limit
             or self._open is not None
+            or self._queue
             or tcp.sk_err
             or tcp.shutdown
             or faults.record_alloc is not None
@@ -247,25 +284,25 @@ class TlsTx:
             or self.protection.seq == MAX_NUMBER
         ):
             return False
-        if self._sent is not None:
-            self._sent(uapi.RECORD_TYPE_DATA, data)
+        if self._tap is not None:
+            self._tap.app_sent(uapi.RECORD_TYPE_DATA, data)
         head, body = self.protection.seal_data(data)
         sink(head)
         sink(body)
         return True
 
     def send_file(self, pieces: Sequence[Buffer]) -> int:
-        """Whole records out of a file, as long as nothing is in the way.
+        """Send full records of a file on the fast path of `send_record`.
 
         Args:
-            pieces: consecutive bytes, each of the record limit, the last may be shorter.
+            pieces: consecutive bytes; all but the last have the length `limit`.
 
         Returns:
-            How many pieces went out as records; the rest goes the usual way.
+            Number of pieces sent as records; the others need `sendpages`.
         """
         limit = self.limit
         whole = len(pieces) if pieces and len(pieces[-1]) == limit else len(pieces) - 1
-        # the first record finds out whether anything is in the way
+        # the first record checks the conditions
         if whole <= 0 or not self.send_record(pieces[0]):
             return 0
         sink = self._sink
@@ -276,15 +313,15 @@ class TlsTx:
             if tcp.sk_err or tcp.shutdown or self.protection.seq == MAX_NUMBER:
                 return done
             data = pieces[done]
-            if self._sent is not None:
-                self._sent(uapi.RECORD_TYPE_DATA, data)
+            if self._tap is not None:
+                self._tap.app_sent(uapi.RECORD_TYPE_DATA, data)
             head, body = seal(data)
             sink(head)
             sink(body)
         return whole
 
     def splice_eof(self) -> None:
-        """The end of a file closes the open record (`tls_sw_splice_eof`)."""
+        """Close the open record at the end of a file (`tls_sw_splice_eof`)."""
         if self._open is not None and self._open.size:
             self._close_record(uapi.RECORD_TYPE_DATA, 0)
 
@@ -293,19 +330,19 @@ class TlsTx:
     def _finish(self, err: int, taken: int, flags: int) -> int:
         if err:
             err = self._tcp.stream_error(err, flags)
-            # taking a whole record back can take back more than this call gave
+            # dropping a whole record can drop more bytes than this call supplied
             if taken <= 0:
-                raise KtlsOSError(err, "nothing was accepted")
+                raise KtlsOSError(err, "no byte was accepted")
         return taken
 
     def _observe(self, rtype: int, data: Buffer) -> None:
-        if self._sent is not None and not self._tcp.shutdown & SEND_SHUTDOWN:
-            self._sent(rtype, data)
+        if self._tap is not None and not self._tcp.shutdown & SEND_SHUTDOWN:
+            self._tap.app_sent(rtype, data)
 
     def _add_page(self, record: _OpenRecord, left: deque[memoryview]) -> int:
         page = left[0]
         n = min(len(page), self.limit - record.size)
-        # pages stay shared with the file or pipe in Linux; here they are copied
+        # Linux shares the page with the file or pipe; the model copies it
         record.page(bytes(page[:n]))
         self._observe(uapi.RECORD_TYPE_DATA, page[:n])
         if n == len(page):
@@ -315,7 +352,7 @@ class TlsTx:
         return n
 
     def _record_with_room(self, flags: int) -> tuple[_OpenRecord | None, int]:
-        """The open record, or a new one, once the send buffer has room; or an errno."""
+        """Return the open record or a new one once the send buffer has room, or an errno."""
         while True:
             if self._tcp.sk_err:
                 return None, self._tcp.sk_err
@@ -325,15 +362,15 @@ class TlsTx:
                 self._open = _OpenRecord()
             if self._tcp.memory_free and not self._faults.strikes("buffer_mem"):
                 return self._open, 0
-            err = self._wait(flags)
+            err = self._tcp.wait_space(flags)
             if err:
                 return None, err
 
     def _process_cmsg(self, control: bytes, flags: int) -> int:
-        """The record type that control messages ask for; closes the open record.
+        """Return the record type in the control messages, and close the open record.
 
         Raises:
-            KtlsOSError: EINVAL, or why the open record could not go out.
+            KtlsOSError: EINVAL, or the error of closing the open record.
         """
         rtype: int | None = None
         err = 0
@@ -343,11 +380,11 @@ class TlsTx:
             if message.kind != uapi.TLS_SET_RECORD_TYPE:
                 raise KtlsOSError(errno.EINVAL, f"control message {message.kind} of SOL_TLS")
             if not message.data:
-                raise KtlsOSError(errno.EINVAL, "TLS_SET_RECORD_TYPE without its byte")
+                raise KtlsOSError(errno.EINVAL, "TLS_SET_RECORD_TYPE without a type")
             if flags & uapi.MSG_MORE:
                 raise KtlsOSError(errno.EINVAL, "TLS_SET_RECORD_TYPE with MSG_MORE")
             rtype = message.data[0]
-            # an error of the flush counts only if nothing follows
+            # a later control message overrides the error of an earlier flush
             err = 0
             if self._open is not None and self._open.size:
                 err, _ = self._close_record(uapi.RECORD_TYPE_DATA, flags)
@@ -358,10 +395,10 @@ class TlsTx:
         return rtype
 
     def _close_record(self, rtype: int, flags: int) -> tuple[int, int]:
-        """Seal the open record and hand it to TCP (`tls_push_record`).
+        """Seal the open record and pass it to TCP (`tls_push_record`).
 
         Returns:
-            An errno or 0, and how many accepted bytes the call has to take back.
+            An errno or 0, and the number of accepted bytes that were dropped.
         """
         record = self._open
         assert record is not None
@@ -369,19 +406,22 @@ class TlsTx:
         for chunk in self.sealer.seal(self.protection, rtype, record.text()):
             self._queue.append((chunk, 0))
         if self.protection.advance():
-            # the record is sealed and held: it goes out if somebody clears the error
+            # the record is sealed and kept: it is sent once the error has been cleared
             self._tcp.sk_err = errno.EBADMSG
         err = self._tx_records(flags)
         if err and self._tcp.sk_err == errno.EBADMSG:
-            if self._unsent is not None:
-                self._unsent(record.size)
+            if self._tap is not None:
+                self._tap.app_dropped(record.size)
             return errno.EBADMSG, record.size
         return err, 0
 
     def _tx_records(self, flags: int) -> int:
-        """Hand sealed records to TCP (`tls_tx_records`); an errno or 0.
+        """Pass sealed records to TCP (`tls_tx_records`).
 
-        What the send buffer has no room for goes out when it has.
+        Records without room in the send buffer stay queued.
+
+        Returns:
+            An errno or 0.
         """
         queue = self._queue
         while queue:
@@ -396,12 +436,12 @@ class TlsTx:
                 queue.popleft()
                 continue
             queue[0] = (chunk, start + n)
-            if n == 0 and self._wait(flags):
+            if n == 0 and self._tcp.wait_space(flags):
                 return 0
         return 0
 
     def write_space(self) -> None:
-        """The send buffer has room again (`tls_sw_write_space`)."""
+        """Send queued records, because the send buffer has room again (`tls_sw_write_space`)."""
         tcp = self._tcp
         if self._queue and not (tcp.sk_err or tcp.shutdown & SEND_SHUTDOWN or tcp.owned):
             tcp.owned = True
@@ -409,14 +449,10 @@ class TlsTx:
             tcp.owned = False
 
     def close(self) -> int:
-        """close(2) drops the open record and sends what is sealed; returns dropped bytes."""
+        """Send the sealed records and drop the open one; returns the number of dropped bytes."""
         if self._queue:
             self._tx_records(uapi.MSG_DONTWAIT | uapi.MSG_NOSIGNAL)
         self._queue.clear()
-        return self.drop_open()
-
-    def drop_open(self) -> int:
-        """Forget the open record; returns its bytes."""
         dropped = self.open_bytes
         self._open = None
         return dropped

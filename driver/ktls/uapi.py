@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers of Linux's user API (include/uapi/linux/tls.h, tcp.h, socket.h, errno.h)."""
+"""Constants of Linux's user API (include/uapi/linux/tls.h, tcp.h, socket.h and others)."""
 
 from __future__ import annotations
 

@@ -108,31 +108,80 @@
 #define KTLS_RING_STRIDE 0x40u
 
 enum ktls_opcode {
-	KTLS_OP_CTX_SET = 1, /* Install key, salt, iv and record number of a context; a live context is rekeyed. */
-	KTLS_OP_CTX_DEL = 2, /* Delete a context and overwrite its key material with zeros. */
-	KTLS_OP_SEAL = 3, /* Frame, encrypt and authenticate one record. */
-	KTLS_OP_OPEN = 4, /* Authenticate and decrypt one record. */
-	KTLS_OP_RESYNC = 5, /* Set the number of a context's next record; a transmit context only moves forward. */
+	/*
+	 * Install the key, salt, IV and record number of a context. On a context in use this is a
+	 * rekey.
+	 */
+	KTLS_OP_CTX_SET = 1,
+	/* Delete a context and overwrite its key material with zeros. */
+	KTLS_OP_CTX_DEL = 2,
+	/* Frame, encrypt and authenticate one record. */
+	KTLS_OP_SEAL = 3,
+	/* Authenticate and decrypt one record. */
+	KTLS_OP_OPEN = 4,
+	/*
+	 * Set the number of the next record of a context. A transmit context can only move
+	 * forward.
+	 */
+	KTLS_OP_RESYNC = 5,
 };
 
 enum ktls_status {
-	KTLS_CPL_OK = 0, /* Done. */
-	KTLS_CPL_BAD_OPCODE = 1, /* The operation is unknown to this device. */
-	KTLS_CPL_BAD_CTX = 2, /* The context number is out of range or not installed. */
-	KTLS_CPL_BAD_LENGTH = 3, /* More text than a record may hold: 16384 bytes, padding included; OPEN in TLS 1.3: 16385 with the inner type. Plain AES-GCM: more than 16384 bytes of text or of additional data, or a tag length that SP 800-38D does not know. */
-	KTLS_CPL_BAD_SUITE = 4, /* Version, cipher or direction is not supported. */
-	KTLS_CPL_SEQ_EXHAUSTED = 5, /* The record number would wrap; the context needs a new key. */
-	KTLS_CPL_SRC_SHORT = 6, /* The source list holds fewer bytes than the descriptor says. */
-	KTLS_CPL_DST_SHORT = 7, /* The destination holds fewer bytes than the record needs. */
-	KTLS_CPL_SRC_BUS_ERROR = 8, /* SLVERR or DECERR while reading the source or its list. */
-	KTLS_CPL_DST_BUS_ERROR = 9, /* SLVERR or DECERR while writing the destination or reading its list. */
-	KTLS_CPL_SQ_BUS_ERROR = 10, /* SLVERR or DECERR while reading the descriptor itself. */
-	KTLS_CPL_AUTH_FAILED = 11, /* OPEN: the tag is wrong, or a TLS 1.3 record has no type (nothing but zeros). Zeros were written instead of the text. */
-	KTLS_CPL_BAD_SEQ = 12, /* RESYNC of a transmit context to a number behind its next one (nonces would repeat), or of a plain AES-GCM context. */
-	KTLS_CPL_KEY_EXHAUSTED = 13, /* The key has been used for KEY_LIMIT records; the context needs a new one. The record number is taken. */
+	/* Success. */
+	KTLS_CPL_OK = 0,
+	/* The device does not support the operation. */
+	KTLS_CPL_BAD_OPCODE = 1,
+	/*
+	 * The context number is out of range, the context is not installed, or it has the other
+	 * direction.
+	 */
+	KTLS_CPL_BAD_CTX = 2,
+	/*
+	 * The record holds more than 16384 bytes of plaintext and padding. OPEN in TLS 1.3: more
+	 * than 16385 bytes, which include the inner type. Plain AES-GCM: more than 16384 bytes of
+	 * text or of AAD, or a tag length that SP 800-38D does not allow.
+	 */
+	KTLS_CPL_BAD_LENGTH = 3,
+	/* The device does not support the version, cipher or direction. */
+	KTLS_CPL_BAD_SUITE = 4,
+	/* The record number would wrap. Install a new key. */
+	KTLS_CPL_SEQ_EXHAUSTED = 5,
+	/* The source list holds fewer bytes than the descriptor requires. */
+	KTLS_CPL_SRC_SHORT = 6,
+	/* The destination holds fewer bytes than the result. */
+	KTLS_CPL_DST_SHORT = 7,
+	/* The bus answered SLVERR or DECERR to a read of the source or of its list. */
+	KTLS_CPL_SRC_BUS_ERROR = 8,
+	/*
+	 * The bus answered SLVERR or DECERR to a write of the destination or to a read of its
+	 * list.
+	 */
+	KTLS_CPL_DST_BUS_ERROR = 9,
+	/* The bus answered SLVERR or DECERR to the read of the descriptor. */
+	KTLS_CPL_SQ_BUS_ERROR = 10,
+	/*
+	 * OPEN: the tag is wrong, or the inner plaintext of a TLS 1.3 record contains only zeros
+	 * and therefore has no type. The device wrote zeros instead of the text.
+	 */
+	KTLS_CPL_AUTH_FAILED = 11,
+	/*
+	 * RESYNC would move a transmit context backward, which would repeat nonces, or addresses
+	 * a plain AES-GCM context.
+	 */
+	KTLS_CPL_BAD_SEQ = 12,
+	/*
+	 * The key has reached KEY_LIMIT records. Install a new key. The descriptor has consumed
+	 * its record number.
+	 */
+	KTLS_CPL_KEY_EXHAUSTED = 13,
 };
 
-/* Submission descriptor: CTX_SET, CTX_DEL, RESYNC. 64 bytes. CTX_DEL uses only opcode, cookie and ctx; RESYNC also rec_seq (the explicit nonce of TLS 1.2 moves with it). The driver overwrites the slot after completion, because it holds the key. Words are little endian. */
+/*
+ * Submission descriptor of CTX_SET, CTX_DEL and RESYNC. 64 bytes. CTX_DEL uses only opcode,
+ * cookie and ctx. RESYNC also uses rec_seq, and the explicit nonce of TLS 1.2 moves by the same
+ * distance. The slot holds the key: the driver overwrites it after the completion. Words are
+ * little endian.
+ */
 struct ktls_sqe_ctx {
 	uint32_t word0;
 	uint32_t word1;
@@ -156,7 +205,15 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
 #define KTLS_SQE_CTX_CIPHER_SHIFT 16
 #define KTLS_SQE_CTX_CIPHER_MASK 0xFFFFu
 
-/* Submission descriptor: SEAL, OPEN. 64 bytes. OPEN takes no header: its source is ciphertext and tag, and the device makes the additional data of what stands here. In TLS 1.3 that is of constants, as in Linux: the outer type is not looked at. Its destination gets len bytes; in TLS 1.3 type and padding are among them, and the completion says how many are text. In a context of plain AES-GCM the source is the additional data, zeros up to a multiple of 16 bytes, the text and (OPEN) the tag; SEAL writes ciphertext and tag, OPEN the text; no record number is taken. Words are little endian. */
+/*
+ * Submission descriptor of SEAL and OPEN. 64 bytes. The source of OPEN is ciphertext and tag
+ * without the header. The device computes the AAD from this descriptor; in TLS 1.3 the AAD is
+ * constant apart from the length, and, as in Linux, the outer type is ignored. The destination of
+ * OPEN receives len bytes. In TLS 1.3 these include type and padding, and the completion gives
+ * the length of the text. In a plain AES-GCM context the source is the AAD, padded with zeros to
+ * a multiple of 16 bytes, followed by the text and, for OPEN, the tag. SEAL writes ciphertext and
+ * tag, OPEN writes the text, and neither consumes a record number. Words are little endian.
+ */
 struct ktls_sqe_record {
 	uint32_t word0;
 	uint32_t word1;
@@ -190,7 +247,10 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_record) == 64, "sqe_record is 64 bytes
 #define KTLS_SQE_RECORD_PAD_SHIFT 16
 #define KTLS_SQE_RECORD_PAD_MASK 0xFFFFu
 
-/* Scatter-gather entry. 16 bytes. Any address, any length, 0 included. Words are little endian. */
+/*
+ * Scatter-gather entry. 16 bytes. Address and length are arbitrary; the length can be 0. Words
+ * are little endian.
+ */
 struct ktls_sge {
 	uint64_t addr;
 	uint32_t len;
@@ -198,7 +258,10 @@ struct ktls_sge {
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sge) == 16, "sge is 16 bytes");
 
-/* Completion. 32 bytes, written in one burst whose last beat holds the phase. Words are little endian. */
+/*
+ * Completion. 32 bytes. The device writes it in one burst; the last beat contains the phase.
+ * Words are little endian.
+ */
 struct ktls_cqe {
 	uint32_t word0;
 	uint32_t word1;

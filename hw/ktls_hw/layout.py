@@ -8,38 +8,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field of a register: `get` and `put` move it out of and into a 32-bit value."""
-
-    lsb: int
-    width: int
-
-    def get(self, word: int) -> int:
-        return (word >> self.lsb) & ((1 << self.width) - 1)
-
-    def put(self, value: int) -> int:
-        if value >> self.width:
-            raise ValueError(f"{value:#x} does not fit into {self.width} bits")
-        return value << self.lsb
-
-
-def _put(value: int, lsb: int, width: int, name: str) -> int:
-    if value < 0 or value >> width:
-        raise ValueError(f"{name}={value:#x} does not fit into {width} bits")
-    return value << lsb
-
-
-def _put_bytes(value: bytes, lsb: int, width: int, name: str) -> int:
-    if len(value) * 8 > width:
-        raise ValueError(f"{name} holds {len(value)} bytes, at most {width // 8} fit")
-    return int.from_bytes(value, "little") << lsb
+from ktls_hw.fields import Field, put_bytes, put_int, structure_value
 
 
 class Opcode(IntEnum):
+    """Operation of a descriptor."""
+
     CTX_SET = 1
-    """Install key, salt, iv and record number of a context; a live context is rekeyed."""
+    """Install the key, salt, IV and record number of a context. On a context in use this is a
+    rekey."""
     CTX_DEL = 2
     """Delete a context and overwrite its key material with zeros."""
     SEAL = 3
@@ -47,45 +24,53 @@ class Opcode(IntEnum):
     OPEN = 4
     """Authenticate and decrypt one record."""
     RESYNC = 5
-    """Set the number of a context's next record; a transmit context only moves forward."""
+    """Set the number of the next record of a context. A transmit context can only move forward."""
 
 
 class Status(IntEnum):
+    """Status of a completion."""
+
     OK = 0
-    """Done."""
+    """Success."""
     BAD_OPCODE = 1
-    """The operation is unknown to this device."""
+    """The device does not support the operation."""
     BAD_CTX = 2
-    """The context number is out of range or not installed."""
+    """The context number is out of range, the context is not installed, or it has the other
+    direction."""
     BAD_LENGTH = 3
-    """More text than a record may hold: 16384 bytes, padding included; OPEN in TLS 1.3: 16385 with the inner type. Plain AES-GCM: more than 16384 bytes of text or of additional data, or a tag length that SP 800-38D does not know."""
+    """The record holds more than 16384 bytes of plaintext and padding. OPEN in TLS 1.3: more
+    than 16385 bytes, which include the inner type. Plain AES-GCM: more than 16384 bytes of
+    text or of AAD, or a tag length that SP 800-38D does not allow."""
     BAD_SUITE = 4
-    """Version, cipher or direction is not supported."""
+    """The device does not support the version, cipher or direction."""
     SEQ_EXHAUSTED = 5
-    """The record number would wrap; the context needs a new key."""
+    """The record number would wrap. Install a new key."""
     SRC_SHORT = 6
-    """The source list holds fewer bytes than the descriptor says."""
+    """The source list holds fewer bytes than the descriptor requires."""
     DST_SHORT = 7
-    """The destination holds fewer bytes than the record needs."""
+    """The destination holds fewer bytes than the result."""
     SRC_BUS_ERROR = 8
-    """SLVERR or DECERR while reading the source or its list."""
+    """The bus answered SLVERR or DECERR to a read of the source or of its list."""
     DST_BUS_ERROR = 9
-    """SLVERR or DECERR while writing the destination or reading its list."""
+    """The bus answered SLVERR or DECERR to a write of the destination or to a read of its list."""
     SQ_BUS_ERROR = 10
-    """SLVERR or DECERR while reading the descriptor itself."""
+    """The bus answered SLVERR or DECERR to the read of the descriptor."""
     AUTH_FAILED = 11
-    """OPEN: the tag is wrong, or a TLS 1.3 record has no type (nothing but zeros). Zeros were written instead of the text."""
+    """OPEN: the tag is wrong, or the inner plaintext of a TLS 1.3 record contains only zeros and
+    therefore has no type. The device wrote zeros instead of the text."""
     BAD_SEQ = 12
-    """RESYNC of a transmit context to a number behind its next one (nonces would repeat), or of a plain AES-GCM context."""
+    """RESYNC would move a transmit context backward, which would repeat nonces, or addresses a
+    plain AES-GCM context."""
     KEY_EXHAUSTED = 13
-    """The key has been used for KEY_LIMIT records; the context needs a new one. The record number is taken."""
+    """The key has reached KEY_LIMIT records. Install a new key. The descriptor has consumed its
+    record number."""
 
 
 class Reg(IntEnum):
     """Byte offsets of the registers."""
 
     ID = 0x000
-    """Device id."""
+    """Device ID."""
     VERSION = 0x004
     """Contract version."""
     CAPS = 0x008
@@ -101,7 +86,7 @@ class Reg(IntEnum):
     IRQ_ENABLE = 0x01C
     """Interrupt enables."""
     KEY_WARN = 0x020
-    """Early warning of a key's end."""
+    """Early warning for the usage limit of a key."""
     KEY_LIMIT = 0x024
     """Usage limit of a key."""
     WATCHDOG = 0x028
@@ -121,7 +106,7 @@ class Reg(IntEnum):
     CNT_ERR_BUS = 0x058
     """Descriptors ended by a bus error."""
     CNT_ERR_AUTH = 0x05C
-    """Records refused with AUTH_FAILED."""
+    """Records ended by AUTH_FAILED."""
     CYCLES_LO = 0x060
     """Cycles since reset, low half."""
     CYCLES_HI = 0x064
@@ -212,14 +197,19 @@ RING0_IRQ_MOD_TIMER = Field(16, 16)
 
 
 def ring_reg(ring: int, reg: int) -> int:
-    """Address of a register of a ring; `reg` is that of RING0."""
+    """Return the address of a register of ring `ring`.
+
+    Args:
+        ring: number of the ring.
+        reg: address of the register in RING0.
+    """
     return reg + RING_STRIDE * ring
 
 
 def ring_of(addr: int) -> tuple[int, int]:
-    """The ring of a register, and the address of that register in RING0.
+    """Split a register address into a ring number and the address in RING0.
 
-    A register that is no ring's gives 0 and its own address.
+    An address outside the rings gives 0 and the address itself.
     """
     ring, offset = divmod(addr - Reg.RING0_SQ_BASE_LO, RING_STRIDE)
     return (ring, Reg.RING0_SQ_BASE_LO + offset) if 0 <= ring < RING_COUNT else (0, addr)
@@ -227,9 +217,10 @@ def ring_of(addr: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class SqeCtx:
-    """Submission descriptor: CTX_SET, CTX_DEL, RESYNC: 64 bytes, little endian."""
+    """Submission descriptor of CTX_SET, CTX_DEL and RESYNC. 64 bytes, little endian."""
 
     SIZE: ClassVar[int] = 64
+    """Bytes in memory."""
     opcode: int = 0
     """Operation."""
     cookie: int = 0
@@ -239,37 +230,45 @@ class SqeCtx:
     dir: int = 0
     """0: transmit (SEAL), 1: receive (OPEN)."""
     version: int = 0
-    """TLS version: 0x0303 or 0x0304; 0: plain AES-GCM, whose descriptors bring their own nonce."""
+    """TLS version, 0x0303 or 0x0304. 0: plain AES-GCM, whose descriptors carry their own nonce."""
     cipher: int = 0
     """Linux's TLS_CIPHER_* number: 51 or 52."""
     salt: bytes = b""
     """First 4 bytes of the nonce (TLS 1.2) or of the static IV (TLS 1.3)."""
     iv: bytes = b""
-    """TLS 1.2: explicit nonce of the next record. TLS 1.3: the last 8 bytes of the static IV."""
+    """TLS 1.2: explicit nonce of the next record. TLS 1.3: last 8 bytes of the static IV."""
     rec_seq: bytes = b""
     """Number of the next record, big endian."""
     key: bytes = b""
-    """Key; a 128-bit key fills the first 16 bytes."""
+    """Key. A 128-bit key occupies the first 16 bytes."""
 
     def pack(self) -> bytes:
+        """Return the structure as it is in memory.
+
+        Raises:
+            ValueError: the value of a field does not fit.
+        """
         value = 0
-        value |= _put(self.opcode, 0, 8, "opcode")
-        value |= _put(self.cookie, 16, 16, "cookie")
-        value |= _put(self.ctx, 32, 16, "ctx")
-        value |= _put(self.dir, 56, 8, "dir")
-        value |= _put(self.version, 64, 16, "version")
-        value |= _put(self.cipher, 80, 16, "cipher")
-        value |= _put_bytes(self.salt, 96, 32, "salt")
-        value |= _put_bytes(self.iv, 128, 64, "iv")
-        value |= _put_bytes(self.rec_seq, 192, 64, "rec_seq")
-        value |= _put_bytes(self.key, 256, 256, "key")
+        value |= put_int(self.opcode, 0, 8, "opcode")
+        value |= put_int(self.cookie, 16, 16, "cookie")
+        value |= put_int(self.ctx, 32, 16, "ctx")
+        value |= put_int(self.dir, 56, 8, "dir")
+        value |= put_int(self.version, 64, 16, "version")
+        value |= put_int(self.cipher, 80, 16, "cipher")
+        value |= put_bytes(self.salt, 96, 32, "salt")
+        value |= put_bytes(self.iv, 128, 64, "iv")
+        value |= put_bytes(self.rec_seq, 192, 64, "rec_seq")
+        value |= put_bytes(self.key, 256, 256, "key")
         return value.to_bytes(self.SIZE, "little")
 
     @classmethod
     def unpack(cls, data: bytes) -> SqeCtx:
-        if len(data) != cls.SIZE:
-            raise ValueError(f"{cls.__name__} is {cls.SIZE} bytes, got {len(data)}")
-        value = int.from_bytes(data, "little")
+        """Return the structure that these bytes hold.
+
+        Raises:
+            ValueError: not 64 bytes.
+        """
+        value = structure_value(data, cls.SIZE, cls.__name__)
         return cls(
             opcode=(value >> 0) & 0xFF,
             cookie=(value >> 16) & 0xFFFF,
@@ -277,10 +276,10 @@ class SqeCtx:
             dir=(value >> 56) & 0xFF,
             version=(value >> 64) & 0xFFFF,
             cipher=(value >> 80) & 0xFFFF,
-            salt=((value >> 96) & 0xFFFFFFFF).to_bytes(4, "little"),
-            iv=((value >> 128) & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little"),
-            rec_seq=((value >> 192) & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little"),
-            key=((value >> 256) & 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF).to_bytes(32, "little"),
+            salt=bytes(data[12 : 16]),
+            iv=bytes(data[16 : 24]),
+            rec_seq=bytes(data[24 : 32]),
+            key=bytes(data[32 : 64]),
         )
 
     def __repr__(self) -> str:
@@ -289,9 +288,10 @@ class SqeCtx:
 
 @dataclass(frozen=True, slots=True)
 class SqeRecord:
-    """Submission descriptor: SEAL, OPEN: 64 bytes, little endian."""
+    """Submission descriptor of SEAL and OPEN. 64 bytes, little endian."""
 
     SIZE: ClassVar[int] = 64
+    """Bytes in memory."""
     opcode: int = 0
     """Operation."""
     cookie: int = 0
@@ -299,9 +299,10 @@ class SqeRecord:
     ctx: int = 0
     """Context number."""
     rtype: int = 0
-    """Record type. SEAL in TLS 1.3: the inner type; OPEN in TLS 1.3: ignored."""
+    """Record type. SEAL in TLS 1.3: the inner type. OPEN in TLS 1.3: ignored."""
     len: int = 0
-    """SEAL: plaintext bytes, at most 16384. OPEN: bytes of ciphertext without tag; the source holds 16 more."""
+    """SEAL: bytes of plaintext, at most 16384. OPEN: bytes of ciphertext without the tag; the
+    source holds the tag in addition."""
     dst_len: int = 0
     """Bytes that the destination holds."""
     src_sg: int = 0
@@ -309,44 +310,52 @@ class SqeRecord:
     dst_sg: int = 0
     """Address of the destination list, 16-byte aligned."""
     src_cnt: int = 0
-    """Entries of the source list."""
+    """Number of entries in the source list."""
     dst_cnt: int = 0
-    """Entries of the destination list."""
+    """Number of entries in the destination list."""
     nonce: bytes = b""
-    """Plain AES-GCM: the first 4 bytes of the nonce."""
+    """Plain AES-GCM: first 4 bytes of the nonce."""
     explicit_nonce: bytes = b""
-    """OPEN in TLS 1.2: explicit nonce of the record. Plain AES-GCM: the last 8 bytes of the nonce."""
+    """OPEN in TLS 1.2: explicit nonce of the record. Plain AES-GCM: last 8 bytes of the nonce."""
     aad_len: int = 0
-    """Plain AES-GCM: bytes of additional data, at most 16384."""
+    """Plain AES-GCM: bytes of AAD, at most 16384."""
     tag_len: int = 0
     """Plain AES-GCM: bytes of the tag: 4, 8 or 12 to 16."""
     pad: int = 0
-    """SEAL in TLS 1.3: zeros behind the inner type; len + pad is at most 16384."""
+    """SEAL in TLS 1.3: zeros after the inner type. len + pad is at most 16384."""
 
     def pack(self) -> bytes:
+        """Return the structure as it is in memory.
+
+        Raises:
+            ValueError: the value of a field does not fit.
+        """
         value = 0
-        value |= _put(self.opcode, 0, 8, "opcode")
-        value |= _put(self.cookie, 16, 16, "cookie")
-        value |= _put(self.ctx, 32, 16, "ctx")
-        value |= _put(self.rtype, 48, 8, "rtype")
-        value |= _put(self.len, 64, 32, "len")
-        value |= _put(self.dst_len, 96, 32, "dst_len")
-        value |= _put(self.src_sg, 128, 64, "src_sg")
-        value |= _put(self.dst_sg, 192, 64, "dst_sg")
-        value |= _put(self.src_cnt, 256, 16, "src_cnt")
-        value |= _put(self.dst_cnt, 272, 16, "dst_cnt")
-        value |= _put_bytes(self.nonce, 288, 32, "nonce")
-        value |= _put_bytes(self.explicit_nonce, 320, 64, "explicit_nonce")
-        value |= _put(self.aad_len, 384, 32, "aad_len")
-        value |= _put(self.tag_len, 416, 8, "tag_len")
-        value |= _put(self.pad, 432, 16, "pad")
+        value |= put_int(self.opcode, 0, 8, "opcode")
+        value |= put_int(self.cookie, 16, 16, "cookie")
+        value |= put_int(self.ctx, 32, 16, "ctx")
+        value |= put_int(self.rtype, 48, 8, "rtype")
+        value |= put_int(self.len, 64, 32, "len")
+        value |= put_int(self.dst_len, 96, 32, "dst_len")
+        value |= put_int(self.src_sg, 128, 64, "src_sg")
+        value |= put_int(self.dst_sg, 192, 64, "dst_sg")
+        value |= put_int(self.src_cnt, 256, 16, "src_cnt")
+        value |= put_int(self.dst_cnt, 272, 16, "dst_cnt")
+        value |= put_bytes(self.nonce, 288, 32, "nonce")
+        value |= put_bytes(self.explicit_nonce, 320, 64, "explicit_nonce")
+        value |= put_int(self.aad_len, 384, 32, "aad_len")
+        value |= put_int(self.tag_len, 416, 8, "tag_len")
+        value |= put_int(self.pad, 432, 16, "pad")
         return value.to_bytes(self.SIZE, "little")
 
     @classmethod
     def unpack(cls, data: bytes) -> SqeRecord:
-        if len(data) != cls.SIZE:
-            raise ValueError(f"{cls.__name__} is {cls.SIZE} bytes, got {len(data)}")
-        value = int.from_bytes(data, "little")
+        """Return the structure that these bytes hold.
+
+        Raises:
+            ValueError: not 64 bytes.
+        """
+        value = structure_value(data, cls.SIZE, cls.__name__)
         return cls(
             opcode=(value >> 0) & 0xFF,
             cookie=(value >> 16) & 0xFFFF,
@@ -358,8 +367,8 @@ class SqeRecord:
             dst_sg=(value >> 192) & 0xFFFFFFFFFFFFFFFF,
             src_cnt=(value >> 256) & 0xFFFF,
             dst_cnt=(value >> 272) & 0xFFFF,
-            nonce=((value >> 288) & 0xFFFFFFFF).to_bytes(4, "little"),
-            explicit_nonce=((value >> 320) & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little"),
+            nonce=bytes(data[36 : 40]),
+            explicit_nonce=bytes(data[40 : 48]),
             aad_len=(value >> 384) & 0xFFFFFFFF,
             tag_len=(value >> 416) & 0xFF,
             pad=(value >> 432) & 0xFFFF,
@@ -368,25 +377,34 @@ class SqeRecord:
 
 @dataclass(frozen=True, slots=True)
 class Sge:
-    """Scatter-gather entry: 16 bytes, little endian."""
+    """Scatter-gather entry. 16 bytes, little endian."""
 
     SIZE: ClassVar[int] = 16
+    """Bytes in memory."""
     addr: int = 0
     """Bus address of the first byte."""
     len: int = 0
-    """Bytes."""
+    """Number of bytes."""
 
     def pack(self) -> bytes:
+        """Return the structure as it is in memory.
+
+        Raises:
+            ValueError: the value of a field does not fit.
+        """
         value = 0
-        value |= _put(self.addr, 0, 64, "addr")
-        value |= _put(self.len, 64, 32, "len")
+        value |= put_int(self.addr, 0, 64, "addr")
+        value |= put_int(self.len, 64, 32, "len")
         return value.to_bytes(self.SIZE, "little")
 
     @classmethod
     def unpack(cls, data: bytes) -> Sge:
-        if len(data) != cls.SIZE:
-            raise ValueError(f"{cls.__name__} is {cls.SIZE} bytes, got {len(data)}")
-        value = int.from_bytes(data, "little")
+        """Return the structure that these bytes hold.
+
+        Raises:
+            ValueError: not 16 bytes.
+        """
+        value = structure_value(data, cls.SIZE, cls.__name__)
         return cls(
             addr=(value >> 0) & 0xFFFFFFFFFFFFFFFF,
             len=(value >> 64) & 0xFFFFFFFF,
@@ -395,58 +413,68 @@ class Sge:
 
 @dataclass(frozen=True, slots=True)
 class Cqe:
-    """Completion: 32 bytes, little endian."""
+    """Completion. 32 bytes, little endian."""
 
     SIZE: ClassVar[int] = 32
+    """Bytes in memory."""
     cookie: int = 0
-    """From the descriptor."""
+    """Copied from the descriptor."""
     status: int = 0
-    """How it ended."""
+    """Result of the descriptor."""
     opcode: int = 0
-    """From the descriptor."""
+    """Copied from the descriptor."""
     ctx: int = 0
-    """From the descriptor."""
+    """Copied from the descriptor."""
     rtype: int = 0
-    """SEAL: from the descriptor. OPEN: type of the record, in TLS 1.3 the inner one; 0 unless OK."""
+    """SEAL: copied from the descriptor. OPEN: type of the record, in TLS 1.3 the inner type; 0
+    unless OK."""
     len: int = 0
-    """SEAL: bytes of the sealed record; OPEN: bytes of text. 0 unless OK."""
+    """SEAL: bytes of the sealed record. OPEN: bytes of the text. 0 unless OK."""
     cycles: int = 0
-    """Cycles for which the record held the engine."""
+    """Cycles for which the record occupied the engine."""
     rec_seq: int = 0
-    """Record number that this descriptor took."""
+    """Record number that the descriptor consumed."""
     sq_index: int = 0
     """Free-running index of the descriptor."""
     latency: int = 0
-    """Cycles from decoding to completion."""
+    """Cycles from decoding the descriptor to its completion."""
     rekey: int = 0
-    """The key has been used for KEY_WARN records: time for a new one."""
+    """The key has been used for KEY_WARN records or more: install a new key."""
     numbered: int = 0
-    """A record number was taken (also when it failed)."""
+    """The descriptor consumed a record number, whether or not it succeeded."""
     phase: int = 0
-    """Toggles each time round the ring; 1 in the first round."""
+    """1 in the first round of the ring; toggles with each round."""
 
     def pack(self) -> bytes:
+        """Return the structure as it is in memory.
+
+        Raises:
+            ValueError: the value of a field does not fit.
+        """
         value = 0
-        value |= _put(self.cookie, 0, 16, "cookie")
-        value |= _put(self.status, 16, 8, "status")
-        value |= _put(self.opcode, 24, 8, "opcode")
-        value |= _put(self.ctx, 32, 16, "ctx")
-        value |= _put(self.rtype, 48, 8, "rtype")
-        value |= _put(self.len, 64, 32, "len")
-        value |= _put(self.cycles, 96, 32, "cycles")
-        value |= _put(self.rec_seq, 128, 64, "rec_seq")
-        value |= _put(self.sq_index, 192, 32, "sq_index")
-        value |= _put(self.latency, 224, 24, "latency")
-        value |= _put(self.rekey, 253, 1, "rekey")
-        value |= _put(self.numbered, 254, 1, "numbered")
-        value |= _put(self.phase, 255, 1, "phase")
+        value |= put_int(self.cookie, 0, 16, "cookie")
+        value |= put_int(self.status, 16, 8, "status")
+        value |= put_int(self.opcode, 24, 8, "opcode")
+        value |= put_int(self.ctx, 32, 16, "ctx")
+        value |= put_int(self.rtype, 48, 8, "rtype")
+        value |= put_int(self.len, 64, 32, "len")
+        value |= put_int(self.cycles, 96, 32, "cycles")
+        value |= put_int(self.rec_seq, 128, 64, "rec_seq")
+        value |= put_int(self.sq_index, 192, 32, "sq_index")
+        value |= put_int(self.latency, 224, 24, "latency")
+        value |= put_int(self.rekey, 253, 1, "rekey")
+        value |= put_int(self.numbered, 254, 1, "numbered")
+        value |= put_int(self.phase, 255, 1, "phase")
         return value.to_bytes(self.SIZE, "little")
 
     @classmethod
     def unpack(cls, data: bytes) -> Cqe:
-        if len(data) != cls.SIZE:
-            raise ValueError(f"{cls.__name__} is {cls.SIZE} bytes, got {len(data)}")
-        value = int.from_bytes(data, "little")
+        """Return the structure that these bytes hold.
+
+        Raises:
+            ValueError: not 32 bytes.
+        """
+        value = structure_value(data, cls.SIZE, cls.__name__)
         return cls(
             cookie=(value >> 0) & 0xFFFF,
             status=(value >> 16) & 0xFF,

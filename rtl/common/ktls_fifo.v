@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: synchronous FIFO with the next word on its output.
-// Interface: valid/ready on both sides; a word moves when both are high. s_ready
-//   does not depend on m_ready. `count` is the number of words inside.
-// Latency/throughput: 2 cycles from input to output (memory with a registered
-//   output, so block RAM fits), one word per cycle.
+// Interface: valid/ready on both sides; a word moves when both are high. s_ready does not
+//   depend on m_ready. m_* offers a word until it is accepted. `count` is the number of words
+//   inside. A writer that counts free places itself may ignore s_ready; it sets CREDIT, and a
+//   word that finds no room is then an error of that writer (an assertion, in simulation).
+// Latency/throughput: 2 cycles from input to output (the memory has a registered output, so
+//   block RAM fits), one word per cycle.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_fifo #(
     // bits of a word
-    parameter WIDTH = 8,
+    parameter WIDTH  = 8,
     // log2 of the number of words
-    parameter LOG2  = 4
+    parameter LOG2   = 4,
+    // 1: the writer never offers a word without room; for the assertion only
+    parameter CREDIT = 0
 ) (
     input  wire             clk,
     input  wire             rst,
@@ -29,7 +34,7 @@ module ktls_fifo #(
   reg [WIDTH-1:0] mem[0:(1<<LOG2)-1];
   reg [LOG2-1:0] wp;
   reg [LOG2-1:0] rp;
-  reg [LOG2:0] stored;  // in mem, without the output register
+  reg [LOG2:0] stored;  // words in mem, without the output register
 
   wire push = s_valid && s_ready;
   wire pop = m_valid && m_ready;
@@ -37,14 +42,17 @@ module ktls_fifo #(
 
   assign s_ready = !count[LOG2];
 
-  // one test per cycle while nothing happens: there are many of these
+  // Icarus: one test per cycle while nothing happens, because there are many FIFOs
   wire active = rst || s_valid || m_valid || stored != 0;
 
-  // a word in, a word on and a word out leave everything else as it is
+  // Icarus: if a word enters, a word moves to the output and a word leaves, no counter changes
   wire uneven = rst || push != load || push != pop;
+
+  wire overflow = CREDIT && s_valid && !s_ready;
 
   always @(posedge clk) begin
     if (active) begin
+      `KTLS_ASSERT(!overflow, "FIFO overflow: a word without a credit")
       if (push) begin
         mem[wp] <= s_data;
         wp <= wp + 1'b1;
@@ -55,6 +63,7 @@ module ktls_fifo #(
       end
       if (uneven) begin
         if (load || pop) m_valid <= load;
+        `KTLS_ASSERT(!pop || count != 0, "FIFO underflow")
         if (push != load) stored <= push ? stored + 1'b1 : stored - 1'b1;
         if (push != pop) count <= push ? count + 1'b1 : count - 1'b1;
         if (rst) begin
@@ -67,6 +76,8 @@ module ktls_fifo #(
       end
     end
   end
+
+  `KTLS_UNUSED(overflow)
 
 endmodule
 

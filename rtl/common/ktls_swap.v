@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: reverse the bytes of a word: on buses byte 0 is bits [7:0], in the core it
-//   stands on the left, as standards print it.
+// Purpose: reverse the bytes of a word. On the buses byte 0 is bits [7:0]; in the core it is the
+//   leftmost byte, as the standards print it.
 // Interface: combinational.
-// Data format: byte 0 of one side is the last byte of the other.
+// Data format: byte n of `a` is byte 16 LANES - 1 - n of `z`.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_swap #(
-    // 16-byte blocks of the word
+    // 16-byte blocks per word
     parameter LANES = 1
 ) (
     input  wire [128*LANES-1:0] a,
@@ -17,15 +18,17 @@ module ktls_swap #(
 );
 
   genvar g;
+`ifdef KTLS_FAST_SIM
+  // Icarus: see ktls_defs.vh. A concatenation of 64 bits runs faster than a loop over bytes, and
+  // one assignment of `swapped` wakes its readers once. The sensitivity list is not @*, which
+  // would include the temporaries.
   generate
     for (g = 0; g < LANES; g = g + 1) begin : g_block
       wire [127:0] b = a[128*g+:128];
-      // in a block, because a simulator would pass on the sixteen parts of an assignment one by one
       reg  [127:0] swapped;
       reg  [ 31:0] w                 [0:3];
       reg  [ 63:0] half              [0:1];
 
-      // not @*, which would wait for the temporaries, too
       always @(b) begin
         {w[0], w[1], w[2], w[3]} = b;
         half[0] = {
@@ -54,6 +57,13 @@ module ktls_swap #(
       assign z[128*(LANES-1-g)+:128] = swapped;
     end
   endgenerate
+`else
+  generate
+    for (g = 0; g < 16 * LANES; g = g + 1) begin : g_byte
+      assign z[8*g+:8] = a[8*(16*LANES-1-g)+:8];
+    end
+  endgenerate
+`endif
 
 endmodule
 

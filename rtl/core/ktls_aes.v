@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: AES-128 and AES-256 encryption of one block per cycle, each block
-//   with the key of its own context.
-// Interface: v_i/ctx_i/k256_i/blk_i in, v_o/blk_o out, nothing stalls. kw_* writes
-//   round keys: kw_stage 0 is the whitening key and 1..14 the rounds; an AES-128
-//   key uses 0 and 5..14; kw_stage 15 writes all of them (to wipe a context).
+// Purpose: AES-128 and AES-256 encryption of one block per cycle. Each block uses the key of its
+//   own context.
+// Interface: v_i/ctx_i/k256_i/blk_i enter, v_o/blk_o leave; nothing stalls. kw_* writes round keys:
+//   kw_stage 0 is the whitening key and 1 to 14 are the rounds. An AES-128 key uses 0 and 5 to 14.
+//   kw_stage 15 writes all stages at once, which wipes a context.
 // Latency/throughput: 16 cycles for both key sizes, one block per cycle.
-// Data format: bits [127:120] are byte 0 as printed in FIPS 197 appendix C.
-// Source: FIPS 197.
+// Data format: [127:120] is byte 0 of the block as FIPS 197 appendix C prints it.
+// Source: FIPS 197 section 5.1.
+//
+//   level    0        1            2 .. 5             6 .. 14         15
+//   blk_i -> blk ---> white -----> rounds 1 .. 4 ---> rounds 5 .. 13 -> round 14 = blk_o
+//                     AddRoundKey  AES-128: bypassed
+//
+//   AES-128 has 10 rounds and AES-256 has 14. Both pass all 14 stages, so that results leave in
+//   the order in which the blocks entered.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 `include "ktls_defs.vh"
 
 module ktls_aes #(
-    // width of a context number
+    // width of a context number; there are 1 << CTX_W contexts
     parameter CTX_W = 6
 ) (
     input  wire             clk,
@@ -34,19 +41,21 @@ module ktls_aes #(
     output wire [    127:0] blk_o
 );
 
-  // levels: 0 holds the input, 1 the whitened block, 2..15 the rounds
+  // bit n belongs to the block at level n of the picture
   reg [15:0] v;
   reg [14:0] k256;
-  reg [13:0] load;  // this block needs another key than the one before it
+  reg [13:0] load;  // the block needs another key than the block before it
   reg [14*CTX_W-1:0] ctx;
 
   wire [127:0] st[1:15];
 
-  // Blocks pass every stage in the same order, so one comparison at the entry serves
-  // all stages. A key that is written may be any of them: load again after it.
+  // Every stage holds the round key of the last block. Blocks pass all stages in the same order,
+  // so one comparison of contexts at the entry decides for all stages whether to read a new
+  // key. After a key write the held keys may be stale: the next block reads them again.
   reg [CTX_W-1:0] last_ctx;
   reg last_ok;
   wire load_i = v_i && !(last_ok && ctx_i == last_ctx);
+  // Icarus: see ktls_defs.vh; no shift while all blocks use one key
   wire loading = load_i || load != 0;
 
   always @(posedge clk) begin
@@ -68,7 +77,7 @@ module ktls_aes #(
     end
   end
 
-  // whitening
+  // whitening: the first AddRoundKey
   reg [127:0] key_mem[0:(1<<CTX_W)-1];
   reg [127:0] rk;
   reg [127:0] blk;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: AES encryption of one block at a time, one round per cycle: small.
-// Interface: start takes k256_i and blk_i while nothing runs; from that cycle on round_o
-//   names the round key (0 to 14; 128-bit keys skip 1 to 4, as in ktls_aes) that rk_i must
-//   hold in the next cycle, as a block RAM gives it; done is high for one cycle with blk_o, which stays until the next start.
-// Latency/throughput: 12 cycles for 128-bit keys, 16 for 256-bit keys.
-// Data format: [127:120] is byte 0 as printed in FIPS 197.
+// Purpose: AES encryption of one block at a time, one round per cycle, for a small area.
+// Interface: `start` samples k256_i and blk_i; the user asserts it only while the unit is idle.
+//   From that cycle on round_o is the number of the round key (0 to 14; a 128-bit key skips 1 to
+//   4, as in ktls_aes) that rk_i must carry in the next cycle, as a block RAM delivers it.
+//   `done` is high for one cycle; blk_o is valid from then until the next start.
+// Latency/throughput: 12 cycles per block with a 128-bit key, 16 with a 256-bit key.
+// Data format: [127:120] is byte 0 of the block as FIPS 197 appendix C prints it.
 // Source: FIPS 197 section 5.1.
 `resetall
 `timescale 1ns / 1ps
@@ -23,17 +24,17 @@ module ktls_aes_iter (
     output wire [127:0] blk_o
 );
 
-  localparam LAST = 4'd14;
+  localparam LAST = 4'd14;  // the round without MixColumns
 
   reg busy;
   reg k256;
   reg [3:0] round;
   reg [127:0] blk;
   wire [127:0] sub;
-  reg [127:0] shifted;
-  reg [31:0] w;
-  reg [31:0] twice;
-  reg [127:0] mixed;
+  reg [127:0] shifted;  // after ShiftRows
+  reg [31:0] w;  // a column
+  reg [31:0] twice;  // the column times 2 in GF(2^8), byte by byte
+  reg [127:0] mixed;  // after MixColumns
   integer i;
 
   genvar g;
@@ -61,9 +62,12 @@ module ktls_aes_iter (
       if (round == 4'd0) begin
         blk <= blk ^ rk_i;
       end else begin
-        // row r moves r columns to the left; byte 4c + r is row r of column c
+        // ShiftRows: byte 4c + r is row r of column c; row r moves r columns to the left, so byte
+        // i comes from byte 5i mod 16.
         for (i = 0; i < 16; i = i + 1) shifted[8*(15-i)+:8] = sub[8*(15-(5*i&15))+:8];
         for (i = 0; i < 4; i = i + 1) begin
+          // MixColumns: 2 a0 + 3 a1 + a2 + a3 per byte, where 3 a1 = 2 a1 + a1. A byte whose top
+          // bit is set is reduced by 8'h1b.
           w = shifted[32*i+:32];
           twice = {w[30:24], 1'b0, w[22:16], 1'b0, w[14:8], 1'b0, w[6:0], 1'b0} ^
               ({w[31], 7'd0, w[23], 7'd0, w[15], 7'd0, w[7], 7'd0} >> 7) * 32'h1b;

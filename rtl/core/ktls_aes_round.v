@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: one AES round as one pipeline stage, with the round keys of every
-//   context for this round beside it.
-// Interface: v_i marks a block; nothing stalls. A block whose key differs from that
-//   of the block before announces its context one cycle earlier on kload_i/kctx_i,
-//   so that the key comes out of a synchronous memory together with the block. kw_* writes one key; reading a key that is
-//   being replaced is the user's mistake (the device drains before it rekeys).
-// Latency/throughput: 1 cycle, one block per cycle, any mix of contexts.
-// Data format: st[127:120] is byte 0 of the block as printed in FIPS 197.
-// Source: FIPS 197 sections 5.1 and 5.2; SubBytes, ShiftRows and MixColumns are
-//   merged into four tables, of which synthesis keeps the distinct bits.
+// Purpose: one AES round as one pipeline stage, with the round keys that all contexts use in
+//   this round.
+// Interface: v_i marks a block; nothing stalls. If a block needs another key than the block
+//   before it, kload_i/kctx_i announce its context one cycle before the block, because the
+//   key memory is synchronous. kw_* writes one key. The user must not write the key of a context
+//   that has blocks in the pipeline (the device drains a context before it sets a new key).
+// Latency/throughput: 1 cycle, one block per cycle, contexts in any order.
+// Data format: st[127:120] is byte 0 of the block as FIPS 197 appendix C prints it.
+// Source: FIPS 197 sections 5.1 and 5.2. SubBytes, ShiftRows and MixColumns are merged into four
+//   tables (T-tables); synthesis keeps only their distinct bits.
+// FPGA only: an `initial` block fills the tables. An ASIC flow ignores it: replace the tables
+//   by ROMs or by a `case` over SBOX (ktls_sbox.vh).
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -42,18 +44,25 @@ module ktls_aes_round #(
 
   // key_mem is written only by the key engine and read only by this round
   reg [127:0] key_mem[0:(1<<CTX_W)-1];
-  // Key and temporaries are words of memories, of 64 bits at most: see KTLS_XOR.
+  // The round key is an array of two words like the temporaries (Icarus: see ktls_defs.vh).
   reg [63:0] rk[0:1];
-  reg [31:0] w[0:3];
 
+  // columns of the state, the first one on the left
+  `KTLS_TMP(32, w0)
+  `KTLS_TMP(32, w1)
+  `KTLS_TMP(32, w2)
+  `KTLS_TMP(32, w3)
+
+  // Icarus: see ktls_defs.vh; one test per cycle while no key moves
   wire key_work = kw_en || kload_i;
 
   integer k;
 
   generate
     if (LAST != 0) begin : g_last
-      reg [ 7:0] s[0:255];
-      reg [63:0] x[  0:1];
+      reg [7:0] s[0:255];
+      `KTLS_TMP(64, x0)
+      `KTLS_TMP(64, x1)
 
       initial for (k = 0; k < 256; k = k + 1) s[k] = SBOX[8*(255-k)+:8];
 
@@ -66,41 +75,54 @@ module ktls_aes_round #(
           end
         end
         if (v_i) begin
-          {w[0], w[1], w[2], w[3]} = st_i;
-          x[0] = {
-            s[w[0][31:24]],
-            s[w[1][23:16]],
-            s[w[2][15:8]],
-            s[w[3][7:0]],
-            s[w[1][31:24]],
-            s[w[2][23:16]],
-            s[w[3][15:8]],
-            s[w[0][7:0]]
+          {`KTLS_V(w0), `KTLS_V(w1), `KTLS_V(w2), `KTLS_V(w3)} = st_i;
+          // ShiftRows moves row r by r columns to the left, so column c reads column c + r.
+          {
+          `KTLS_V(x0)
+          ,
+          `KTLS_V(x1)
+          } = {
+            s[`KTLS_V(w0) [31:24]],
+            s[`KTLS_V(w1) [23:16]],
+            s[`KTLS_V(w2) [15:8]],
+            s[`KTLS_V(w3) [7:0]],
+            s[`KTLS_V(w1) [31:24]],
+            s[`KTLS_V(w2) [23:16]],
+            s[`KTLS_V(w3) [15:8]],
+            s[`KTLS_V(w0) [7:0]],
+            s[`KTLS_V(w2) [31:24]],
+            s[`KTLS_V(w3) [23:16]],
+            s[`KTLS_V(w0) [15:8]],
+            s[`KTLS_V(w1) [7:0]],
+            s[`KTLS_V(w3) [31:24]],
+            s[`KTLS_V(w0) [23:16]],
+            s[`KTLS_V(w1) [15:8]],
+            s[`KTLS_V(w2) [7:0]]
           };
-          x[1] = {
-            s[w[2][31:24]],
-            s[w[3][23:16]],
-            s[w[0][15:8]],
-            s[w[1][7:0]],
-            s[w[3][31:24]],
-            s[w[0][23:16]],
-            s[w[1][15:8]],
-            s[w[2][7:0]]
-          };
-          x[0] = `KTLS_XOR(x[0], rk[0]);
-          x[1] = `KTLS_XOR(x[1], rk[1]);
-          st_o <= {x[0], x[1]};
+          `KTLS_V(x0) = `KTLS_XOR(`KTLS_V(x0), rk[0]);
+          `KTLS_V(x1) = `KTLS_XOR(`KTLS_V(x1), rk[1]);
+          st_o <= {`KTLS_V(x0), `KTLS_V(x1)};
         end
       end
     end else begin : g_round
-      reg [31:0] t0 [0:255];
-      reg [31:0] t1 [0:255];
-      reg [31:0] t2 [0:255];
-      reg [31:0] t3 [0:255];
-      reg [ 7:0] s1;
-      reg [ 7:0] s2;
-      reg [ 7:0] s3;
-      reg [63:0] x  [  0:7];
+      // t0[a] is the contribution of a byte `a` in row 0 to its column after SubBytes and
+      // MixColumns; t1 to t3 are those of rows 1 to 3.
+      reg [31:0] t0[0:255];
+      reg [31:0] t1[0:255];
+      reg [31:0] t2[0:255];
+      reg [31:0] t3[0:255];
+      reg [7:0] s1;  // S(a) times 1, 2 and 3 in GF(2^8)
+      reg [7:0] s2;
+      reg [7:0] s3;
+      // Two columns side by side: x0, x1 get the terms of row 0, x2, x3 those of row 1, and so on.
+      `KTLS_TMP(64, x0)
+      `KTLS_TMP(64, x1)
+      `KTLS_TMP(64, x2)
+      `KTLS_TMP(64, x3)
+      `KTLS_TMP(64, x4)
+      `KTLS_TMP(64, x5)
+      `KTLS_TMP(64, x6)
+      `KTLS_TMP(64, x7)
 
       initial begin
         for (k = 0; k < 256; k = k + 1) begin
@@ -126,31 +148,32 @@ module ktls_aes_round #(
           if (BYPASS128 != 0 && !k256_i) begin
             st_o <= st_i;
           end else begin
-            {w[0], w[1], w[2], w[3]} = st_i;
-            x[0] = {t0[w[0][31:24]], t0[w[1][31:24]]};
-            x[1] = {t0[w[2][31:24]], t0[w[3][31:24]]};
-            x[2] = {t1[w[1][23:16]], t1[w[2][23:16]]};
-            x[3] = {t1[w[3][23:16]], t1[w[0][23:16]]};
-            x[4] = {t2[w[2][15:8]], t2[w[3][15:8]]};
-            x[5] = {t2[w[0][15:8]], t2[w[1][15:8]]};
-            x[6] = {t3[w[3][7:0]], t3[w[0][7:0]]};
-            x[7] = {t3[w[1][7:0]], t3[w[2][7:0]]};
-            x[0] = `KTLS_XOR(x[0], x[2]);
-            x[1] = `KTLS_XOR(x[1], x[3]);
-            x[4] = `KTLS_XOR(x[4], x[6]);
-            x[5] = `KTLS_XOR(x[5], x[7]);
-            x[0] = `KTLS_XOR(x[0], rk[0]);
-            x[1] = `KTLS_XOR(x[1], rk[1]);
-            x[0] = `KTLS_XOR(x[0], x[4]);
-            x[1] = `KTLS_XOR(x[1], x[5]);
-            st_o <= {x[0], x[1]};
+            {`KTLS_V(w0), `KTLS_V(w1), `KTLS_V(w2), `KTLS_V(w3)} = st_i;
+            // ShiftRows: column c reads row r of column c + r.
+            `KTLS_V(x0) = {t0[`KTLS_V(w0) [31:24]], t0[`KTLS_V(w1) [31:24]]};
+            `KTLS_V(x1) = {t0[`KTLS_V(w2) [31:24]], t0[`KTLS_V(w3) [31:24]]};
+            `KTLS_V(x2) = {t1[`KTLS_V(w1) [23:16]], t1[`KTLS_V(w2) [23:16]]};
+            `KTLS_V(x3) = {t1[`KTLS_V(w3) [23:16]], t1[`KTLS_V(w0) [23:16]]};
+            `KTLS_V(x4) = {t2[`KTLS_V(w2) [15:8]], t2[`KTLS_V(w3) [15:8]]};
+            `KTLS_V(x5) = {t2[`KTLS_V(w0) [15:8]], t2[`KTLS_V(w1) [15:8]]};
+            `KTLS_V(x6) = {t3[`KTLS_V(w3) [7:0]], t3[`KTLS_V(w0) [7:0]]};
+            `KTLS_V(x7) = {t3[`KTLS_V(w1) [7:0]], t3[`KTLS_V(w2) [7:0]]};
+            `KTLS_V(x0) = `KTLS_XOR(`KTLS_V(x0), `KTLS_V(x2));
+            `KTLS_V(x1) = `KTLS_XOR(`KTLS_V(x1), `KTLS_V(x3));
+            `KTLS_V(x4) = `KTLS_XOR(`KTLS_V(x4), `KTLS_V(x6));
+            `KTLS_V(x5) = `KTLS_XOR(`KTLS_V(x5), `KTLS_V(x7));
+            `KTLS_V(x0) = `KTLS_XOR(`KTLS_V(x0), rk[0]);
+            `KTLS_V(x1) = `KTLS_XOR(`KTLS_V(x1), rk[1]);
+            `KTLS_V(x0) = `KTLS_XOR(`KTLS_V(x0), `KTLS_V(x4));
+            `KTLS_V(x1) = `KTLS_XOR(`KTLS_V(x1), `KTLS_V(x5));
+            st_o <= {`KTLS_V(x0), `KTLS_V(x1)};
           end
         end
       end
     end
   endgenerate
 
-  // rounds 5 to 14 treat both key sizes alike
+  // Only rounds with BYPASS128 distinguish the key sizes.
   `KTLS_UNUSED(k256_i)
 
 endmodule

@@ -1,37 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: AES-GCM, 1, 2 or 4 blocks per cycle, records of different keys back to back.
+// Purpose: AES-GCM core for 1, 2 or 4 blocks per cycle. Records with different keys follow each
+//   other without a gap.
 //
 // Interface:
-//   key_*  installs or wipes (key_clear) the key of a context; ready again when done.
-//          No record of that context may be in flight.
-//   cmd_*  announces a record: context, direction, 96-bit nonce, bytes of AAD and
-//          of text (length 0 is legal for both).
-//   s_*    its words of LANES blocks: the AAD padded to words, then the text padded to
-//          words (padding is ignored). Nothing of a record is taken before its command.
-//   m_*    its result: the words of text (zeros behind a partial last one), then one
-//          word with m_tag: the 16-byte tag, then zeros. Opening compares outside.
-//   s and m may stall at any time; the pipeline itself never stops: a word is only
-//   let in while the output FIFO has room for everything that is under way.
+//   key_*  sets or wipes (key_clear) the key of a context; key_ready rises again when that is
+//          done. No record of the context may be in flight.
+//   cmd_*  starts a record: context, direction, 96-bit nonce, AAD length and text length in
+//          bytes. Either length may be 0.
+//   s_*    carries the words of the record (a word is LANES blocks): the AAD, padded to whole
+//          words, then the text, padded to whole words. The core ignores the padding and accepts
+//          no word before the command.
+//   m_*    carries the result: the words of text, the last one zero-padded, then one word with
+//          m_tag: the 16-byte tag, zero-padded. After opening, the user compares the tags.
+//   s and m may stall in any cycle. The pipeline itself never stalls: a word enters only if the
+//   output FIFO has a place for its result (see "credit").
 //
-// Latency/throughput: a record of a AAD and n text words takes a + n + 1 cycles,
-//   so 16 LANES bytes per cycle inside a record; a change of key costs nothing. From
-//   a text word to its result 20 cycles (21 with several lanes); the tag follows the
-//   last word at once. Setting a key: ktls_keyexp and, with several lanes, ktls_gfpow.
+// Latency/throughput: a record of a AAD words and n text words takes a + n + 1 cycles, that is
+//   16 LANES bytes per cycle inside a record; a change of key costs no cycle. A text word leaves
+//   20 cycles after it entered (21 with several lanes), and the tag follows the last word in the
+//   next cycle. Setting a key: ktls_keyexp, then ktls_gfpow if there are several lanes.
 //
-// Data format: byte 0 of a word stands on the left, so constants compare directly with the
-//   printed vectors of NIST SP 800-38D and CAVP. key[255:248] is byte 0 of the key;
-//   a 128-bit key stands in key[255:128].
+// Data format: byte 0 of a word is the leftmost byte, so constants compare directly with the
+//   vectors that NIST SP 800-38D and CAVP print. key[255:248] is byte 0 of the key; a 128-bit key
+//   is key[255:128].
 // Source: NIST SP 800-38D sections 6 and 7 (96-bit nonces: J0 = nonce || 1).
+//
+// The pipeline. A record is a sequence of slots, one per cycle:
+//
+//   slot      AES                       GHASH                      output FIFO
+//   AAD       -                         y = (y ^ AAD) * H          -
+//   text      E(K, counter), all lanes  y = (y ^ ciphertext) * H   text ^ E(K, counter)
+//   length    E(K, J0), lane 0          y = (y ^ lengths) * H      y ^ E(K, J0), the tag
+//
+//   cycle     0          1 to 16           17            18 (19)        19 (20)     20 (21)
+//
+//   s_data -> issue -+-> meta FIFO -----+-> x_*:      -> GHASH: ------> out_fifo -> m_*
+//             credit |                  |   mask,        y_o, g_out     piece
+//               ^    +-> AES, 16 stages-+   XOR
+//               |        v_i to ks                (LANES > 1: products
+//               |                                  of the other lanes)      |
+//               +-----------------------------------------------------------+
+//                 credit - 1 at issue (text and length), + 1 when a word leaves
+//
+//   A GHASH key E(K, 0) uses one more AES slot, with priority over records (h_slot).
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 `include "ktls_defs.vh"
 
 module ktls_gcm #(
-    // blocks per cycle
+    // blocks per word, and per cycle
     parameter LANES = 1,
-    // width of a context number
+    // width of a context number; there are 1 << CTX_W contexts
     parameter CTX_W = 6
 ) (
     input  wire                 clk,
@@ -51,11 +72,11 @@ module ktls_gcm #(
     input  wire [         95:0] cmd_nonce,
     input  wire [         15:0] cmd_aad_len,
     input  wire [         31:0] cmd_len,
-    // blocks in
+    // words in
     input  wire                 s_valid,
     output wire                 s_ready,
     input  wire [128*LANES-1:0] s_data,
-    // blocks out
+    // words out
     output wire                 m_valid,
     input  wire                 m_ready,
     output wire [128*LANES-1:0] m_data,
@@ -63,20 +84,25 @@ module ktls_gcm #(
 );
 
   generate
-    // an instance of a module that does not exist: every tool stops and prints its name
-    if (LANES != 1 && LANES != 2 && LANES != 4)
+    // Verilog-2005 has no elaboration error. An instance of a module that does not exist stops
+    // every tool, and its name is the message.
+    if (LANES != 1 && LANES != 2 && LANES != 4) begin : g_illegal
       ktls_gcm_LANES_must_be_1_2_or_4 illegal_parameter ();
+    end
   endgenerate
 
   localparam DATA_W = 128 * LANES;
-  localparam TAIL_W = 4 + $clog2(LANES);  // of a number of bytes in a word
+  localparam TAIL_W = 4 + $clog2(LANES);  // bits of a byte position in a word
 
+  // kinds of slots
   localparam KIND_AAD = 2'd0;
   localparam KIND_TEXT = 2'd1;
-  localparam KIND_LEN = 2'd2;  // length block into GHASH, J0 through AES
+  localparam KIND_LEN = 2'd2;  // the length block enters GHASH and J0 enters AES
 
-  localparam OUT_LOG2 = 5;  // more than the 21 cycles from issue to output
-  localparam META_LOG2 = 5;  // more than the AES latency
+  // A credit is away for the 21 cycles from issue to output, so 32 places sustain one word per
+  // cycle. `meta` holds a slot for the 16 cycles of AES.
+  localparam OUT_LOG2 = 5;
+  localparam META_LOG2 = 5;
   localparam META_W = TAIL_W + 2 + 1 + 1 + CTX_W;
 
   // ------------------------------------------------------------------ key engine
@@ -115,33 +141,39 @@ module ktls_gcm #(
 
   wire take_key = key_valid && key_ready;
 
+  // The key size is needed per record, the round keys per AES stage: those are in ktls_aes.
   always @(posedge clk) if (take_key) k256_mem[key_ctx] <= key_256;
 
   // ----------------------------------------------------------------------- issue
+  //
+  // Count down the words of one record and let one slot per cycle into the pipeline. The next
+  // command is accepted in the cycle of the length slot, so records follow without a gap.
 
-  reg               busy;
-  reg               first;  // nothing of the record has been issued
+  reg               busy;  // a record is being issued
+  reg               first;  // no slot of the record has been issued: GHASH starts at 0
   reg  [ CTX_W-1:0] ctx;
   reg               k256;
   reg               decrypt;
   reg  [      95:0] nonce;
   reg  [      31:0] ctr;
-  reg  [      12:0] aad_left;  // words
+  reg  [      12:0] aad_left;  // words not yet issued
   reg  [      28:0] text_left;
-  reg  [TAIL_W-1:0] aad_tail;  // bytes in the last word, 0: all
+  reg  [TAIL_W-1:0] aad_tail;  // bytes in the last word; 0: it is full
   reg  [TAIL_W-1:0] text_tail;
   reg  [      15:0] aad_len;
   reg  [      31:0] text_len;
-  reg  [OUT_LOG2:0] credit;  // free places of the output FIFO, less what is under way
+  reg  [OUT_LOG2:0] credit;  // places of the output FIFO that no word occupies or will occupy
 
+  // The GHASH key goes first, for one cycle per key; records wait.
   wire              h_slot = h_req && !h_sent;
   wire              in_aad = busy && aad_left != 0;
   wire              no_text = text_left == 0;
-  wire              behind_aad = busy && aad_left == 0;
-  wire              in_text = behind_aad && !no_text;
-  wire              in_len = behind_aad && no_text;
+  wire              after_aad = busy && aad_left == 0;
+  wire              in_text = after_aad && !no_text;
+  wire              in_len = after_aad && no_text;
   wire              room = credit != 0;
 
+  // An AAD slot has no result, so it needs no credit.
   wire              go_aad = in_aad && s_valid && !h_slot;
   wire              go_text = in_text && s_valid && room && !h_slot;
   wire              go_len = in_len && room && !h_slot;
@@ -157,25 +189,30 @@ module ktls_gcm #(
 
   wire [DATA_W-1:0] ones = ~{DATA_W{1'b0}};
   wire [TAIL_W-1:0] whole = {TAIL_W{1'b0}};
+  // bytes of this word that count; 0: all
   wire [TAIL_W-1:0] tail = in_aad ? (aad_left == 13'd1 ? aad_tail : whole)
                                   : (text_left == 29'd1 ? text_tail : whole);
 
+  // What a slot needs again after AES: its word, masked, and its properties. Slots leave AES in the
+  // order in which they entered, so a FIFO without flags suffices; `slot` below tells when.
   reg [META_LOG2-1:0] meta_wp;
   reg [META_LOG2-1:0] meta_rp;
   reg [META_W-1:0] meta[0:(1<<META_LOG2)-1];
   reg [DATA_W-1:0] meta_block[0:(1<<META_LOG2)-1];
-  reg [DATA_W-1:0] block[0:0];
+  `KTLS_TMP(DATA_W, word)
 
   always @(posedge clk) begin
+    // Icarus: see ktls_defs.vh; `tail` is 0 but for the last word
     if (go_word) begin
-      block[0] = s_data;
-      if (tail != 0) block[0] = block[0] & ~(ones >> {tail, 3'd0});
-      meta_block[meta_wp] <= block[0];
+      `KTLS_V(word) = s_data;
+      if (tail != 0) `KTLS_V(word) = `KTLS_V(word) & ~(ones >> {tail, 3'd0});
+      meta_block[meta_wp] <= `KTLS_V(word);
       meta[meta_wp] <= {tail, go_aad ? KIND_AAD : KIND_TEXT, decrypt, first, ctx};
     end else if (go_len) begin
-      block[0] = {DATA_W{1'b0}};
-      block[0][DATA_W-1-:128] = {45'd0, aad_len, 3'd0, 29'd0, text_len, 3'd0};
-      meta_block[meta_wp] <= block[0];
+      `KTLS_V(word) = {DATA_W{1'b0}};
+      // SP 800-38D section 7.1 step 5: both lengths in bits, 64 bits each
+      `KTLS_V(word) [DATA_W-1-:128] = {45'd0, aad_len, 3'd0, 29'd0, text_len, 3'd0};
+      meta_block[meta_wp] <= `KTLS_V(word);
       meta[meta_wp] <= {whole, KIND_LEN, decrypt, first, ctx};
     end
     if (go) begin
@@ -197,9 +234,10 @@ module ktls_gcm #(
       k256 <= k256_mem[cmd_ctx];
       decrypt <= cmd_decrypt;
       nonce <= cmd_nonce;
-      ctr <= 32'd2;
+      ctr <= 32'd2;  // inc32(J0); J0 itself, with counter 1, encrypts the tag
       aad_len <= cmd_aad_len;
       text_len <= cmd_len;
+      // bytes to words, rounded up
       aad_left <= {{TAIL_W - 3{1'b0}}, cmd_aad_len[15:TAIL_W]} + {12'd0, |cmd_aad_len[TAIL_W-1:0]};
       text_left <= {{TAIL_W - 3{1'b0}}, cmd_len[31:TAIL_W]} + {28'd0, |cmd_len[TAIL_W-1:0]};
       aad_tail <= cmd_aad_len[TAIL_W-1:0];
@@ -219,19 +257,22 @@ module ktls_gcm #(
   end
 
   // ------------------------------------------------------------------------- AES
+  //
+  // One pipeline of 16 stages per lane. Every stage reads its round key by context number, so
+  // neighbouring blocks may have different keys.
 
-  wire [DATA_W-1:0] ks;
-  reg  [      15:0] slot;  // record slots under way, with and without AES work
-  reg  [      15:0] h_pipe;  // the GHASH key under way
+  wire [DATA_W-1:0] ks;  // keystream
+  reg  [      15:0] slot;  // bit n: a slot of a record entered n + 1 cycles ago
+  reg  [      15:0] h_pipe;  // the same for a GHASH key
 
-  // The first lane also has the slot of the GHASH key and the last one of a record; the
-  // others have the blocks of a text word that there are.
+  // Lane 0 also encrypts J0 and, for the GHASH key, zero. A lane without a block of text idles,
+  // which saves power and simulation time.
   genvar g;
   generate
     for (g = 0; g < LANES; g = g + 1) begin : g_lane
       localparam [TAIL_W:0] BEFORE = 16 * g;
-      wire there = go_text && (g == 0 || tail == 0 || {1'b0, tail} > BEFORE);
-      wire only_first = g == 0 && (h_slot || go_len);
+      wire text_block = go_text && (g == 0 || tail == 0 || {1'b0, tail} > BEFORE);
+      wire lane_0_only = g == 0 && (h_slot || go_len);
       wire [31:0] my_ctr = in_text ? ctr + g : 32'd1;
       wire unused_v;
 
@@ -244,7 +285,7 @@ module ktls_gcm #(
           .kw_stage(kw_stage),
           .kw_ctx(kw_ctx),
           .kw_data(kw_data),
-          .v_i(there || only_first),
+          .v_i(text_block || lane_0_only),
           .ctx_i(h_slot ? job_ctx : ctx),
           .k256_i(h_slot ? job_k256 : k256),
           .blk_i(h_slot ? 128'd0 : {nonce, my_ctr}),
@@ -265,7 +306,8 @@ module ktls_gcm #(
 
   // ---------------------------------------------- GHASH keys: H, H^2 .. H^LANES
 
-  reg [DATA_W-1:0] h_mem[0:(1<<CTX_W)-1];  // H on the right
+  // H^n is bits 128 (n - 1) and up, so H is on the right.
+  reg [DATA_W-1:0] h_mem[0:(1<<CTX_W)-1];
   wire h_write;
   wire [DATA_W-1:0] h_powers;
 
@@ -289,6 +331,7 @@ module ktls_gcm #(
 
   assign h_done = h_write;
 
+  // Stage 15 is the wipe of a context: its powers go with its round keys.
   always @(posedge clk) begin
     if (kw_en && kw_stage == 4'd15) h_mem[kw_ctx] <= {DATA_W{1'b0}};
     else if (h_write) h_mem[job_ctx] <= h_powers;
@@ -296,14 +339,16 @@ module ktls_gcm #(
 
   // --------------------------------------------------- keystream and GHASH input
   //
-  // A word of k blocks takes the hash from y to (y ^ b1) H^k ^ b2 H^(k-1) .. ^ bk H. So the
-  // lane of b1 multiplies by H^k, the next by H^(k-1), and those behind the last block,
-  // which are zero, by anything.
+  // Cycle 16 of a slot: the word meets its keystream, and every lane gets its factor for GHASH.
+  //
+  // A word of k blocks b1 .. bk takes the hash from y to (y ^ b1) H^k ^ b2 H^(k-1) ^ .. ^ bk H.
+  // So the lane of b1 multiplies by H^k and the next one by H^(k-1). The lanes after the last
+  // block hold zeros, so their factor does not matter.
 
-  reg     [DATA_W-1:0] powers;
-  reg     [DATA_W-1:0] h;  // of each lane
-  reg     [DATA_W-1:0] x_in                                  [0:0];
-  reg     [DATA_W-1:0] block_x                               [0:0];
+  reg [DATA_W-1:0] powers;  // H to H^LANES of the current record
+  reg [DATA_W-1:0] h;  // the factor of each lane
+  `KTLS_TMP(DATA_W, x_word)
+  `KTLS_TMP(DATA_W, x_text)
   reg     [TAIL_W-1:0] x_tail;
   reg     [       1:0] x_kind_next;
   reg                  x_decrypt;
@@ -314,15 +359,15 @@ module ktls_gcm #(
   reg                  x_first;
   reg     [DATA_W-1:0] x_ghash;
   reg     [DATA_W-1:0] x_out;
-  reg     [TAIL_W-1:0] last_at;  // the last byte of the word
-  integer              x_blocks;  // less one
+  reg     [TAIL_W-1:0] last_at;  // position of the last byte of the word
+  integer              x_blocks;  // blocks in the word, minus one
   integer              i;
 
   always @(posedge clk) begin
     x_v <= slot[15] && !rst;
     if (slot[15]) begin
       {x_tail, x_kind_next, x_decrypt, x_first_next, x_ctx} = meta[meta_rp];
-      x_in[0] = meta_block[meta_rp];
+      `KTLS_V(x_word) = meta_block[meta_rp];
       meta_rp <= meta_rp + 1'b1;
       x_kind  <= x_kind_next;
       x_first <= x_first_next;
@@ -330,28 +375,35 @@ module ktls_gcm #(
         if (x_first_next) h <= h_mem[x_ctx];
       end else begin
         if (x_first_next) powers = h_mem[x_ctx];
+        // A length slot is one block. A full word has tail 0, so its last byte is 16 LANES - 1.
         last_at  = x_kind_next == KIND_LEN ? {TAIL_W{1'b0}} : x_tail - 1'b1;
         x_blocks = {{32 - TAIL_W{1'b0}}, last_at} >> 4;
         for (i = 0; i < LANES; i = i + 1)
         if (i <= x_blocks) h[DATA_W-1-128*i-:128] <= powers[128*(x_blocks-i)+:128];
       end
       if (x_kind_next == KIND_TEXT) begin
-        block_x[0] = ks;
-        if (x_tail != 0) block_x[0] = block_x[0] & ~(ones >> {x_tail, 3'd0});
-        block_x[0] = `KTLS_XOR(x_in[0], block_x[0]);
-        x_out   <= block_x[0];
-        x_ghash <= x_decrypt ? x_in[0] : block_x[0];
+        // Mask the keystream, not the sum: the padding of the word is zero already.
+        `KTLS_V(x_text) = ks;
+        if (x_tail != 0) `KTLS_V(x_text) = `KTLS_V(x_text) & ~(ones >> {x_tail, 3'd0});
+        `KTLS_V(x_text) = `KTLS_XOR(`KTLS_V(x_word), `KTLS_V(x_text));
+        x_out   <= `KTLS_V(x_text);
+        // GHASH takes the ciphertext, which is the input when opening
+        x_ghash <= x_decrypt ? `KTLS_V(x_word) : `KTLS_V(x_text);
       end else begin
-        x_ghash <= x_in[0];
-        block_x[0] = {DATA_W{1'b0}};
-        block_x[0][DATA_W-1-:128] = ks[DATA_W-1-:128];
-        x_out <= block_x[0];
+        // AAD: x_out is not used. Length: x_out is E(K, J0), which becomes the tag with y.
+        x_ghash <= `KTLS_V(x_word);
+        `KTLS_V(x_text) = {DATA_W{1'b0}};
+        `KTLS_V(x_text) [DATA_W-1-:128] = ks[DATA_W-1-:128];
+        x_out <= `KTLS_V(x_text);
       end
     end
     if (rst) meta_rp <= 0;
   end
 
   // ----------------------------------------------------------------------- GHASH
+  //
+  // Only the product of lane 0 depends on the previous hash. The other products are computed one
+  // cycle earlier and enter as an addend, so the loop is one multiplication at any LANES.
 
   wire y_v;
   wire y_first;
@@ -359,7 +411,7 @@ module ktls_gcm #(
   wire [127:0] y_h;
   wire [127:0] y_x;
   wire [DATA_W-1:0] y_out;
-  wire [127:0] others;  // the products of the other lanes
+  wire [127:0] others;  // sum of the products of the other lanes
   wire [127:0] y;
   reg g_v;
   reg g_tag;
@@ -375,7 +427,7 @@ module ktls_gcm #(
       assign y_out = x_out;
       assign others = 128'd0;
     end else begin : g_ghash
-      // the first lane waits for the others, which need a cycle
+      // lane 0 waits one cycle for the products of the others
       reg v;
       reg first_1;
       reg [1:0] kind;
@@ -399,7 +451,7 @@ module ktls_gcm #(
         ktls_ghash product (
             .clk(clk),
             .v_i(x_v),
-            .first_i(1'b1),
+            .first_i(1'b1),  // a product alone: nothing accumulates here
             .h_i(h[DATA_W-1-128*g-:128]),
             .x_i(x_ghash[DATA_W-1-128*g-:128]),
             .add_i(128'd0),
@@ -440,6 +492,7 @@ module ktls_gcm #(
       .y_o(y)
   );
 
+  // in step with y
   always @(posedge clk) begin
     if (rst) g_v <= 1'b0;
     else g_v <= y_v && y_kind != KIND_AAD;
@@ -450,19 +503,24 @@ module ktls_gcm #(
   end
 
   // ---------------------------------------------------------------------- output
+  //
+  // The FIFO is never full when g_v is high, because the slot spent a credit; its s_ready is not
+  // needed.
 
   reg  [  DATA_W:0] piece;
   wire              unused_ready;
   wire [OUT_LOG2:0] unused_count;
 
+  // Icarus: see ktls_defs.vh; the XOR of the tag is evaluated for tags only
   always @* begin
     piece = {g_tag, g_out};
     if (g_tag) piece[DATA_W-1-:128] = `KTLS_XOR(y, g_out[DATA_W-1-:128]);
   end
 
   ktls_fifo #(
-      .WIDTH(DATA_W + 1),
-      .LOG2 (OUT_LOG2)
+      .WIDTH (DATA_W + 1),
+      .LOG2  (OUT_LOG2),
+      .CREDIT(1)
   ) out_fifo (
       .clk(clk),
       .rst(rst),

@@ -1,22 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: AES-GCM core with the interface of ktls_gcm that does one thing after the other:
-//   for devices whose area counts more than their speed, and as the example of another
-//   engine in the same place.
+// Purpose: AES-GCM core with the ports of ktls_gcm that processes one block at a time. It is for
+//   devices whose area matters more than their speed, and it is the example of another engine
+//   in the place of ktls_gcm.
 // Interface: as ktls_gcm.
-// Latency/throughput: a text block takes 31 cycles with a 128-bit key and 35 with a 256-bit
-//   key, a block of additional data 18, a record 34 or 38 more. Setting a key takes as long
-//   as in ktls_gcm, wiping one 16 cycles, wiping all after reset 16 for each.
-// Data format: as ktls_gcm.
+// Latency/throughput: a block of text takes 31 cycles with a 128-bit key and 35 with a 256-bit
+//   key; a block of AAD takes 18; a record takes 34 or 38 in addition. Setting a key takes as
+//   long as in ktls_gcm, wiping a key 16 cycles. After reset the core wipes all contexts, 16
+//   cycles each.
+// Data format: as ktls_gcm: byte 0 of a block is [127:120], as NIST SP 800-38D and CAVP print it.
 // Source: NIST SP 800-38D sections 6.3 and 7.
+//
+// The states. One AES round unit and one bit-serial GHASH multiplier (8 bits per cycle) share the
+// block registers, so the phases of a block follow each other:
+//
+//   IDLE -> WIPE -> IDLE                                         key_clear, or after reset
+//   IDLE -> KEY -> IDLE                                          a key, and E(K, 0) for GHASH
+//   IDLE -> BLOCK                                                a record
+//           BLOCK -> HASH -> BLOCK                               a block of AAD
+//           BLOCK -> AES -> OUT -> HASH -> BLOCK                 a block of text
+//           BLOCK -> AES -> HASH -> TAG -> IDLE                  the length block
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 
 module ktls_gcm_small #(
-    // blocks per cycle
+    // blocks per word; the core supports only 1
     parameter LANES = 1,
-    // width of a context number
+    // width of a context number; there are 1 << CTX_W contexts
     parameter CTX_W = 6
 ) (
     input  wire                 clk,
@@ -48,44 +59,46 @@ module ktls_gcm_small #(
 );
 
   generate
-    // an instance of a module that does not exist: every tool stops and prints its name
-    if (LANES != 1) ktls_gcm_small_supports_only_LANES_1 illegal_parameter ();
+    // an illegal parameter stops every tool: see ktls_gcm
+    if (LANES != 1) begin : g_illegal
+      ktls_gcm_small_supports_only_LANES_1 illegal_parameter ();
+    end
   endgenerate
 
   localparam ST_WIPE = 3'd0;
   localparam ST_IDLE = 3'd1;
   localparam ST_KEY = 3'd2;
-  localparam ST_BLOCK = 3'd3;  // take the next block
+  localparam ST_BLOCK = 3'd3;  // accept the next block
   localparam ST_AES = 3'd4;
   localparam ST_OUT = 3'd5;
   localparam ST_HASH = 3'd6;
   localparam ST_TAG = 3'd7;
 
-  // what a word of key memory is, beside round keys 0 to 14
+  // A context has 16 words of key memory: round keys 0 to 14 and the GHASH key.
   localparam HASH_KEY = 4'd15;
 
   reg [2:0] state;
-  reg wipe_all;
-  reg [3:0] step;  // of wiping and of hashing
+  reg wipe_all;  // after reset: continue with the next context
+  reg [3:0] step;  // word of a wipe, or byte of a multiplication
   reg [CTX_W-1:0] ctx;
   reg k256;
   reg decrypt;
-  reg ending;  // the length block
-  reg fresh;  // the hash key of this record is being read
+  reg ending;  // the current block is the length block
+  reg fresh;  // first cycle of a record: key_mem is reading its GHASH key
   reg [95:0] nonce;
   reg [31:0] ctr;
-  reg [12:0] aad_left;  // blocks
+  reg [12:0] aad_left;  // blocks not yet accepted
   reg [28:0] text_left;
-  reg [3:0] aad_tail;  // bytes in the last block, 0: all 16
+  reg [3:0] aad_tail;  // bytes in the last block; 0: all 16
   reg [3:0] text_tail;
   reg [15:0] aad_len;
   reg [31:0] text_len;
-  reg [127:0] block;
-  reg [127:0] mask;
-  reg [127:0] out;
-  reg [127:0] y;  // hash
-  reg [127:0] a;  // what is still to be multiplied
-  reg [127:0] v;  // the hash key, multiplied by powers of x
+  reg [127:0] block;  // input, masked
+  reg [127:0] mask;  // of the bytes that count
+  reg [127:0] out;  // block ^ keystream
+  reg [127:0] y;  // hash; during ST_HASH the partial product
+  reg [127:0] a;  // factor: the bits not yet multiplied, first one on the left
+  reg [127:0] v;  // H * x^(8 step)
   integer i;
 
   // ------------------------------------------------------------------------ keys
@@ -131,7 +144,8 @@ module ktls_gcm_small #(
   wire [3:0] aes_round;
   wire [127:0] ks;
 
-  // a wipe of ktls_keyexp after reset (stage 15) is left to ST_WIPE, which is complete
+  // One synchronous memory with one read port, so that it fits block RAM. The wipe that
+  // ktls_keyexp starts after reset (stage 15) is ignored here: ST_WIPE clears all 16 words.
   reg [127:0] key_mem[0:(16<<CTX_W)-1];
   reg k256_mem[0:(1<<CTX_W)-1];
   wire aes_reads = aes_start || state == ST_AES || state == ST_KEY;
@@ -148,6 +162,8 @@ module ktls_gcm_small #(
   assign h_done = state == ST_KEY && aes_done;
 
   // ------------------------------------------------------------------------- AES
+  //
+  // AES runs for the GHASH key, for blocks of text and for the length block (J0, counter 1).
 
   wire in_aad = aad_left != 0;
   wire in_text = !in_aad && text_left != 0;
@@ -224,6 +240,7 @@ module ktls_gcm_small #(
       end
 
       ST_BLOCK: begin
+        // Outside AES key_word is the GHASH key, so the multiplication starts with v = H.
         fresh <= 1'b0;
         step  <= 4'd0;
         v     <= key_word;
@@ -249,6 +266,7 @@ module ktls_gcm_small #(
       end
 
       ST_AES: begin
+        // the last assignment, in the cycle of aes_done, is the valid one
         out <= block ^ (ks & mask);
         if (aes_done) begin
           if (ending) begin
@@ -262,6 +280,7 @@ module ktls_gcm_small #(
       end
 
       ST_OUT: begin
+        // GHASH takes the ciphertext, which is the input when opening
         a <= y ^ (decrypt ? block : out);
         if (m_ready) begin
           y <= 128'd0;
@@ -270,7 +289,7 @@ module ktls_gcm_small #(
       end
 
       ST_HASH: begin
-        // eight bits of a, from the coefficient of x^0 on
+        // sixteen steps of eight bits of `a`, starting at the coefficient of x^0
         step <= step + 4'd1;
         multiply();
         if (step == 4'd15) state <= ending ? ST_TAG : ST_BLOCK;
@@ -291,6 +310,8 @@ module ktls_gcm_small #(
   reg [127:0] sum;
   reg [127:0] power;
 
+  // Eight steps of SP 800-38D algorithm 1: add the power of H if the bit of the factor is set,
+  // then multiply the power by x and reduce.
   task multiply;
     begin
       sum   = y;

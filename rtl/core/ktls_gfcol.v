@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: one coefficient of a product of polynomials over GF(2), as up to 8 bits whose
-//   exclusive or it is.
-// Interface: the N products are those of a[i] and b[i]; combinational, two LUTs deep.
+// Purpose: one coefficient of a product of polynomials over GF(2): the XOR of a[i] b[i], as up to
+//   8 partial sums.
+// Interface: combinational, two LUTs of six inputs deep. The coefficient is the XOR of all bits of
+//   p; unused bits are 0.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 
 module ktls_gfcol #(
-    // products, 1 to 128
+    // number of products, 1 to 128
     parameter N = 1
 ) (
     input  wire [N-1:0] a,
@@ -16,6 +17,7 @@ module ktls_gfcol #(
     output wire [  7:0] p
 );
 
+  // A LUT of six inputs takes three products, and the next one six of these sums.
   localparam SUMS = (N + 2) / 3;
   localparam PARTS = (SUMS + 5) / 6;
 
@@ -26,21 +28,25 @@ module ktls_gfcol #(
   genvar i;
   generate
     for (i = 0; i < 6 * PARTS; i = i + 1) begin : g_sum
-      if (i < SUMS)
+      if (i < SUMS) begin : g_used
         ktls_dot3 dot (
             .a(a3[3*i+:3]),
             .b(b3[3*i+:3]),
             .z(s[i])
         );
-      else assign s[i] = 1'b0;
+      end else begin : g_unused
+        assign s[i] = 1'b0;
+      end
     end
     for (i = 0; i < 8; i = i + 1) begin : g_part
-      if (i < PARTS)
+      if (i < PARTS) begin : g_used
         ktls_xor6 part (
             .a(s[6*i+:6]),
             .z(p[i])
         );
-      else assign p[i] = 1'b0;
+      end else begin : g_unused
+        assign p[i] = 1'b0;
+      end
     end
   endgenerate
 

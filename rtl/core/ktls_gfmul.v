@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: product of two elements of GF(2^128) as GCM represents them.
-// Interface: combinational, four LUTs of six inputs deep: coefficient k of the plain product
-//   is the sum of all a_i b_(k-i), summed in steps of 3 and 6 (ktls_gfcol); x^128 = x^7 +
-//   x^2 + x + 1 says which coefficients meet in a bit of the result, and two more steps of
-//   6 sum them.
-// Data format: bit 127 is the coefficient of x^0.
+// Purpose: product of two elements of GF(2^128) in the representation of GCM.
+// Interface: combinational, four LUTs of six inputs deep. Coefficient k of the plain product is the
+//   XOR of all a_i b_(k-i); ktls_gfcol sums it in steps of 3 and 6. The reduction by x^128 =
+//   x^7 + x^2 + x + 1 determines which coefficients contribute to a bit of the result; two more
+//   steps of 6 sum those.
+// Data format: bit 127 is the coefficient of x^0, so [127:120] is byte 0 as SP 800-38D prints it.
 // Source: NIST SP 800-38D section 6.3.
 `resetall
 `timescale 1ns / 1ps
@@ -19,6 +19,7 @@ module ktls_gfmul (
 );
 
 `ifdef KTLS_LOOPS
+  // Simulators run the bit-serial form (SP 800-38D algorithm 1) faster than the tree.
   wire [127:0] poly = {8'he1, 120'd0};
   reg [127:0] sum;
   reg [127:0] v;
@@ -36,45 +37,46 @@ module ktls_gfmul (
   assign z = sum;
 `else
 
-  // parts of coefficient k (ktls_gfcol), none if there is no such coefficient
-  function integer parts(input integer k);
-    integer n;
+  // number of partial sums of a coefficient (ktls_gfcol); 0 if there is no such coefficient
+  function integer parts(input integer coeff);
+    integer products;
     begin
-      n = k < 128 ? k + 1 : 255 - k;
-      parts = k < 0 || k > 254 ? 0 : ((n + 2) / 3 + 5) / 6;
+      products = coeff < 128 ? coeff + 1 : 255 - coeff;
+      parts = coeff < 0 || coeff > 254 ? 0 : ((products + 2) / 3 + 5) / 6;
     end
   endfunction
 
-  // the coefficients that meet in bit j of the result: its own, those from 128 on, and
-  // those that reducing these carries beyond 127 a second time; 255 stands for none
-  function integer source(input integer j, input integer n);
-    case (n)
-      0: source = j;
-      1: source = j < 127 ? 128 + j : 255;
-      2: source = j >= 1 ? 127 + j : 255;
-      3: source = j >= 2 ? 126 + j : 255;
-      4: source = j >= 7 ? 121 + j : 255;
-      5: source = j <= 5 ? 249 + j : 255;
-      6: source = j >= 1 && j <= 6 ? 248 + j : 255;
-      7: source = j >= 2 && j <= 7 ? 247 + j : 255;
-      8: source = j >= 7 && j <= 12 ? 242 + j : 255;
-      default: source = j <= 2 || j == 7 ? 254 : 255;
+  // The coefficients of the plain product that contribute to bit `to` of the result: `to` itself,
+  // those from 128 on that the reduction adds to this bit, and those that it adds after a second
+  // reduction. 255 means none.
+  function integer source(input integer to, input integer which);
+    case (which)
+      0: source = to;
+      1: source = to < 127 ? 128 + to : 255;
+      2: source = to >= 1 ? 127 + to : 255;
+      3: source = to >= 2 ? 126 + to : 255;
+      4: source = to >= 7 ? 121 + to : 255;
+      5: source = to <= 5 ? 249 + to : 255;
+      6: source = to >= 1 && to <= 6 ? 248 + to : 255;
+      7: source = to >= 2 && to <= 7 ? 247 + to : 255;
+      8: source = to >= 7 && to <= 12 ? 242 + to : 255;
+      default: source = to <= 2 || to == 7 ? 254 : 255;
     endcase
   endfunction
 
-  // where the parts of source n stand among those of bit j
-  function integer place(input integer j, input integer n);
+  // position of the partial sums of source `which` among all partial sums of bit `to`
+  function integer place(input integer to, input integer which);
     integer i;
     begin
       place = 0;
-      for (i = 0; i < n; i = i + 1) place = place + parts(source(j, i));
+      for (i = 0; i < which; i = i + 1) place = place + parts(source(to, i));
     end
   endfunction
 
   localparam SOURCES = 10;
 
   wire [127:0] left;  // a with the coefficient of x^0 on the right
-  wire [8*255-1:0] p;  // the parts of all coefficients
+  wire [8*255-1:0] p;  // the partial sums of all coefficients
 
   genvar k, j, n, m;
   generate
@@ -103,7 +105,7 @@ module ktls_gfmul (
     for (j = 0; j < 128; j = j + 1) begin : g_bit
       localparam COUNT = place(j, SOURCES);
       localparam SUMS = (COUNT + 5) / 6;  // at most 6
-      wire [6*SUMS-1:0] u;
+      wire [6*SUMS-1:0] u;  // all partial sums of this bit, zero-padded to whole LUTs
       wire [5:0] s;
       for (n = 0; n < SOURCES; n = n + 1) begin : g_source
         if (parts(source(j, n)) != 0) begin : g_used
@@ -114,12 +116,14 @@ module ktls_gfmul (
         assign u[6*SUMS-1:COUNT] = 0;
       end
       for (m = 0; m < 6; m = m + 1) begin : g_sum
-        if (m < SUMS)
+        if (m < SUMS) begin : g_used
           ktls_xor6 sum (
               .a(u[6*m+:6]),
               .z(s[m])
           );
-        else assign s[m] = 1'b0;
+        end else begin : g_unused
+          assign s[m] = 1'b0;
+        end
       end
       ktls_xor6 total (
           .a(s),

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: the powers of a GHASH key that a core with several lanes needs: H, H^2 .. H^N.
-// Interface: `start` takes h; `done` is high for one cycle, in which `powers` holds all of
-//   them. Nothing of the key stays behind.
-// Latency: 16 cycles per product, so 16 (N - 1) + 1.
-// Data format: powers[128(n-1)+:128] is H^n; bit 127 of each is the coefficient of x^0.
+// Purpose: compute the powers of a GHASH key that a core with several lanes needs: H, H^2 .. H^N.
+// Interface: `start` samples h. `done` is high for one cycle, and only in that cycle `powers` holds
+//   all of them; then the module clears every register that depends on the key.
+// Latency: 16 cycles per product, 16 (N - 1) + 1 in all.
+// Data format: powers[128*(n-1)+:128] is H^n; bit 127 of each is the coefficient of x^0.
 // Source: NIST SP 800-38D section 6.3, algorithm 1, eight steps per cycle.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 
 module ktls_gfpow #(
-    // powers, at least 2
+    // number of powers, at least 2
     parameter N = 4
 ) (
     input  wire             clk,
@@ -24,10 +24,10 @@ module ktls_gfpow #(
 
   reg busy;
   reg [3:0] step;
-  reg [N-1:0] have;  // one bit per power that is known
-  reg [127:0] a;  // what is still to be multiplied
-  reg [127:0] v;  // H, multiplied by powers of x
-  reg [127:0] z;
+  reg [N-1:0] have;  // bit n: H^(n+1) is known; the bits fill up from bit 0
+  reg [127:0] a;  // factor: the bits of the last power not yet multiplied, first one on the left
+  reg [127:0] v;  // H * x^(8 step)
+  reg [127:0] z;  // partial product
   reg [127:0] sum;
   reg [127:0] power;
   integer i;
@@ -54,6 +54,7 @@ module ktls_gfpow #(
       v <= power;
       a <= {a[119:0], 8'd0};
       if (step == 4'd15) begin
+        // `sum` is the next power, and the factor of the power after it
         for (i = 1; i < N; i = i + 1) if (have[i-1] && !have[i]) powers[128*i+:128] <= sum;
         have <= {have[N-2:0], 1'b1};
         a <= sum;
@@ -65,6 +66,7 @@ module ktls_gfpow #(
         end
       end
     end else begin
+      // idle: no part of a key stays in a register
       powers <= {N{128'd0}};
       a <= 128'd0;
       v <= 128'd0;

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: GHASH accumulator: y = (y ^ x) * H ^ add in one cycle.
-// Interface: v_i with block x_i; first_i starts a new hash (y counts as 0). h_i
-//   must be stable in the cycle of v_i; it may change with every block, so
-//   hashes of different keys follow each other without a gap. add_i counts if the
-//   parameter ADDEND is set: the products of other lanes, see ktls_gcm.
+// Interface: v_i marks a block x_i; nothing stalls. With first_i a new hash starts (y counts as 0).
+//   h_i may change with every block, so hashes with different keys follow each other without a
+//   gap. With the parameter ADDEND the module adds add_i, which carries the products of the
+//   other lanes (see ktls_gcm).
 // Latency/throughput: 1 cycle, one block per cycle.
-// Data format: x_i[127] is the coefficient of x^0, i.e. [127:120] is byte 0 as
-//   printed in NIST SP 800-38D and in the CAVP vectors.
-// Source: NIST SP 800-38D section 6.3, algorithm 1: Z = sum of x_i * V_i with
-//   V_0 = H and V_i+1 = V_i * x. In hardware it is ktls_gfmul, five LUTs deep. The Icarus
-//   form looks 4 bits at a time up in a table of sums of the V_i, which is filled when
-//   H changes; the tests run both forms.
+// Data format: x_i[127] is the coefficient of x^0, so [127:120] is byte 0 as NIST SP 800-38D and
+//   CAVP print it.
+// Source: NIST SP 800-38D section 6.3, algorithm 1: Z is the sum of x_i V_i with V_0 = H and
+//   V_(i+1) = V_i x. The hardware form is the XOR of x and y, then ktls_gfmul: five LUTs deep. The
+//   form for Icarus looks up 4 bits at a time in a table of sums of the V_i and fills the table
+//   when H changes. The tests run both.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 `include "ktls_defs.vh"
 
 module ktls_ghash #(
-    // 1: add_i is added
+    // 1: add add_i
     parameter ADDEND = 0
 ) (
     input  wire         clk,
@@ -31,26 +31,30 @@ module ktls_ghash #(
 );
 
 `ifdef KTLS_FAST_SIM
+  // Icarus: see ktls_defs.vh. Only Icarus reads this branch, so its temporaries are arrays without
+  // the macro, and its table would be a waste of area.
   wire [127:0] poly = {8'he1, 120'd0};
 
   integer i;
   reg [127:0] v;
   reg [127:0] w;
-  reg [127:0] t[0:511];
+  reg [127:0] t[0:511];  // t[16 n + k]: the product of H and digit k at position n (4 bits each)
   reg [31:0] a[0:3];
-  // sums of eight, four, two and one entries side by side
+  // The 32 entries of a product are summed as a tree: the XOR of two rows of eight entries side by
+  // side is one operation. A row shrinks from eight to four, two and one entries.
   reg [1023:0] z8[0:1];
   reg [511:0] z4[0:1];
   reg [255:0] z2[0:1];
   reg [127:0] z[0:1];
   integer n;
 
-  // a lane that has not had a key multiplies zeros
+  // A lane without a key multiplies zeros; the table makes the product 0 instead of X.
   initial for (i = 0; i < 512; i = i + 1) t[i] = 128'd0;
 
   always @(h_i) begin
     v = h_i;
     for (i = 0; i < 512; i = i + 16) begin
+      // digits 8, 4, 2 and 1 are H x^(4 n) to H x^(4 n + 3); all others are sums of these
       t[i] = 128'd0;
       for (n = 8; n > 0; n = n >> 1) begin
         t[i+n] = v;
@@ -75,7 +79,7 @@ module ktls_ghash #(
     end
   end
 
-  // the entries of one word of the factor: written out, a loop variable would cost as much
+  // The entries for 32 bits of the factor. A loop variable would double the cost of the lookup.
   `define KTLS_ENTRIES(i, n0, n1, n2, n3, n4, n5, n6, n7) { \
       t[{n0, i[31:28]}], t[{n1, i[27:24]}], t[{n2, i[23:20]}], t[{n3, i[19:16]}], \
       t[{n4, i[15:12]}], t[{n5, i[11:8]}], t[{n6, i[7:4]}], t[{n7, i[3:0]}]}

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: AES key schedule: turns a key into the round keys of ktls_aes, and
-//   wipes a context.
-// Interface: valid/ready start one job. While it runs kw_* writes round keys.
-//   After the last one h_req asks for one slot of the AES pipeline (E(K, 0), the
-//   GHASH key); h_done ends the job. Clearing needs no slot.
-// Latency: 44 (AES-128) or 60 (AES-256) cycles, then the AES latency; 1 to clear.
-// Data format: key[255:248] is byte 0 of the key; AES-128 uses key[255:128].
+// Purpose: AES key schedule. It turns a key into the round keys of ktls_aes, and wipes contexts.
+// Interface: valid/ready start one job. During the job kw_* writes one round key at a time. Then
+//   h_req requests one slot of the AES pipeline for the GHASH key, E(K, 0), and h_done ends the
+//   job. A wipe (`clear`) writes stage 15 and needs no slot. After reset the module wipes all
+//   contexts, one per cycle, before it becomes ready.
+// Latency: 44 cycles (AES-128) or 60 (AES-256), then the AES latency; 1 cycle for a wipe.
+// Data format: key[255:248] is byte 0 of the key as FIPS 197 appendix A prints it; a 128-bit key is
+//   key[255:128].
 // Source: FIPS 197 section 5.2.
+// FPGA only: an `initial` block fills the S-box. An ASIC flow ignores it: replace `s` by a ROM or
+//   by a `case` over SBOX (ktls_sbox.vh).
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 
 module ktls_keyexp #(
-    // width of a context number
+    // width of a context number; there are 1 << CTX_W contexts
     parameter CTX_W = 6
 ) (
     input  wire             clk,
@@ -50,13 +53,16 @@ module ktls_keyexp #(
   initial for (k = 0; k < 256; k = k + 1) s[k] = SBOX[8*(255-k)+:8];
 
   reg [1:0] state;
-  reg [255:0] win;  // the last 8 (or 4) words, oldest on the left
-  reg [95:0] acc;  // words of the round key that is being put together
-  reg [5:0] i;  // word number
+  // The schedule needs only a window of the last Nk words (4 or 8): word i is word i - Nk plus a
+  // function of word i - 1. One word leaves the window per cycle and one enters.
+  reg [255:0] win;  // oldest word on the left; a 128-bit key uses the left half
+  reg [95:0] acc;  // the first words of the round key in progress
+  reg [5:0] i;  // number of the oldest word
   reg [7:0] rcon;
 
   wire [31:0] oldest = win[255:224];
   wire [31:0] newest = job_k256 ? win[31:0] : win[159:128];
+  // i mod Nk: RotWord, SubWord and Rcon apply at 0; for 256-bit keys SubWord alone at 4
   wire [2:0] phase = job_k256 ? i[2:0] : {1'b0, i[1:0]};
   wire [31:0] to_sub = phase == 3'd0 ? {newest[23:0], newest[31:24]} : newest;
   wire [31:0] sub = {s[to_sub[31:24]], s[to_sub[23:16]], s[to_sub[15:8]], s[to_sub[7:0]]};
@@ -103,6 +109,7 @@ module ktls_keyexp #(
         if (phase == 3'd0) rcon <= {rcon[6:0], 1'b0} ^ (rcon[7] ? 8'h1b : 8'h00);
         if (i[1:0] == 2'd3) begin
           kw_en <= 1'b1;
+          // an AES-128 key skips the stages 1 to 4, which its blocks bypass (see ktls_aes)
           kw_stage <= (job_k256 || round == 4'd0) ? round : round + 4'd4;
           kw_ctx <= job_ctx;
           kw_data <= {acc, oldest};
@@ -111,7 +118,7 @@ module ktls_keyexp #(
         if (i == (job_k256 ? 6'd59 : 6'd43)) state <= ST_HASH_KEY;
       end
       default: begin  // ST_HASH_KEY
-        // nothing of the key stays behind in this module
+        // no part of the key stays in a register
         win <= 256'd0;
         acc <= 96'd0;
         kw_data <= 128'd0;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: the S-box of AES as a table with one read port: synthesis tools spend memory
-//   without end on a table with sixteen.
+// Purpose: the AES S-box as a table with one read port. A table with sixteen read ports makes
+//   synthesis tools run out of memory.
 // Interface: combinational.
+// Data format: z = S(a).
 // Source: FIPS 197 section 5.1.1.
+// FPGA only: an `initial` block fills the table. An ASIC flow ignores it: replace the table by a
+//   ROM or by a `case` over SBOX (ktls_sbox.vh).
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none

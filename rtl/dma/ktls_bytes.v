@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: byte queue: pieces of 0 to W bytes in, pieces of 0 to W bytes out, so
-//   that data of any alignment is packed, split and shifted in one place.
-// Interface: push_* adds push_cnt bytes (byte 0 of push_data first) when
-//   push_ready; `avail` bytes can be taken, the first W of them stand in `data`;
-//   pop_cnt bytes leave in this cycle (pop_cnt <= avail, 0: nothing).
-// Latency/throughput: a byte can leave in the cycle after it came; W bytes in and
-//   out per cycle.
+// Purpose: byte queue. It takes and gives 0 to W bytes per cycle, so data of any alignment is
+//   packed, split and shifted in one place.
+// Interface: push_* adds push_cnt bytes of push_data, byte 0 first, in a cycle with push_ready.
+//   `avail` is the number of bytes in the queue; `data` holds the first W of them. pop_cnt bytes
+//   leave at the end of the cycle; pop_cnt must not exceed `avail` or W, and 0 takes none.
+//   push_ready does not depend on pop_cnt.
+// Latency/throughput: a byte can leave one cycle after it entered; W bytes per cycle each way.
 // Data format: byte 0 is bits [7:0], as on AXI.
 `resetall
 `timescale 1ns / 1ps
@@ -14,7 +14,7 @@
 `include "ktls_defs.vh"
 
 module ktls_bytes #(
-    // log2 of the bytes per cycle
+    // log2 of W, the bytes per cycle
     parameter W_LOG2 = 4
 ) (
     input  wire                   clk,
@@ -30,13 +30,14 @@ module ktls_bytes #(
 
   localparam BITS = 8 << W_LOG2;
 
-  // room for 3 W bytes: W may come while W are on their way out
-  reg [3*BITS-1:0] store;
+  // The queue has room for 3 W bytes: with up to 2 W inside, W more fit whatever leaves. So
+  // push_ready needs no path from pop_cnt and the queue still moves W bytes each way per cycle.
+  reg [3*BITS-1:0] store;  // bits above 8 cnt are zero, so that new bytes can be ORed in
   reg [W_LOG2+1:0] cnt;
 
-  reg [3*BITS-1:0] piece[0:0];
-  reg [3*BITS-1:0] kept[0:0];
-  reg [W_LOG2+1:0] kept_cnt[0:0];
+  `KTLS_TMP(3 * BITS, piece)
+  `KTLS_TMP(3 * BITS, kept)
+  `KTLS_TMP(W_LOG2 + 2, kept_cnt)
   wire [BITS-1:0] ones = ~{BITS{1'b0}};
 
   assign push_ready = cnt <= (2 << W_LOG2);
@@ -47,22 +48,24 @@ module ktls_bytes #(
 
   always @(posedge clk) begin
     if (push || pop_cnt != 0) begin
-      kept_cnt[0] = cnt - {1'b0, pop_cnt};
-      // a whole word alone
-      if (`KTLS_SHORTCUT(push && push_cnt[W_LOG2] && kept_cnt[0] == 0)) begin
+      `KTLS_V(kept_cnt) = cnt - {1'b0, pop_cnt};
+      // the common case: a whole word enters an empty queue
+      if (`KTLS_SHORTCUT(push && push_cnt[W_LOG2] && `KTLS_V(kept_cnt) == 0)) begin
         store <= {{2 * BITS{1'b0}}, push_data};
         cnt   <= {1'b0, push_cnt};
       end else begin
-        kept[0] = `KTLS_SHORTCUT(pop_cnt[W_LOG2]) ? store >> BITS : store >> {pop_cnt, 3'd0};
+        // first remove what leaves, then append what enters
+        `KTLS_V(kept) = `KTLS_SHORTCUT(pop_cnt[W_LOG2]) ? store >> BITS : store >> {pop_cnt, 3'd0};
         if (push) begin
-          piece[0] = {{2 * BITS{1'b0}}, push_data};
+          `KTLS_V(piece) = {{2 * BITS{1'b0}}, push_data};
+          // clear the bytes of push_data beyond push_cnt
           if (!`KTLS_SHORTCUT(push_cnt[W_LOG2]))
-            piece[0] = piece[0] & ~({{2 * BITS{1'b1}}, ones} << {push_cnt, 3'd0});
-          kept[0] = kept[0] | (piece[0] << {kept_cnt[0], 3'd0});
-          kept_cnt[0] = kept_cnt[0] + {1'b0, push_cnt};
+            `KTLS_V(piece) = `KTLS_V(piece) & ~({{2 * BITS{1'b1}}, ones} << {push_cnt, 3'd0});
+          `KTLS_V(kept) = `KTLS_V(kept) | (`KTLS_V(piece) << {`KTLS_V(kept_cnt), 3'd0});
+          `KTLS_V(kept_cnt) = `KTLS_V(kept_cnt) + {1'b0, push_cnt};
         end
-        store <= kept[0];
-        cnt   <= kept_cnt[0];
+        store <= `KTLS_V(kept);
+        cnt   <= `KTLS_V(kept_cnt);
       end
     end
     if (rst) begin

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: AXI4 read master shared by N clients.
-// Interface: a client asks for a burst (address aligned to the bus, beats - 1, not
-//   crossing 4 KiB) and must have room for all of it: responses cannot stall.
-//   Lower client numbers go first. Responses come in the order of the requests;
-//   rsp_valid names the client, rsp_err is SLVERR or DECERR of that beat.
-//   `flush` stops new requests; `idle` says that nothing is under way.
-// Latency/throughput: 1 cycle to AR, 0 from R; a burst per cycle, a beat per cycle.
-// Source: AMBA AXI4 (IHI 0022), one ID, so responses are in order.
+// Interface: a client requests a burst (address aligned to the bus, beats - 1, not crossing
+//   4 KiB) and must have room for all of it: responses cannot stall. Lower client numbers have
+//   priority. Responses come in the order of the requests. rsp_valid names the client; rsp_err
+//   marks a beat that was answered SLVERR or DECERR. `flush` stops new requests. `idle` is high
+//   while no burst is under way.
+// Latency/throughput: 1 cycle to AR, 0 from R; one burst and one beat per cycle.
+// Source: AMBA AXI4 (IHI 0022). All bursts have one ID, so responses are in order.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -86,7 +86,7 @@ module ktls_dma_rd #(
     end
   end
 
-  // one test per cycle while nothing happens
+  // Icarus: one test per cycle while nothing happens
   wire active = rst || m_axi_arvalid || start || done;
 
   always @(posedge clk) begin
@@ -111,7 +111,8 @@ module ktls_dma_rd #(
     end
   end
 
-  // what comes unasked, from before a reset of a dead bus, is dropped
+  // A dead bus may wake up after a reset and answer requests from before it. Those beats find
+  // no burst under way and are dropped.
   assign m_axi_rready = 1'b1;
   assign rsp_valid = (m_axi_rvalid && bursts != 0) ? owner[rp] : {N{1'b0}};
   assign rsp_data = m_axi_rdata;

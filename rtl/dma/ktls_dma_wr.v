@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: AXI4 write master shared by the scatter unit (client 0) and the
-//   completion writer (client 1).
-// Interface: a client asks for a burst (address aligned to the bus, beats - 1, not
-//   crossing 4 KiB), then gives its beats; only the client whose burst is running
-//   sees w_ready. A request with `mark` moves nothing: it gives `mark_done` when
-//   every burst that client 0 asked for before it has been answered, with
-//   mark_err if one of them was answered SLVERR or DECERR. Client 1 gets b1_done
-//   per burst. `flush` stops new requests and ends a running burst with beats
-//   that write nothing; `idle` says that nothing is under way.
-// Latency/throughput: 1 cycle to AW and W, a beat per cycle, no gap between bursts.
-// Source: AMBA AXI4 (IHI 0022), one ID, so responses are in order.
+// Purpose: AXI4 write master shared by the scatter unit (client 0) and the completion writer
+//   (client 1).
+// Interface: a client requests a burst (address aligned to the bus, beats - 1, not crossing
+//   4 KiB) and then gives its beats. Only the client whose burst is running sees w_ready. A
+//   request with `mark` writes nothing: it yields `mark_done` when every earlier burst of client
+//   0 has been answered, with mark_err if one of the answers was SLVERR or DECERR. Client 1
+//   gets b1_done per burst. `flush` stops new requests and completes a running burst with beats
+//   that write nothing. `idle` is high while nothing is under way.
+// Latency/throughput: 1 cycle to AW and W, one beat per cycle, no gap between bursts.
+// Source: AMBA AXI4 (IHI 0022). All bursts have one ID, so responses are in order.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -72,7 +71,8 @@ module ktls_dma_wr #(
   assign m_axi_awcache = 4'b0011;  // normal, bufferable
   assign m_axi_awprot  = 3'b010;  // unprivileged, non-secure, data
 
-  // what each answer that is still to come belongs to
+  // Owner of each outstanding response. A mark has an entry of its own and leaves without a
+  // response when it reaches the head.
   reg tag_client[0:(1<<DEPTH_LOG2)-1];
   reg tag_mark[0:(1<<DEPTH_LOG2)-1];
   reg [DEPTH_LOG2-1:0] wp;
@@ -87,7 +87,7 @@ module ktls_dma_wr #(
   wire load = active && slot && (w_valid[client] || flush);
   wire ending = load && left == 8'd0;
 
-  // completions go first: they are short and somebody waits for them
+  // Completions have priority: they are short, and the driver waits for them.
   wire sel = req_valid[1];
   wire is_mark = !sel && req0_mark;
   wire tag_room = !tags[DEPTH_LOG2];
@@ -105,7 +105,8 @@ module ktls_dma_wr #(
 
   reg err;  // of client 0 since the last mark
 
-  // what comes unasked, from before a reset of a dead bus, is dropped
+  // A dead bus may wake up after a reset and answer bursts from before it. Those responses find
+  // no entry and are dropped.
   assign m_axi_bready = tags == 0 || !tag_mark[rp];
   assign mark_done = head_mark;
   assign mark_err = err;

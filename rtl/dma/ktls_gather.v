@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: read the source of a record, from any number of pieces of any
-//   alignment, as one stream of full words of the data bus.
-// Interface: job_* and e_* as in ktls_plan. Words leave in order; the last one of
-//   a record is zero behind its last byte, a record of 0 bytes has none. The first job_cut
-//   bytes (a multiple of 16) have words of their own, in the last of which the rest is
-//   whatever follows. Bytes that the list lacks are zeros. m_err marks the first word that
-//   holds bytes which are not the source's and all later ones of the record (up to two good
-//   words that still wait in front of it may be marked too). done_* reports once per record.
-// Latency/throughput: a beat per cycle; the read buffer hides the memory's latency.
+// Purpose: read the source of a record, any number of pieces at any alignment, as one stream of
+//   full words of the data bus.
+// Interface: job_* and e_* are those of ktls_plan. m_* gives the words in order and may stall.
+//   The last word of a record is zero-padded; an empty record produces no word. The first
+//   job_cut bytes (a multiple of 16) have words of their own; in the last of them only the
+//   first bytes count. Bytes that the list does not hold are zeros.
+//   m_err marks the first word with wrong bytes (a read error, or the list is too short) and
+//   all later words of the record. It may also mark up to two good words that wait before it.
+//   done_* pulses once per record.
+//   req_* asks only for beats that have room in the read buffer, so rsp_* never stalls.
+// Latency/throughput: one beat per cycle. The read buffer hides the latency of memory.
 // Data format: byte 0 of a word is bits [7:0].
 `resetall
 `timescale 1ns / 1ps
@@ -75,7 +77,8 @@ module ktls_gather #(
   wire p_err;
   wire unused_at_end;
 
-  reg [BUF_LOG2:0] held;  // beats stored or asked for
+  reg [BUF_LOG2:0] held;  // beats that are stored or requested: the credits of the read buffer
+  // A burst has at most 16 beats. Its exact length would lengthen the path to the request.
   wire room = held <= (1 << BUF_LOG2) - 16;
 
   ktls_plan #(
@@ -135,6 +138,9 @@ module ktls_gather #(
   );
 
   // --------------------------------------------------------------- read buffer
+  //
+  // Requests and chunks leave ktls_plan together, so the beats in this buffer and the chunks
+  // above are in the same order.
 
   wire b_valid;
   wire b_ready;
@@ -144,8 +150,9 @@ module ktls_gather #(
   wire [BUF_LOG2:0] unused_count;
 
   ktls_fifo #(
-      .WIDTH(DATA_W + 1),
-      .LOG2 (BUF_LOG2)
+      .WIDTH (DATA_W + 1),
+      .LOG2  (BUF_LOG2),
+      .CREDIT(1)
   ) buffer (
       .clk(clk),
       .rst(rst),
@@ -170,10 +177,14 @@ module ktls_gather #(
   end
 
   // ------------------------------------------------- beats to bytes to words
+  //
+  // Each step moves n bytes: the rest of a beat from the offset of its chunk on, or as many
+  // zeros. ktls_bytes joins them. An END chunk waits until all words of its record have left,
+  // so records never share a word.
 
-  reg begun;  // the chunk at the head has given bytes
+  reg begun;  // the chunk at the head has given bytes, so its next beat starts at offset 0
   reg [16:0] rest;  // bytes of it still to come
-  reg bad;  // the record holds wrong bytes
+  reg bad;  // the record has wrong bytes
 
   wire [BEAT_LOG2:0] off = begun ? 0 : c_off[BEAT_LOG2:0];
   wire [16:0] left = begun ? rest : c_bytes;
@@ -189,7 +200,7 @@ module ktls_gather #(
 
   wire [BEAT_LOG2+1:0] avail;
   wire ending = c_valid && c_kind == KIND_END;
-  wire [BEAT_LOG2:0] most;  // bytes that the next word may have
+  wire [BEAT_LOG2:0] most;  // bytes of the next word, unless the record ends before
   wire full = avail >= {1'b0, most};
 
   assign b_ready = is_data && push_ready;
@@ -203,21 +214,23 @@ module ktls_gather #(
 
   generate
     if (DATA_W == 128) begin : g_cut
-      assign most = BEAT[BEAT_LOG2:0];  // a cut is between words anyway
+      assign most = BEAT[BEAT_LOG2:0];  // a cut is always between words of 16 bytes
       wire unused_cut = &{1'b0, job_cut};
     end else begin : g_cut
-      // records are planned ahead of their bytes, so their cuts wait
+      // ktls_plan is ahead of the bytes by several records, so the cuts wait in a queue.
+      // ktls_plan accepts no more records than the queue holds: each has an END chunk.
       wire [14:0] next;
       wire unused_next;
       wire unused_room;
       wire [5:0] unused_cuts;
-      reg at;  // this record has given words
+      reg begun_cut;  // this record has given words
       reg [14:0] rest_of_cut;
-      wire [14:0] cut = at ? rest_of_cut : next;
+      wire [14:0] cut = begun_cut ? rest_of_cut : next;
 
       ktls_fifo #(
-          .WIDTH(15),
-          .LOG2 (5)
+          .WIDTH (15),
+          .LOG2  (5),
+          .CREDIT(1)
       ) cuts (
           .clk(clk),
           .rst(rst),
@@ -234,14 +247,15 @@ module ktls_gather #(
 
       always @(posedge clk) begin
         if (m_valid && m_ready) begin
-          at <= 1'b1;
+          begun_cut   <= 1'b1;
           rest_of_cut <= cut != 0 ? cut - {{14 - BEAT_LOG2{1'b0}}, whole} : 15'd0;
         end
-        if (done_valid || rst) at <= 1'b0;
+        if (done_valid || rst) begun_cut <= 1'b0;
       end
     end
   endgenerate
 
+  // Icarus: a wide shift is slow, and most beats start at offset 0 (ktls_defs.vh)
   reg [DATA_W-1:0] push_data;
 
   always @* begin

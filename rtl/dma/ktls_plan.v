@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: turn the entries of a scatter-gather list into bursts that cover
-//   exactly the bytes of one record.
-// Interface: job_* names the bytes of a record; e_* are the entries of its list
-//   (ktls_sgl). For every burst one request (req_*) and one chunk (c_*) leave in
-//   the same cycle. Chunk kinds: DATA (bytes of a burst that start at byte c_off
-//   of its first beat), MISSING (bytes that the list does not hold), END (end of
-//   the record; c_short and c_err tell how the list was). Entries behind the
-//   last byte are read and ignored.
-// Latency/throughput: a burst per cycle; 2 cycles per entry.
+// Purpose: turn the entries of a scatter-gather list into bursts that cover exactly the bytes
+//   of one record.
+// Interface: job_* gives the bytes of a record, e_* the entries of its list (ktls_sgl). For
+//   each burst, one request (req_*) and one chunk (c_*) leave in the same cycle. Kinds of
+//   chunks: DATA (bytes of a burst, from byte c_off of its first beat on), MISSING (bytes that
+//   the list does not hold), END (end of the record; c_short and c_err report that the list was
+//   too short or was read with an error). Entries after the last byte are read and ignored.
+//   Any consumer may stall.
+// Latency/throughput: one burst per cycle, 2 cycles per entry.
+// Source: AMBA AXI4 (IHI 0022): a burst must not cross 4 KiB. Bursts stay inside windows of 16
+//   beats, which divide 4 KiB.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -50,9 +52,9 @@ module ktls_plan #(
   localparam KIND_END = 2'd2;
 
   localparam ST_IDLE = 2'd0;
-  localparam ST_ENTRY = 2'd1;
-  localparam ST_BURST = 2'd2;
-  localparam ST_END = 2'd3;
+  localparam ST_ENTRY = 2'd1;  // take an entry
+  localparam ST_BURST = 2'd2;  // cover its bytes by bursts
+  localparam ST_END = 2'd3;  // after the last entry: MISSING if bytes are left, then END
 
   localparam BEAT = DATA_W / 8;  // bytes
   localparam BEAT_LOG2 = $clog2(BEAT);
@@ -72,6 +74,8 @@ module ktls_plan #(
   wire [16:0] into_beat = {{17 - BEAT_LOG2{1'b0}}, addr[BEAT_LOG2-1:0]};
   wire [16:0] last_byte = into_beat + bytes - 17'd1;
 
+  // Bytes of the entry that belong to the record. Once the record is covered this is 0, so the
+  // rest of its list is read and ignored.
   wire [16:0] take = e_len < {15'd0, left} ? e_len[16:0] : left;
 
   wire missing = state == ST_END && left != 0;

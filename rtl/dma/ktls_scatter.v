@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: write the bytes of a sealed record to any number of pieces of any
-//   alignment.
-// Interface: job_* (bytes of the record) and e_* as in ktls_plan; s_* takes pieces
-//   of 0 to 16 bytes. After the last burst of a record one mark follows
-//   (ktls_dma_wr), also for a record that wrote nothing. Bytes for which the list
-//   has no room are dropped. done_* reports once per record, before its writes
-//   are answered.
-// Latency/throughput: a beat per cycle.
+// Purpose: write the bytes of a result to any number of pieces at any alignment.
+// Interface: job_* (bytes of the result) and e_* are those of ktls_plan. s_* takes pieces of 0
+//   to DATA_W / 8 bytes. req_* and w_* are a client of ktls_dma_wr: bursts, then their beats.
+//   After the last burst of a job one mark follows, also for a job that wrote nothing. Bytes
+//   for which the list has no room are dropped. done_* pulses once per job, before its writes
+//   are answered. Any side may stall.
+// Latency/throughput: one beat per cycle.
 // Data format: byte 0 of a piece is bits [7:0].
 `resetall
 `timescale 1ns / 1ps
@@ -20,7 +19,7 @@ module ktls_scatter #(
 ) (
     input  wire                      clk,
     input  wire                      rst,
-    // records
+    // jobs
     input  wire                      job_valid,
     output wire                      job_ready,
     input  wire [              16:0] job_len,
@@ -46,7 +45,7 @@ module ktls_scatter #(
     input  wire                      w_ready,
     output reg  [        DATA_W-1:0] w_data,
     output wire [      DATA_W/8-1:0] w_strb,
-    // end of a record
+    // end of a job
     output wire                      done_valid,
     output wire                      done_short,
     output wire                      done_err
@@ -73,6 +72,7 @@ module ktls_scatter #(
   wire [63:0] plan_addr;
   wire [7:0] plan_beats;
   wire chunk_ready;
+  wire q_ready;
 
   ktls_plan #(
       .DATA_W(DATA_W)
@@ -103,10 +103,8 @@ module ktls_scatter #(
       .end_ready(q_ready)
   );
 
-  // the end of a record becomes a mark behind its bursts; no chunk is needed for it
-
-  // requests wait in a queue, so that the chunk of a burst is there before its turn
-  wire q_ready;
+  // The end of a job becomes a mark after its bursts and needs no chunk. Requests wait in a
+  // queue, so that the chunk of a burst has passed its own queue when the burst is granted.
   wire [2:0] unused_requests;
 
   ktls_fifo #(
@@ -153,9 +151,13 @@ module ktls_scatter #(
   );
 
   // --------------------------------------------------------- bytes to beats
+  //
+  // Each step takes n bytes out of ktls_bytes: those of one beat of the chunk at the head, or
+  // as many bytes of a MISSING chunk, which are dropped. A step waits until all its bytes are
+  // there, so every beat but the first and the last of a chunk is full.
 
-  reg begun;  // the chunk at the head has taken bytes
-  reg [16:0] rest;  // bytes of it still to come
+  reg begun;  // the chunk at the head has taken bytes, so its next beat starts at offset 0
+  reg [16:0] rest;  // bytes of the chunk that are still to come
 
   wire [BEAT_LOG2:0] off = begun ? 0 : c_off[BEAT_LOG2:0];
   wire [16:0] left = begun ? rest : c_bytes;
@@ -174,6 +176,7 @@ module ktls_scatter #(
   assign w_strb  = ~(ones << n[BEAT_LOG2:0]) << off;
   assign c_ready = move && n == left;
 
+  // Icarus: a wide shift is slow, and most beats start at offset 0 (ktls_defs.vh)
   always @* w_data = `KTLS_SHORTCUT(off == 0) ? data : data << {off, 3'd0};
 
   ktls_bytes #(

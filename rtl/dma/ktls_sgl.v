@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: fetch scatter-gather lists and hand their entries out one by one.
-// Interface: job_* takes lists in order, the next while entries of the last are
-//   still waiting. e_* gives the entries; e_last ends a list. A list of 0 entries
-//   gives one of length 0. e_err: the entry could not be read (its length is 0).
-//   A beat of the bus holds one entry of 16 bytes or several.
-// Latency/throughput: bursts of up to 8 entries, several lists under way at once, an
-//   entry per cycle.
+// Purpose: fetch scatter-gather lists and hand out their entries one by one.
+// Interface: job_* takes lists in order, the next one while entries of the last are still
+//   waiting. e_* gives the entries and may stall; e_last ends a list. A list of 0 entries
+//   gives one entry of length 0. e_err marks an entry that was read with an error; its length
+//   is 0. A beat of the bus holds one entry of 16 bytes or several.
+//   req_* asks only for beats that have room in the FIFO, so rsp_* never stalls.
+// Latency/throughput: bursts of up to 8 entries, several lists under way, one entry per cycle.
 // Data format: structure `sge` of docs/registers.md.
 `resetall
 `timescale 1ns / 1ps
@@ -54,9 +54,9 @@ module ktls_sgl #(
   reg busy;
   reg [63:0] addr;
   reg [15:0] left;
-  reg [BEATS_LOG2:0] held;  // beats stored or asked for
-  // bursts under way: where the first and the last entry stand in their beats, and
-  // whether the last one ends its list
+  reg [BEATS_LOG2:0] held;  // beats that are stored or requested: the credits of the FIFO
+  // Bursts under way: the places of the first and the last entry in their beats, and whether
+  // the last entry ends its list.
   reg [PLACE_W-1:0] first_mem[0:(1<<BEATS_LOG2)-1];
   reg [PLACE_W-1:0] last_mem[0:(1<<BEATS_LOG2)-1];
   reg final_burst[0:(1<<BEATS_LOG2)-1];
@@ -64,13 +64,13 @@ module ktls_sgl #(
   reg [BEATS_LOG2-1:0] rp;
   wire waiting = wp != rp;
 
-  // stay inside 128-byte windows, so that no burst crosses 4 KiB
+  // Bursts stay inside windows of 128 bytes, so none crosses 4 KiB.
   wire [3:0] window = 4'd8 - {1'b0, addr[6:4]};
   wire [3:0] count = left < {12'd0, window} ? left[3:0] : window;
   // places of the first and the last entry, counted from the start of the first beat
   wire [3:0] first = addr[7:4] & TOP;
   wire [3:0] last = first + count - 4'd1;  // at most 3 + 8 - 1
-  wire [3:0] more = last >> $clog2(LANES);  // beats behind the first
+  wire [3:0] more = last >> $clog2(LANES);  // beats after the first
   wire [BEATS_LOG2:0] beats = {1'b0, more} + 1'b1;
   wire room = held <= (1 << BEATS_LOG2) - BURST;
 
@@ -79,8 +79,9 @@ module ktls_sgl #(
   assign req_beats = {4'd0, more};
 
   wire sent = req_valid && req_ready;
+  // An empty list makes a beat of its own. It waits for earlier bursts, to keep the order.
   wire empty_list = busy && left == 0 && !waiting && room;
-  reg begun_burst;  // the burst that comes has given beats
+  reg begun_burst;  // the burst that is arriving has given beats
   reg push;
   reg push_err;
   reg push_last;
@@ -93,7 +94,7 @@ module ktls_sgl #(
 
   assign job_ready = !busy;
 
-  // one test per cycle while nothing happens
+  // Icarus: one test per cycle while nothing happens
   wire active = rst || job_valid || busy || held != 0 || rsp_valid || push;
 
   always @(posedge clk) begin
@@ -152,8 +153,9 @@ module ktls_sgl #(
   wire [BEATS_LOG2:0] unused_count;
 
   ktls_fifo #(
-      .WIDTH(2 + 2 * PLACE_W + 96 * LANES),
-      .LOG2 (BEATS_LOG2)
+      .WIDTH (2 + 2 * PLACE_W + 96 * LANES),
+      .LOG2  (BEATS_LOG2),
+      .CREDIT(1)
   ) fetched (
       .clk(clk),
       .rst(rst),

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: write one completion per descriptor, in order, after its data.
-// Interface: ring registers in, those of ring n in the n-th place; cpl_* announces
-//   completions. For one with data (cpl_data) it waits for the reports of gather and
-//   scatter and for the answers to all its writes (mark_*), then writes the entry.
-//   Nothing is announced for which the ring has no room (ktls_sq); if a driver takes
-//   room back it stalls. `prod` counts entries that are in memory. `failed` sticks when an entry could not be
-//   written. done_* pulses feed the counters.
-// Latency/throughput: 4 cycles per completion and one write burst.
+// Purpose: write one completion per descriptor, in the order of the descriptors and after the
+//   data of the record.
+// Interface: ring registers are inputs; those of ring n are at place n. cpl_* takes announced
+//   completions (layout: ktls_cpl.vh). A completion with a job waits for the reports of gather
+//   (src_*) and scatter (dst_*), for the response to every write of the job (mark_*) and, for
+//   OPEN, for the result of the tag comparison (res_*).
+//   ktls_sq fetches a descriptor only when the ring has room for its completion. If the driver
+//   withdraws that room, the unit stalls. `prod` counts the entries that are in memory. `failed`
+//   is sticky; it is set when the write of an entry was answered with an error. done_* pulses
+//   once per completion, for the counters.
+// Latency/throughput: 4 cycles and one write burst per completion.
+// Data format: structure `cqe` of docs/registers.md.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -16,12 +20,14 @@
 module ktls_cq #(
     // rings
     parameter RINGS  = 1,
-    // width of a ring's number
+    // width of a ring number
     parameter RING_W = 1,
     // bits of the data bus
     parameter DATA_W = 128,
-    // log2 of the records that may be under way
-    parameter SLOT_W = 3
+    // log2 of the jobs that may be under way
+    parameter SLOT_W = 3,
+    // width of an announced completion: CPL_BITS of ktls_cpl.vh
+    parameter CPL_W  = 213
 ) (
     input  wire                clk,
     input  wire                rst,
@@ -32,24 +38,11 @@ module ktls_cq #(
     output reg  [32*RINGS-1:0] prod,
     output reg                 failed,
     output wire                idle,
-    // completions to come
+    // announced completions
     input  wire                cpl_valid,
     output wire                cpl_ready,
-    input  wire [  RING_W-1:0] cpl_ring,
-    input  wire [         7:0] cpl_opcode,
-    input  wire [        15:0] cpl_cookie,
-    input  wire [         7:0] cpl_status,
-    input  wire [        15:0] cpl_ctx,
-    input  wire [         7:0] cpl_rtype,
-    input  wire                cpl_rekey,
-    input  wire                cpl_numbered,
-    input  wire [        63:0] cpl_seq,
-    input  wire [        31:0] cpl_index,
-    input  wire                cpl_data,
-    input  wire [  SLOT_W-1:0] cpl_slot,
-    input  wire [        14:0] cpl_len,
-    input  wire [        14:0] cpl_out_len,
-    input  wire [        23:0] cpl_start,
+    input  wire [   CPL_W-1:0] cpl_data,
+    // free-running cycle count
     input  wire [        23:0] now,
     // reports of the data units
     input  wire                src_done,
@@ -87,89 +80,59 @@ module ktls_cq #(
 
   `include "ktls_nic.vh"
 
-  localparam CPL_W = RING_W + 8 + 16 + 8 + 16 + 8 + 1 + 1 + 64 + 32 + 1 + SLOT_W + 15 + 15 + 24;
+  `include "ktls_cpl.vh"
+
   localparam CQE_BITS = 8 * CQE_BYTES;
+  // An entry is one or several beats, or shares a beat with others on a wide bus.
   localparam BEATS = CQE_BITS > DATA_W ? CQE_BITS / DATA_W : 1;
   localparam BUS_LOG2 = $clog2(DATA_W / 8);
 
-  localparam OPEN_LOG2 = 6;  // more than bursts may be under way (ktls_dma_wr)
+  localparam OPEN_LOG2 = 6;  // room for more bursts than ktls_dma_wr has under way
 
-  localparam ST_WAIT = 2'd0;
-  localparam ST_REQUEST = 2'd1;
-  localparam ST_WRITE = 2'd2;
+  localparam ST_WAIT = 2'd0;  // for the oldest announced completion
+  localparam ST_REQUEST = 2'd1;  // ask for the burst
+  localparam ST_WRITE = 2'd2;  // give its beats
 
-  // ------------------------------------------------------------------- queues
+  generate
+    if (CPL_W != CPL_BITS) begin : g_illegal_cpl
+      ktls_cq_CPL_W_must_be_CPL_BITS illegal_parameter ();
+    end
+  endgenerate
 
-  wire v;
+  // ------------------------------------------------------------------------- queues
+
+  wire head_valid;
   wire take;
-  wire [RING_W-1:0] ring;
-  wire [7:0] opcode;
-  wire [15:0] cookie;
-  wire [7:0] status;
-  wire [15:0] ctx;
-  wire [7:0] rtype;
-  wire rekey;
-  wire numbered;
-  wire [63:0] seq;
-  wire [31:0] index;
-  wire data;
-  wire [SLOT_W-1:0] slot;
-  wire [14:0] len;
-  wire [14:0] out_len;
-  wire [23:0] start;
+  wire [CPL_W-1:0] head;
   wire [SLOT_W:0] pending;
 
   ktls_fifo #(
       .WIDTH(CPL_W),
       .LOG2 (SLOT_W)
-  ) jobs (
+  ) announced (
       .clk(clk),
       .rst(rst),
       .s_valid(cpl_valid),
       .s_ready(cpl_ready),
-      .s_data({
-        cpl_ring,
-        cpl_opcode,
-        cpl_cookie,
-        cpl_status,
-        cpl_ctx,
-        cpl_rtype,
-        cpl_rekey,
-        cpl_numbered,
-        cpl_seq,
-        cpl_index,
-        cpl_data,
-        cpl_slot,
-        cpl_len,
-        cpl_out_len,
-        cpl_start
-      }),
-      .m_valid(v),
+      .s_data(cpl_data),
+      .m_valid(head_valid),
       .m_ready(take),
-      .m_data({
-        ring,
-        opcode,
-        cookie,
-        status,
-        ctx,
-        rtype,
-        rekey,
-        numbered,
-        seq,
-        index,
-        data,
-        slot,
-        len,
-        out_len,
-        start
-      }),
+      .m_data(head),
       .count(pending)
   );
 
-  // one report of each unit per record; no more records than slots are under way
+  wire [RING_W-1:0] ring = head[CPL_RING_LSB+:RING_W];
+  wire [7:0] opcode = head[CPL_OPCODE_LSB+:CPL_OPCODE_W];
+  wire has_job = head[CPL_HAS_JOB_LSB];
+  wire [31:0] index = head[CPL_INDEX_LSB+:CPL_INDEX_W];
+  wire [14:0] len = head[CPL_LEN_LSB+:CPL_LEN_W];
+  wire [14:0] out_len = head[CPL_OUT_LEN_LSB+:CPL_OUT_LEN_W];
+
+  // Each unit reports once per job. No more jobs than slots are under way, so the queues never
+  // overflow (CREDIT).
   wire use_reports;
-  wire [2:0] r_valid;
-  wire [5:0] r_data;
+  wire [2:0] report_valid;
+  wire [5:0] reports;
   wire [2:0] unused_ready;
   wire [3*(SLOT_W+1)-1:0] unused_count;
 
@@ -177,17 +140,18 @@ module ktls_cq #(
   generate
     for (g = 0; g < 3; g = g + 1) begin : g_report
       ktls_fifo #(
-          .WIDTH(2),
-          .LOG2 (SLOT_W)
+          .WIDTH (2),
+          .LOG2  (SLOT_W),
+          .CREDIT(1)
       ) report (
           .clk(clk),
           .rst(rst),
           .s_valid(g == 0 ? src_done : g == 1 ? dst_done : mark_done),
           .s_ready(unused_ready[g]),
           .s_data(g == 0 ? {src_err, src_short} : g == 1 ? {dst_err, dst_short} : {mark_err, 1'b0}),
-          .m_valid(r_valid[g]),
+          .m_valid(report_valid[g]),
           .m_ready(use_reports),
-          .m_data(r_data[2*g+:2]),
+          .m_data(reports[2*g+:2]),
           .count(unused_count[g*(SLOT_W+1)+:SLOT_W+1])
       );
     end
@@ -196,16 +160,19 @@ module ktls_cq #(
   // -------------------------------------------------------------------- entry
 
   reg [1:0] state;
-  reg [32*RINGS-1:0] written;  // entries handed to the bus
-  reg [RING_W-1:0] target;  // the ring of this one
-  // the rings of entries that are not answered yet
+  reg [32*RINGS-1:0] written;  // entries handed to the bus, by ring
+  reg [RING_W-1:0] target;  // ring of the present entry
+  // Rings of the entries whose write response is outstanding. Responses come in order.
   reg [RING_W-1:0] owner_mem[0:(1<<OPEN_LOG2)-1];
   reg [OPEN_LOG2-1:0] wp;
   reg [OPEN_LOG2-1:0] rp;
   wire [RING_W-1:0] owner = owner_mem[rp];
   reg [CQE_BITS-1:0] entry;
+  wire [CQE_BITS-1:0] entry_rest;  // after the beat that leaves
   reg [7:0] beat;
 
+  // Index of the entry in its ring, free-running: the low bits are its place, and the bit above
+  // them changes with every round, which gives the phase bit.
   wire [31:0] serial = written[32*ring+:32];
   wire [3:0] log2 = size_log2[4*ring+:4];
   wire [31:0] unread = serial - cons[32*ring+:32];
@@ -213,22 +180,24 @@ module ktls_cq #(
   wire [31:0] rounds = serial >> log2;
   reg [63:0] addr;
 
+  // The first cause in the order of the data path wins, because later units only see its
+  // consequences.
   wire opened = opcode == OP_OPEN;
-  wire [7:0] final_status = !data ? status :
-                            r_data[1] ? CPL_SRC_BUS_ERROR :
-                            r_data[0] ? CPL_SRC_SHORT :
-                            (r_data[3] || r_data[5]) ? CPL_DST_BUS_ERROR :
-                            r_data[2] ? CPL_DST_SHORT :
+  wire [7:0] final_status = !has_job ? head[CPL_STATUS_LSB+:CPL_STATUS_W] :
+                            reports[1] ? CPL_SRC_BUS_ERROR :
+                            reports[0] ? CPL_SRC_SHORT :
+                            (reports[3] || reports[5]) ? CPL_DST_BUS_ERROR :
+                            reports[2] ? CPL_DST_SHORT :
                             (opened && !res_ok) ? CPL_AUTH_FAILED : CPL_OK;
-  wire good = data && final_status == CPL_OK;
+  wire good = has_job && final_status == CPL_OK;
 
-  assign take = state == ST_WAIT && v && space && !failed && (!data || &r_valid) &&
+  assign take = state == ST_WAIT && head_valid && space && !failed && (!has_job || &report_valid) &&
       // a record without text is written before its tag has been compared
-      (!data || !opened || res_valid);
-  assign use_reports = take && data;
-  assign cycles_slot = slot;
+      (!has_job || !opened || res_valid);
+  assign use_reports = take && has_job;
+  assign cycles_slot = head[CPL_SLOT_LSB+:SLOT_W];
 
-  assign retire = take && data;
+  assign retire = take && has_job;
   assign done = take;
   assign done_status = final_status;
   assign done_record = good;
@@ -244,7 +213,7 @@ module ktls_cq #(
       assign w_data = entry[DATA_W-1:0];
       assign w_strb = ~{DATA_W / 8{1'b0}};
     end else begin : g_beat
-      // one of several entries that share a beat
+      // Several entries share a beat: repeat this one and strobe its place.
       localparam PLACES = DATA_W / CQE_BITS;
       wire [DATA_W/8-1:0] first = {{DATA_W / 8 - CQE_BYTES{1'b0}}, {CQE_BYTES{1'b1}}};
       assign w_data = {PLACES{entry}};
@@ -252,10 +221,19 @@ module ktls_cq #(
     end
   endgenerate
 
-  assign idle = pending == 0 && !v && state == ST_WAIT && wp == rp;
+  generate
+    if (BEATS > 1) begin : g_rest
+      assign entry_rest = entry >> DATA_W;
+    end else begin : g_rest
+      assign entry_rest = entry;
+    end
+  endgenerate
+
+  assign idle = pending == 0 && !head_valid && state == ST_WAIT && wp == rp;
 
   always @(posedge clk) begin
     if (b_done) begin
+      `KTLS_ASSERT(wp != rp, "a write response without an outstanding entry")
       rp <= rp + 1'b1;
       if (b_err) failed <= 1'b1;
       else prod[32*owner+:32] <= prod[32*owner+:32] + 32'd1;
@@ -264,18 +242,19 @@ module ktls_cq #(
       ST_WAIT: begin
         if (take) begin
           entry <= {CQE_BITS{1'b0}};
-          entry[CQE_COOKIE_LSB+:CQE_COOKIE_W] <= cookie;
+          entry[CQE_COOKIE_LSB+:CQE_COOKIE_W] <= head[CPL_COOKIE_LSB+:CPL_COOKIE_W];
           entry[CQE_STATUS_LSB+:CQE_STATUS_W] <= final_status;
           entry[CQE_OPCODE_LSB+:CQE_OPCODE_W] <= opcode;
-          entry[CQE_CTX_LSB+:CQE_CTX_W] <= ctx;
-          entry[CQE_RTYPE_LSB+:CQE_RTYPE_W] <= !opened ? rtype : good ? res_rtype : 8'd0;
+          entry[CQE_CTX_LSB+:CQE_CTX_W] <= head[CPL_CTX_LSB+:CPL_CTX_W];
+          entry[CQE_RTYPE_LSB+:CQE_RTYPE_W] <=
+              !opened ? head[CPL_RTYPE_LSB+:CPL_RTYPE_W] : good ? res_rtype : 8'd0;
           entry[CQE_LEN_LSB+:CQE_LEN_W] <= !good ? 32'd0 : {17'd0, opened ? res_len : out_len};
-          entry[CQE_CYCLES_LSB+:CQE_CYCLES_W] <= data ? cycles : 32'd0;
-          entry[CQE_REC_SEQ_LSB+:CQE_REC_SEQ_W] <= seq;
+          entry[CQE_CYCLES_LSB+:CQE_CYCLES_W] <= has_job ? cycles : 32'd0;
+          entry[CQE_REC_SEQ_LSB+:CQE_REC_SEQ_W] <= head[CPL_SEQ_LSB+:CPL_SEQ_W];
           entry[CQE_SQ_INDEX_LSB+:CQE_SQ_INDEX_W] <= index;
-          entry[CQE_LATENCY_LSB+:CQE_LATENCY_W] <= now - start;
-          entry[CQE_REKEY_LSB+:CQE_REKEY_W] <= rekey;
-          entry[CQE_NUMBERED_LSB+:CQE_NUMBERED_W] <= numbered;
+          entry[CQE_LATENCY_LSB+:CQE_LATENCY_W] <= now - head[CPL_START_LSB+:CPL_START_W];
+          entry[CQE_REKEY_LSB+:CQE_REKEY_W] <= head[CPL_REKEY_LSB];
+          entry[CQE_NUMBERED_LSB+:CQE_NUMBERED_W] <= head[CPL_NUMBERED_LSB];
           entry[CQE_PHASE_LSB+:CQE_PHASE_W] <= ~rounds[0];
           addr <= base[64*ring+:64] + {27'd0, serial & ~(32'hFFFFFFFF << log2), 5'd0};
           target <= ring;
@@ -292,7 +271,7 @@ module ktls_cq #(
       end
       default: begin
         if (w_ready) begin
-          entry <= entry >> DATA_W;
+          entry <= entry_rest;
           beat  <= beat + 8'd1;
           if (beat == BEATS[7:0] - 8'd1) begin
             written[32*target+:32] <= written[32*target+:32] + 32'd1;
@@ -311,7 +290,10 @@ module ktls_cq #(
     end
   end
 
-  `KTLS_UNUSED({addr, rounds[31:1], r_data[4]})
+  `KTLS_STABLE(g_req_stable, req_valid, req_ready, 72, {req_addr, req_beats})
+  `KTLS_STABLE(g_w_stable, w_valid, w_ready, DATA_W + DATA_W / 8, {w_data, w_strb})
+
+  `KTLS_UNUSED({addr, rounds[31:1], reports[4]})
 
 endmodule
 

@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: registers of the device on AXI4-Lite, counters, interrupt and reset.
-// Interface: 32-bit AXI4-Lite, one access at a time in each direction; bytes that
-//   are not strobed keep their value. core_rst resets everything but this block
-//   and the bus masters' obligations: a reset request raises `flush` until the
-//   masters are idle, then core_rst for two cycles. A device that cannot go on
-//   (cq_failed, bus_dead) keeps `flush` until such a reset; data_rst, for once, then
-//   resets the units that hold keys and text.
-// Latency: write answered 1 cycle after address and data, read 1 cycle after address.
+// Interface: 32-bit AXI4-Lite, one access at a time in each direction. Bytes that are not
+//   strobed keep their value. Reads and writes of unknown addresses have no effect; such a read
+//   returns 0. The master may stall both response channels.
+//   `flush` stops the bus masters. core_rst resets everything but this block's bus interface;
+//   data_rst resets the units that hold keys or text. The section on reset below gives their
+//   order.
+// Latency: a write is answered 1 cycle after address and data, a read 1 cycle after its address.
+// Data format: docs/registers.md. Register vectors of rings have ring n at place n.
+// Source: AMBA AXI4-Lite (IHI 0022), hw/ktls_nic.rdl.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 `include "ktls_defs.vh"
 
 module ktls_csr #(
-    // what CAPS reports
+    // blocks per cycle, for CAPS
     parameter LANES = 1,
+    // contexts, for CAPS
     parameter CONTEXTS = 64,
     // ring pairs, 1 to 8
     parameter RINGS = 1
@@ -57,7 +60,7 @@ module ktls_csr #(
     output wire [        31:0] key_warn,
     output wire [        31:0] key_limit,
     output wire [        31:0] watchdog,
-    // rings, ring n in the n-th place
+    // rings; ring n is at place n
     output reg  [64*RINGS-1:0] sq_base,
     output reg  [ 4*RINGS-1:0] sq_log2,
     output reg  [32*RINGS-1:0] sq_prod,
@@ -79,6 +82,9 @@ module ktls_csr #(
   genvar g;
 
   // --------------------------------------------------------------- bus, writes
+  //
+  // Address and data are taken in the same cycle, when the response register is free. A write
+  // takes effect in that cycle, so its response can never be an error.
 
   wire write = s_axil_awvalid && s_axil_wvalid && (!s_axil_bvalid || s_axil_bready);
   wire [11:0] waddr = {s_axil_awaddr[11:2], 2'b00};
@@ -101,11 +107,22 @@ module ktls_csr #(
   endfunction
 
   // --------------------------------------------------------------------- reset
+  //
+  // A reset must not cut a burst on the bus, so it waits for the masters:
+  //
+  //   CTRL.reset written  reset_wanted ___/~~~~~~~~~~~~~~\______
+  //                       flush        ___/~~~~~~~~~~~~~~\______   no new bursts
+  //                       masters_idle ~~~~\_________/~~~~~~~~~~   outstanding ones end
+  //                       core_rst     _________________/~~~\__   2 cycles
+  //
+  // An error that ends the device (cq_failed, bus_dead) is `halted`. It holds `flush` until such
+  // a reset. As soon as the masters are idle, data_rst pulses once, which wipes keys and text;
+  // the registers stay readable, so that the driver can see the cause.
 
-  reg [1:0] reset_cnt;
+  reg [1:0] reset_cnt;  // cycles of core_rst that are left
   reg reset_wanted;
-  reg halt_done;
-  reg [1:0] halt_cnt;
+  reg halt_done;  // data_rst has pulsed for this error
+  reg [1:0] halt_cnt;  // cycles of data_rst that are left
 
   wire halted = cq_failed || bus_dead;
 
@@ -113,7 +130,7 @@ module ktls_csr #(
   assign data_rst = core_rst || halt_cnt != 0;
   assign flush = reset_wanted || halted;
 
-  // one test per cycle while nothing happens
+  // Icarus: one test per cycle while nothing happens
   wire stirred = core_rst || write || reset_wanted || halted || halt_cnt != 0;
 
   wire [31:0] ctrl_now = {31'd0, enable};
@@ -155,7 +172,8 @@ module ktls_csr #(
   assign key_limit = key_limit_reg;
   assign watchdog  = watchdog_reg;
 
-  // which ring an address belongs to, and which register of ring 0 it would be there
+  // The registers of each ring are a copy of those of ring 0 at a multiple of the stride: the
+  // ring of an address, and the address of the same register of ring 0.
   wire [11:0] w_offset = waddr - REG_RING0_SQ_BASE_LO;
   wire [11:0] w_ring = w_offset >> STRIDE_LOG2;
   wire [11:0] w_first = REG_RING0_SQ_BASE_LO + {6'd0, w_offset[5:0]};
@@ -220,6 +238,9 @@ module ktls_csr #(
   endgenerate
 
   // ------------------------------------------------------------------ counters
+  //
+  // A counter wraps. The lower half of a 64-bit counter latches the upper half when it is read,
+  // so a driver that reads the lower half first gets a consistent value.
 
   reg [63:0] cycles;
   reg [31:0] cnt_descriptors;
@@ -261,13 +282,16 @@ module ktls_csr #(
   end
 
   // ----------------------------------------------------------------- interrupt
+  //
+  // The interrupt is a level: it stays until the driver has moved cq_cons. A ring requests
+  // service when it has `count` unread completions, or `timer` cycles after the first one.
 
   wire [RINGS-1:0] ring_cause;
 
   generate
     for (g = 0; g < RINGS; g = g + 1) begin : g_irq
-      // A driver that polls memory may read an entry before its write has been answered;
-      // cq_cons is then ahead of cq_prod for a moment and nothing is unread.
+      // A driver that polls memory may consume an entry before its write has been answered.
+      // For a moment cq_cons is then ahead of cq_prod, and nothing is unread.
       wire [31:0] ahead = cq_prod[32*g+:32] - cq_cons[32*g+:32];
       wire [31:0] unread = ahead[31] ? 32'd0 : ahead;
       wire some = unread != 0;
@@ -291,7 +315,7 @@ module ktls_csr #(
 
   // ---------------------------------------------------------------- bus, reads
 
-  reg [31:0] latched_hi;
+  reg [31:0] latched_hi;  // upper half of the counter whose lower half was read last
   wire [11:0] raddr = {s_axil_araddr[11:2], 2'b00};
   wire read = s_axil_arvalid && s_axil_arready;
 
@@ -305,6 +329,7 @@ module ktls_csr #(
   wire [11:0] r_ring = r_offset >> STRIDE_LOG2;
   wire [11:0] r_first = REG_RING0_SQ_BASE_LO + {6'd0, r_offset[5:0]};
   integer rr;
+  // Descriptors are executed only after the key memory has been cleared.
   wire ready = keys_ready && !flush && !core_rst;
 
   always @(posedge clk) begin
@@ -362,6 +387,9 @@ module ktls_csr #(
       latched_hi <= 32'd0;
     end
   end
+
+  `KTLS_STABLE(g_b_stable, s_axil_bvalid, s_axil_bready, 2, s_axil_bresp)
+  `KTLS_STABLE(g_r_stable, s_axil_rvalid, s_axil_rready, 32, s_axil_rdata)
 
   `KTLS_UNUSED({s_axil_awaddr[1:0], s_axil_araddr[1:0], w_offset, r_offset, ctrl_new[31:2]})
 

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: execute descriptors: check them, keep the contexts, start records.
-// Interface: d_* from ktls_sq; key_* to the core; seal_* starts a record in all
-//   data units at once; cpl_* announces its completion, in the order of the
-//   descriptors. CTX_SET and CTX_DEL wait until no record is under way.
-//   A SEAL that names an installed context takes one record number whatever
-//   becomes of it, so a driver knows the number of every record in advance and
-//   no number is ever used for two different records; a number that would wrap
-//   is refused. The explicit nonce of TLS 1.2 counts with the number; the IV of
-//   TLS 1.3 stays.
-//   What is said of SEAL holds for OPEN; a context does one of them. RESYNC sets the
-//   number; on a transmit context it only moves forward, so no nonce comes again.
-//   A context of plain AES-GCM (seal_raw) has no number: descriptors bring the nonce.
+// Purpose: execute descriptors: check them, keep the contexts, start jobs. A job is a SEAL or
+//   OPEN descriptor that has passed all checks, together with the state of its context.
+// Interface: d_* takes descriptors (ktls_sq). key_* passes keys to the core. job_* starts a job
+//   in all data units at once (layout: ktls_job.vh). cpl_* announces completions in the order
+//   of the descriptors (layout: ktls_cpl.vh). Any consumer may stall. job_* is offered until it
+//   is accepted. cpl_valid waits for cpl_ready when a job starts, because both leave together.
+//   CTX_SET and CTX_DEL wait until no job is under way.
+//   A SEAL that names an installed context consumes one record number, whether or not it
+//   succeeds. So the driver knows every number in advance, and no number serves two records. A
+//   number that would wrap is refused. OPEN follows the same rules. A context is either for
+//   SEAL or for OPEN. The explicit nonce of TLS 1.2 advances with the number. The IV of TLS 1.3
+//   is constant. RESYNC sets the number. On a transmit context the number only moves forward,
+//   so no nonce is used twice.
+//   A context of plain AES-GCM (raw) has no number: each descriptor carries its nonce.
 // Latency/throughput: 3 cycles per SEAL or OPEN.
-// Data format: salt, iv, rec_seq and key turn from byte order in memory (byte 0 in
-//   [7:0]) to printed order (byte 0 on the left).
+// Data format: salt, iv, rec_seq and key change from memory order (byte 0 in [7:0]) to printed
+//   order (byte 0 on the left).
+// Source: RFC 5288 section 3 (TLS 1.2), RFC 8446 section 5.3 (TLS 1.3).
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -25,10 +28,14 @@ module ktls_exec #(
     parameter CONTEXTS = 64,
     // width of a context number
     parameter CTX_W = 6,
-    // log2 of the records that may be under way
+    // log2 of the jobs that may be under way
     parameter SLOT_W = 3,
-    // width of a ring's number
-    parameter RING_W = 1
+    // width of a ring number
+    parameter RING_W = 1,
+    // width of a job: JOB_BITS of ktls_job.vh
+    parameter JOB_W = 439,
+    // width of an announced completion: CPL_BITS of ktls_cpl.vh
+    parameter CPL_W = 213
 ) (
     input  wire              clk,
     input  wire              rst,
@@ -48,56 +55,26 @@ module ktls_exec #(
     output wire [ CTX_W-1:0] key_ctx,
     output wire              key_256,
     output wire [     255:0] key,
-    // records
-    output wire              seal_valid,
-    input  wire              seal_ready,
-    output wire [SLOT_W-1:0] seal_slot,
-    output wire [ CTX_W-1:0] seal_ctx,
-    output wire [       7:0] seal_rtype,
-    output wire              seal_open,
-    output wire              seal_tls13,
-    output wire              seal_raw,
-    output wire [      14:0] seal_len,
-    output wire [      14:0] seal_inner,
-    output wire [      14:0] seal_aad_len,
-    output wire [       4:0] seal_tag_len,
-    output wire [      16:0] seal_src_len,
-    output wire [      14:0] seal_src_aad,
-    output wire [      31:0] seal_salt,
-    output wire [      63:0] seal_iv,
-    output wire [      63:0] seal_seq,
-    output wire [      63:0] seal_src_sg,
-    output wire [      15:0] seal_src_cnt,
-    output wire [      63:0] seal_dst_sg,
-    output wire [      15:0] seal_dst_cnt,
-    output wire [      16:0] seal_out_len,
+    // jobs
+    output wire              job_valid,
+    input  wire              job_ready,
+    output wire [ JOB_W-1:0] job_data,
     // completions
     output wire              cpl_valid,
     input  wire              cpl_ready,
-    output wire [RING_W-1:0] cpl_ring,
-    output wire [       7:0] cpl_opcode,
-    output wire [      15:0] cpl_cookie,
-    output wire [       7:0] cpl_status,
-    output wire [      15:0] cpl_ctx,
-    output wire [       7:0] cpl_rtype,
-    output wire              cpl_rekey,
-    output wire              cpl_numbered,
-    output wire [      63:0] cpl_seq,
-    output wire [      31:0] cpl_index,
-    output wire              cpl_data,
-    output wire [SLOT_W-1:0] cpl_slot,
-    output wire [      14:0] cpl_len,
-    output wire [      14:0] cpl_out_len,
-    output wire [      23:0] cpl_start,
+    output wire [ CPL_W-1:0] cpl_data,
+    // free-running cycle count
     input  wire [      23:0] now,
     // usage limits of a key, 0: none
     input  wire [      31:0] key_warn,
     input  wire [      31:0] key_limit,
-    // a record has been completed
+    // a job has finished
     input  wire              retire
 );
 
   `include "ktls_nic.vh"
+  `include "ktls_job.vh"
+  `include "ktls_cpl.vh"
 
   localparam MAX_PLAINTEXT = 32'd16384;
   localparam TAG = 16'd16;
@@ -109,13 +86,30 @@ module ktls_exec #(
   localparam CIPHER_AES_GCM_128 = 16'd51;
   localparam CIPHER_AES_GCM_256 = 16'd52;
 
+  // SEAL, OPEN        IDLE -> CHECK -> START -> IDLE
+  // CTX_SET, CTX_DEL  IDLE -> CHECK -> DRAIN -> KEY -> REPLY -> WIPE -> IDLE
+  // RESYNC, errors    IDLE -> CHECK -> REPLY -> WIPE -> IDLE
   localparam ST_IDLE = 3'd0;
   localparam ST_CHECK = 3'd1;
-  localparam ST_START = 3'd2;  // a record starts
-  localparam ST_DRAIN = 3'd3;  // wait until no record is under way
+  localparam ST_START = 3'd2;  // hand out the job together with its completion
+  localparam ST_DRAIN = 3'd3;  // wait until no job is under way, then pass the key
   localparam ST_KEY = 3'd4;  // wait for the key engine
-  localparam ST_REPLY = 3'd5;  // complete, without a record
-  localparam ST_WIPE = 3'd6;  // forget what the descriptor held
+  localparam ST_REPLY = 3'd5;  // complete without a job
+  localparam ST_WIPE = 3'd6;  // clear the descriptor, which may have held a key
+
+  // Every tool stops at an instance of a module that does not exist and prints its name
+  // (rtl/README.md, conventions).
+  generate
+    if ((1 << CTX_W) != CONTEXTS) begin : g_illegal_contexts
+      ktls_exec_CONTEXTS_must_be_2_to_the_CTX_W illegal_parameter ();
+    end
+    if (JOB_W != JOB_BITS) begin : g_illegal_job
+      ktls_exec_JOB_W_must_be_JOB_BITS illegal_parameter ();
+    end
+    if (CPL_W != CPL_BITS) begin : g_illegal_cpl
+      ktls_exec_CPL_W_must_be_CPL_BITS illegal_parameter ();
+    end
+  endgenerate
 
   function [31:0] swap4(input [31:0] x);
     swap4 = {x[7:0], x[15:8], x[23:16], x[31:24]};
@@ -129,18 +123,20 @@ module ktls_exec #(
   endfunction
 
   reg [2:0] state;
-  reg [511:0] d;
-  reg err;
+
+  // ---------------------------------------------------- the descriptor and its context
+
+  reg [511:0] descriptor;
+  reg bus_err;  // it could not be read
   reg [RING_W-1:0] ring;
   reg [31:0] index;
   reg [23:0] start;
   reg [7:0] status;
   reg numbered;
   reg rekey;
-  reg [SLOT_W-1:0] slot;
-  reg [SLOT_W:0] under_way;
 
-  // contexts; the keys are in the core
+  // All contexts. Their keys are in the core. The memories have no reset: nothing reads an
+  // entry before `installed` is set, and CTX_DEL overwrites it.
   reg [CONTEXTS-1:0] installed;
   reg [CONTEXTS-1:0] tls13_ctx;
   reg [CONTEXTS-1:0] open_ctx;
@@ -150,7 +146,8 @@ module ktls_exec #(
   reg [63:0] seq_mem[0:CONTEXTS-1];
   reg [31:0] uses_mem[0:CONTEXTS-1];
 
-  reg live;
+  // the context of this descriptor, as it was when the descriptor arrived
+  reg ctx_installed;
   reg tls13;
   reg receive;
   reg raw;
@@ -159,146 +156,184 @@ module ktls_exec #(
   reg [63:0] seq;
   reg [31:0] uses;
 
-  wire [7:0] opcode = d[SQE_RECORD_OPCODE_LSB+:SQE_RECORD_OPCODE_W];
-  wire [15:0] ctx = d[SQE_RECORD_CTX_LSB+:SQE_RECORD_CTX_W];
-  wire [CTX_W-1:0] c = ctx[CTX_W-1:0];
-  wire [31:0] len = d[SQE_RECORD_LEN_LSB+:SQE_RECORD_LEN_W];
-  wire [31:0] dst_len = d[SQE_RECORD_DST_LEN_LSB+:SQE_RECORD_DST_LEN_W];
-  wire [15:0] version = d[SQE_CTX_VERSION_LSB+:SQE_CTX_VERSION_W];
-  wire [15:0] cipher = d[SQE_CTX_CIPHER_LSB+:SQE_CTX_CIPHER_W];
-  wire [7:0] dir = d[SQE_CTX_DIR_LSB+:SQE_CTX_DIR_W];
-  wire [31:0] aad_len = d[SQE_RECORD_AAD_LEN_LSB+:SQE_RECORD_AAD_LEN_W];
-  wire [7:0] tag_len = d[SQE_RECORD_TAG_LEN_LSB+:SQE_RECORD_TAG_LEN_W];
-  wire ctx_in_range = {16'd0, ctx} < CONTEXTS;
+  wire [7:0] opcode = descriptor[SQE_RECORD_OPCODE_LSB+:SQE_RECORD_OPCODE_W];
+  wire [15:0] ctx_field = descriptor[SQE_RECORD_CTX_LSB+:SQE_RECORD_CTX_W];
+  wire [CTX_W-1:0] ctx = ctx_field[CTX_W-1:0];
+  wire [31:0] len = descriptor[SQE_RECORD_LEN_LSB+:SQE_RECORD_LEN_W];
+  wire [31:0] dst_room = descriptor[SQE_RECORD_DST_LEN_LSB+:SQE_RECORD_DST_LEN_W];
+  wire [15:0] version = descriptor[SQE_CTX_VERSION_LSB+:SQE_CTX_VERSION_W];
+  wire [15:0] cipher = descriptor[SQE_CTX_CIPHER_LSB+:SQE_CTX_CIPHER_W];
+  wire [7:0] dir = descriptor[SQE_CTX_DIR_LSB+:SQE_CTX_DIR_W];
+  wire [31:0] aad_len = descriptor[SQE_RECORD_AAD_LEN_LSB+:SQE_RECORD_AAD_LEN_W];
+  wire [7:0] tag_len = descriptor[SQE_RECORD_TAG_LEN_LSB+:SQE_RECORD_TAG_LEN_W];
+  wire [7:0] rtype = descriptor[SQE_RECORD_RTYPE_LSB+:SQE_RECORD_RTYPE_W];
 
-  wire [15:0] ctx_next = d_data[SQE_RECORD_CTX_LSB+:SQE_RECORD_CTX_W];
+  // Contexts are looked up in the cycle in which the descriptor arrives, so that checks see
+  // registers and not a memory.
+  wire [15:0] d_ctx = d_data[SQE_RECORD_CTX_LSB+:SQE_RECORD_CTX_W];
+  wire [CTX_W-1:0] lookup = d_ctx[CTX_W-1:0];
+
+  // -------------------------------------------------------------------------- checks
 
   wire opening = opcode == OP_OPEN;
+  wire ctx_in_range = {16'd0, ctx_field} < CONTEXTS;
+
+  // The text of an opened TLS 1.3 record includes the inner type.
   wire [31:0] most = MAX_PLAINTEXT + {31'd0, opening && tls13};
-  wire [15:0] pad = tls13 && !opening ? d[SQE_RECORD_PAD_LSB+:SQE_RECORD_PAD_W] : 16'd0;
+  wire [15:0] pad = tls13 && !opening ? descriptor[SQE_RECORD_PAD_LSB+:SQE_RECORD_PAD_W] : 16'd0;
   wire [15:0] tag = raw ? {8'd0, tag_len} : TAG;
   wire [15:0] tls_overhead = tls13 ? OVERHEAD_1_3 + pad : OVERHEAD_1_2;
   wire [31:0] overhead = opening ? 32'd0 : {16'd0, raw ? tag : tls_overhead};
+  // the tag lengths of SP 800-38D section 5.2.1.2
   wire tag_ok = tag_len == 8'd4 || tag_len == 8'd8 || (tag_len >= 8'd12 && tag_len <= 8'd16);
-  // with the padding of a record that is not too long without it
+  // The first comparison bounds `len`, so 17 bits are enough for the sum with the padding.
   wire length_ok = len <= most && {1'b0, len[15:0]} + {1'b0, pad} <= most[16:0] &&
                    (!raw || (tag_ok && aad_len <= MAX_PLAINTEXT));
   wire suite_ok = (version == TLS_1_2 || version == TLS_1_3 || version == RAW) && dir <= 8'd1 &&
                   (cipher == CIPHER_AES_GCM_128 || cipher == CIPHER_AES_GCM_256);
-  wire [63:0] new_seq = swap8(d[SQE_CTX_REC_SEQ_LSB+:SQE_CTX_REC_SEQ_W]);
+  wire [63:0] new_seq = swap8(descriptor[SQE_CTX_REC_SEQ_LSB+:SQE_CTX_REC_SEQ_W]);
   wire backward = !receive && new_seq < seq;
   wire [31:0] uses_next = uses + 32'd1;
   wire spent = key_limit != 32'd0 && uses >= key_limit;
   wire exhausted = &seq;
 
-  assign d_ready = state == ST_IDLE && enable;
-  assign idle = state == ST_IDLE && under_way == 0;
+  // ------------------------------------------------------------------------ jobs out
+
+  reg [SLOT_W-1:0] slot;
+  reg [SLOT_W:0] under_way;
+
+  // The source of a plain AES-GCM job is AAD, text and, for OPEN, the tag. The AAD is padded
+  // to blocks of 16 bytes.
+  wire [16:0] aad_blocks = raw ? ({2'd0, aad_len[14:0]} + 17'd15) & ~17'd15 : 17'd0;
+  wire [16:0] dst_len = len[16:0] + overhead[16:0];
+  wire [63:0] explicit_nonce = swap8(
+      descriptor[SQE_RECORD_EXPLICIT_NONCE_LSB+:SQE_RECORD_EXPLICIT_NONCE_W]
+  );
+
+  // A job and its completion leave in the same cycle.
+  assign job_valid = state == ST_START && cpl_ready && !under_way[SLOT_W];
+  assign job_data[JOB_SLOT_LSB+:SLOT_W] = slot;
+  assign job_data[JOB_CTX_LSB+:CTX_W] = ctx;
+  assign job_data[JOB_RTYPE_LSB+:JOB_RTYPE_W] = rtype;
+  assign job_data[JOB_OPEN_LSB] = opening;
+  assign job_data[JOB_TLS13_LSB] = tls13;
+  assign job_data[JOB_RAW_LSB] = raw;
+  assign job_data[JOB_LEN_LSB+:JOB_LEN_W] = len[14:0];
+  assign job_data[JOB_INNER_LSB+:JOB_INNER_W] = len[14:0] + pad[14:0] + {14'd0, tls13 && !opening};
+  assign job_data[JOB_AAD_LEN_LSB+:JOB_AAD_LEN_W] = aad_len[14:0];
+  assign job_data[JOB_TAG_LEN_LSB+:JOB_TAG_LEN_W] = tag[4:0];
+  assign job_data[JOB_SALT_LSB+:JOB_SALT_W] = raw ? swap4(
+      descriptor[SQE_RECORD_NONCE_LSB+:SQE_RECORD_NONCE_W]
+  ) : salt;
+  assign job_data[JOB_IV_LSB+:JOB_IV_W] = raw || (opening && !tls13) ? explicit_nonce : iv;
+  assign job_data[JOB_SEQ_LSB+:JOB_SEQ_W] = seq;
+  assign job_data[JOB_CUT_LSB+:JOB_CUT_W] = aad_blocks[14:0];
+  assign job_data[JOB_SRC_LEN_LSB+:JOB_SRC_LEN_W] =
+      aad_blocks + len[16:0] + (opening ? {1'b0, tag} : 17'd0);
+  assign job_data[JOB_DST_LEN_LSB+:JOB_DST_LEN_W] = dst_len;
+  assign job_data[JOB_SRC_LIST_LSB+:JOB_LIST_W] = {
+    descriptor[SQE_RECORD_SRC_SG_LSB+:SQE_RECORD_SRC_SG_W],
+    descriptor[SQE_RECORD_SRC_CNT_LSB+:SQE_RECORD_SRC_CNT_W]
+  };
+  assign job_data[JOB_DST_LIST_LSB+:JOB_LIST_W] = {
+    descriptor[SQE_RECORD_DST_SG_LSB+:SQE_RECORD_DST_SG_W],
+    descriptor[SQE_RECORD_DST_CNT_LSB+:SQE_RECORD_DST_CNT_W]
+  };
+
+  wire started = job_valid && job_ready;
+
+  assign cpl_valid = started || state == ST_REPLY;
+  assign cpl_data[CPL_RING_LSB+:RING_W] = ring;
+  assign cpl_data[CPL_OPCODE_LSB+:CPL_OPCODE_W] = opcode;
+  assign cpl_data[CPL_COOKIE_LSB+:CPL_COOKIE_W] =
+      descriptor[SQE_RECORD_COOKIE_LSB+:SQE_RECORD_COOKIE_W];
+  assign cpl_data[CPL_STATUS_LSB+:CPL_STATUS_W] = status;
+  assign cpl_data[CPL_CTX_LSB+:CPL_CTX_W] = ctx_field;
+  assign cpl_data[CPL_RTYPE_LSB+:CPL_RTYPE_W] = opcode == OP_SEAL ? rtype : 8'd0;
+  assign cpl_data[CPL_REKEY_LSB] = rekey;
+  assign cpl_data[CPL_NUMBERED_LSB] = numbered;
+  assign cpl_data[CPL_SEQ_LSB+:CPL_SEQ_W] = numbered ? seq : 64'd0;
+  assign cpl_data[CPL_INDEX_LSB+:CPL_INDEX_W] = index;
+  assign cpl_data[CPL_HAS_JOB_LSB] = state == ST_START;
+  assign cpl_data[CPL_SLOT_LSB+:SLOT_W] = slot;
+  assign cpl_data[CPL_LEN_LSB+:CPL_LEN_W] = len[14:0];
+  assign cpl_data[CPL_OUT_LEN_LSB+:CPL_OUT_LEN_W] = dst_len[14:0];
+  assign cpl_data[CPL_START_LSB+:CPL_START_W] = start;
+
+  // ---------------------------------------------------------------------------- keys
+
+  // A key must not change while a record of its context is in the core.
+  assign key_valid = state == ST_DRAIN && under_way == 0;
+  assign key_clear = opcode == OP_CTX_DEL;
+  assign key_ctx = ctx;
+  assign key_256 = cipher == CIPHER_AES_GCM_256;
 
   genvar g;
   generate
-    if ((1 << CTX_W) != CONTEXTS) ktls_exec_CONTEXTS_must_be_2_to_the_CTX_W illegal_parameter ();
     for (g = 0; g < 4; g = g + 1) begin : g_key
-      assign key[64*g+:64] = swap8(d[SQE_CTX_KEY_LSB+64*(3-g)+:64]);
+      assign key[64*g+:64] = swap8(descriptor[SQE_CTX_KEY_LSB+64*(3-g)+:64]);
     end
   endgenerate
 
-  assign key_valid = state == ST_DRAIN && under_way == 0;
-  assign key_clear = opcode == OP_CTX_DEL;
-  assign key_ctx = c;
-  assign key_256 = cipher == CIPHER_AES_GCM_256;
+  // ------------------------------------------------------------------- state machine
 
-  // a record and its completion are announced in the same cycle
-  assign seal_valid = state == ST_START && cpl_ready && !under_way[SLOT_W];
-  assign seal_slot = slot;
-  assign seal_ctx = c;
-  assign seal_rtype = d[SQE_RECORD_RTYPE_LSB+:SQE_RECORD_RTYPE_W];
-  assign seal_open = opening;
-  assign seal_tls13 = tls13;
-  assign seal_raw = raw;
-  assign seal_len = len[14:0];
-  assign seal_inner = len[14:0] + pad[14:0] + {14'd0, tls13 && !opening};
-  assign seal_aad_len = aad_len[14:0];
-  assign seal_tag_len = tag[4:0];
-  wire [16:0] aad_blocks = raw ? ({2'd0, aad_len[14:0]} + 17'd15) & ~17'd15 : 17'd0;
-  assign seal_src_len = aad_blocks + len[16:0] + (opening ? {1'b0, tag} : 17'd0);
-  assign seal_src_aad = aad_blocks[14:0];
-  assign seal_salt = raw ? swap4(d[SQE_RECORD_NONCE_LSB+:SQE_RECORD_NONCE_W]) : salt;
-  wire [63:0] explicit_nonce = swap8(d[SQE_RECORD_EXPLICIT_NONCE_LSB+:SQE_RECORD_EXPLICIT_NONCE_W]);
-  assign seal_iv = raw || (opening && !tls13) ? explicit_nonce : iv;
-  assign seal_seq = seq;
-  assign seal_src_sg = d[SQE_RECORD_SRC_SG_LSB+:SQE_RECORD_SRC_SG_W];
-  assign seal_src_cnt = d[SQE_RECORD_SRC_CNT_LSB+:SQE_RECORD_SRC_CNT_W];
-  assign seal_dst_sg = d[SQE_RECORD_DST_SG_LSB+:SQE_RECORD_DST_SG_W];
-  assign seal_dst_cnt = d[SQE_RECORD_DST_CNT_LSB+:SQE_RECORD_DST_CNT_W];
-  assign seal_out_len = len[16:0] + overhead[16:0];
-
-  assign cpl_valid = (seal_valid && seal_ready) || state == ST_REPLY;
-  assign cpl_ring = ring;
-  assign cpl_opcode = opcode;
-  assign cpl_cookie = d[SQE_RECORD_COOKIE_LSB+:SQE_RECORD_COOKIE_W];
-  assign cpl_status = status;
-  assign cpl_ctx = ctx;
-  assign cpl_rtype = opcode == OP_SEAL ? seal_rtype : 8'd0;
-  assign cpl_rekey = rekey;
-  assign cpl_numbered = numbered;
-  assign cpl_seq = numbered ? seq : 64'd0;
-  assign cpl_index = index;
-  assign cpl_data = state == ST_START;
-  assign cpl_slot = slot;
-  assign cpl_len = len[14:0];
-  assign cpl_out_len = seal_out_len[14:0];
-  assign cpl_start = start;
-
-  wire started = seal_valid && seal_ready;
+  assign d_ready = state == ST_IDLE && enable;
+  assign idle = state == ST_IDLE && under_way == 0;
 
   always @(posedge clk) begin
-    if (started != retire) under_way <= started ? under_way + 1'b1 : under_way - 1'b1;
+    if (started != retire) begin
+      `KTLS_ASSERT(started || under_way != 0, "a job finishes although none is under way")
+      under_way <= started ? under_way + 1'b1 : under_way - 1'b1;
+    end
 
     case (state)
       ST_IDLE: begin
         if (d_valid && enable) begin
-          d <= d_data;
+          descriptor <= d_data;
           ring <= d_ring;
           index <= d_index;
-          err <= d_err;
+          bus_err <= d_err;
           start <= now;
           numbered <= 1'b0;
           rekey <= 1'b0;
           status <= CPL_OK;
-          live <= installed[ctx_next[CTX_W-1:0]];
-          tls13 <= tls13_ctx[ctx_next[CTX_W-1:0]];
-          receive <= open_ctx[ctx_next[CTX_W-1:0]];
-          raw <= raw_ctx[ctx_next[CTX_W-1:0]];
-          uses <= uses_mem[ctx_next[CTX_W-1:0]];
-          salt <= salt_mem[ctx_next[CTX_W-1:0]];
-          iv <= iv_mem[ctx_next[CTX_W-1:0]];
-          seq <= seq_mem[ctx_next[CTX_W-1:0]];
+          ctx_installed <= installed[lookup];
+          tls13 <= tls13_ctx[lookup];
+          receive <= open_ctx[lookup];
+          raw <= raw_ctx[lookup];
+          uses <= uses_mem[lookup];
+          salt <= salt_mem[lookup];
+          iv <= iv_mem[lookup];
+          seq <= seq_mem[lookup];
           state <= ST_CHECK;
         end
       end
 
       ST_CHECK: begin
         state <= ST_REPLY;
-        if (err) begin
+        if (bus_err) begin
           status <= CPL_SQ_BUS_ERROR;
-          d <= 512'd0;
+          // Nothing in it can be trusted, not even its cookie.
+          descriptor <= 512'd0;
         end else if (opcode == OP_SEAL || opening) begin
-          if (!ctx_in_range || !live || receive != opening) begin
+          if (!ctx_in_range || !ctx_installed || receive != opening) begin
             status <= CPL_BAD_CTX;
           end else if (exhausted && !raw) begin
             status <= CPL_SEQ_EXHAUSTED;
           end else begin
+            // The number is consumed before the remaining checks, so that a record which fails
+            // them does not shift the numbers of its successors.
             numbered <= !raw;
             if (!raw) begin
-              if (!tls13) iv_mem[c] <= iv + 64'd1;
-              seq_mem[c] <= seq + 64'd1;
+              if (!tls13) iv_mem[ctx] <= iv + 64'd1;
+              seq_mem[ctx] <= seq + 64'd1;
             end
             rekey <= key_warn != 32'd0 && uses >= key_warn;
             if (spent) status <= CPL_KEY_EXHAUSTED;
             else if (!length_ok) status <= CPL_BAD_LENGTH;
-            else if (dst_len < len + overhead) status <= CPL_DST_SHORT;
+            else if (dst_room < len + overhead) status <= CPL_DST_SHORT;
             else begin
-              uses_mem[c] <= uses_next;
+              uses_mem[ctx] <= uses_next;
               rekey <= key_warn != 32'd0 && uses_next >= key_warn;
               state <= ST_START;
             end
@@ -308,16 +343,17 @@ module ktls_exec #(
           else if (!suite_ok) status <= CPL_BAD_SUITE;
           else state <= ST_DRAIN;
         end else if (opcode == OP_CTX_DEL) begin
-          if (!ctx_in_range || !live) status <= CPL_BAD_CTX;
+          if (!ctx_in_range || !ctx_installed) status <= CPL_BAD_CTX;
           else state <= ST_DRAIN;
         end else if (opcode == OP_RESYNC) begin
-          if (!ctx_in_range || !live) begin
+          if (!ctx_in_range || !ctx_installed) begin
             status <= CPL_BAD_CTX;
           end else if (raw || backward) begin
             status <= CPL_BAD_SEQ;
           end else begin
-            if (!tls13) iv_mem[c] <= iv + (new_seq - seq);
-            seq_mem[c] <= new_seq;
+            // The explicit nonce keeps its distance to the number.
+            if (!tls13) iv_mem[ctx] <= iv + (new_seq - seq);
+            seq_mem[ctx] <= new_seq;
           end
         end else begin
           status <= CPL_BAD_OPCODE;
@@ -333,16 +369,16 @@ module ktls_exec #(
 
       ST_DRAIN: begin
         if (key_valid && key_ready) begin
-          installed[c] <= !key_clear;
-          open_ctx[c] <= !key_clear && dir[0];
-          tls13_ctx[c] <= !key_clear && version == TLS_1_3;
-          salt_mem[c] <= key_clear ? 32'd0 : swap4(d[SQE_CTX_SALT_LSB+:SQE_CTX_SALT_W]);
-          iv_mem[c] <= key_clear ? 64'd0 : swap8(d[SQE_CTX_IV_LSB+:SQE_CTX_IV_W]);
-          seq_mem[c] <= key_clear ? 64'd0 : new_seq;
-          raw_ctx[c] <= !key_clear && version == RAW;
-          uses_mem[c] <= 32'd0;
-          // the key is in the core now; the rest is needed for the completion
-          d[SQE_CTX_KEY_LSB+:SQE_CTX_KEY_W] <= {SQE_CTX_KEY_W{1'b0}};
+          installed[ctx] <= !key_clear;
+          open_ctx[ctx] <= !key_clear && dir[0];
+          tls13_ctx[ctx] <= !key_clear && version == TLS_1_3;
+          salt_mem[ctx] <= key_clear ? 32'd0 : swap4(descriptor[SQE_CTX_SALT_LSB+:SQE_CTX_SALT_W]);
+          iv_mem[ctx] <= key_clear ? 64'd0 : swap8(descriptor[SQE_CTX_IV_LSB+:SQE_CTX_IV_W]);
+          seq_mem[ctx] <= key_clear ? 64'd0 : new_seq;
+          raw_ctx[ctx] <= !key_clear && version == RAW;
+          uses_mem[ctx] <= 32'd0;
+          // The core has the key now. The completion needs the other fields.
+          descriptor[SQE_CTX_KEY_LSB+:SQE_CTX_KEY_W] <= {SQE_CTX_KEY_W{1'b0}};
           state <= ST_KEY;
         end
       end
@@ -355,8 +391,8 @@ module ktls_exec #(
         if (cpl_ready) state <= ST_WIPE;
       end
 
-      default: begin
-        d <= 512'd0;
+      default: begin  // ST_WIPE
+        descriptor <= 512'd0;
         state <= ST_IDLE;
       end
     endcase
@@ -366,11 +402,13 @@ module ktls_exec #(
       slot <= 0;
       under_way <= 0;
       installed <= {CONTEXTS{1'b0}};
-      d <= 512'd0;
+      descriptor <= 512'd0;
     end
   end
 
-  `KTLS_UNUSED({len, ctx, ctx_next, d})
+  `KTLS_STABLE(g_job_stable, job_valid, job_ready, JOB_W, job_data)
+
+  `KTLS_UNUSED({len, ctx_field, d_ctx, descriptor})
 
 endmodule
 

@@ -1,27 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: TLS record offload engine of a NIC: descriptors in host memory in,
-//   sealed TLS records in host memory out.
-// Interface: AXI4-Lite slave (registers), AXI4 master (rings, lists, data), level
-//   interrupt. What stands in registers and memory: docs/registers.md; how to use
-//   it: docs/programmers-guide.md. Either side of both buses may stall at any time.
-// Latency/throughput: 16 * LANES bytes per cycle inside a record, n + 2 cycles for a
-//   record of n words of that size as long as memory keeps up; records of one or many contexts
-//   overlap. `ktls-cosim bench rtl` measures it.
-// Source: RFC 5246 and RFC 5288 for records, Linux's struct tls12_crypto_info_* for
-//   the contexts.
+// Purpose: TLS record offload engine of a NIC. It reads descriptors and records from host memory
+//   and writes sealed or opened records back.
+//
+//    registers  csr                            completions  cq --> dma_wr
+//                |                                           ^
+//    dma_rd --> sq --> exec --> jobs --> data (gather, record, core, scatter) --> dma_wr
+//
+// Interface: AXI4-Lite slave (registers), AXI4 master (rings, lists, data), level interrupt.
+//   docs/registers.md lists registers and structures in memory; docs/programmers-guide.md shows
+//   how to use them. Either side of both buses may stall at any time.
+// Latency/throughput: 16 * LANES bytes per cycle inside a record and n + 2 cycles for a record
+//   of n words of that size, if memory keeps up. Records of one or several contexts overlap.
+//   `ktls-cosim bench rtl` measures both.
+// Source: RFC 5246 and RFC 5288 (TLS 1.2), RFC 8446 (TLS 1.3); contexts hold what
+//   struct tls12_crypto_info_* of Linux holds.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 
 module ktls_nic #(
-    // blocks per cycle: 1, 2 or 4; a beat of the master has as many
+    // blocks per cycle and per beat of the master: 1, 2 or 4
     parameter LANES = 1,
     // contexts, a power of two from 2 to 1024
     parameter CONTEXTS = 64,
-    // pairs of a submission and a completion ring, 1 to 8
+    // ring pairs (submission and completion), 1 to 8
     parameter RINGS = 4,
-    // 0: ktls_gcm, a block per cycle; 1: ktls_gcm_small, one thing after the other
+    // 0: ktls_gcm, LANES blocks per cycle; 1: ktls_gcm_small, for LANES = 1
     parameter SMALL_CORE = 0
 ) (
     input  wire                 clk,
@@ -80,60 +85,46 @@ module ktls_nic #(
   localparam DATA_W = 128 * LANES;
   localparam CTX_W = $clog2(CONTEXTS);
   localparam RING_W = RINGS == 1 ? 1 : $clog2(RINGS);
-  localparam SLOT_W = 5;  // 32 records under way, to cover the latency of memory
+  localparam SLOT_W = 5;  // 32 jobs under way, to cover the latency of memory
 
-  // read clients, most urgent first
+  `include "ktls_job.vh"
+  `include "ktls_cpl.vh"
+
+  // read clients, most urgent first: ktls_sq, then the three of ktls_data
   localparam RD_SQ = 0;
-  localparam RD_DST_LIST = 1;
-  localparam RD_SRC_LIST = 2;
-  localparam RD_DATA = 3;
   localparam RD_N = 4;
 
   // write clients
   localparam WR_DATA = 0;
   localparam WR_CQ = 1;
 
+  // Every tool stops at an instance of a module that does not exist and prints its name.
   generate
-    // instances of modules that do not exist: every tool stops and prints their names
-    if (LANES != 1 && LANES != 2 && LANES != 4)
+    if (LANES != 1 && LANES != 2 && LANES != 4) begin : g_illegal_lanes
       ktls_nic_LANES_must_be_1_2_or_4 illegal_parameter ();
-    if (CONTEXTS < 2 || CONTEXTS > 1024 || (1 << CTX_W) != CONTEXTS)
+    end
+    if (CONTEXTS < 2 || CONTEXTS > 1024 || (1 << CTX_W) != CONTEXTS) begin : g_illegal_contexts
       ktls_nic_CONTEXTS_must_be_a_power_of_two_from_2_to_1024 illegal_parameter ();
-    if (RINGS < 1 || RINGS > 8) ktls_nic_RINGS_must_be_1_to_8 illegal_parameter ();
+    end
+    if (RINGS < 1 || RINGS > 8) begin : g_illegal_rings
+      ktls_nic_RINGS_must_be_1_to_8 illegal_parameter ();
+    end
   endgenerate
 
   // ------------------------------------------------------------------- registers
 
-  wire flush;
-  wire core_rst;
-  wire data_rst;
-  wire enable;
+  wire flush, core_rst, data_rst;  // ktls_csr describes their order
+  wire enable, cq_failed, bus_dead;
+  wire sq_idle, exec_idle, cq_idle, rd_idle, wr_idle;
   wire [23:0] now;
-  wire [64*RINGS-1:0] sq_base;
-  wire [4*RINGS-1:0] sq_log2;
-  wire [32*RINGS-1:0] sq_prod;
-  wire [32*RINGS-1:0] sq_cons;
-  wire [64*RINGS-1:0] cq_base;
-  wire [4*RINGS-1:0] cq_log2;
-  wire [32*RINGS-1:0] cq_cons;
-  wire [32*RINGS-1:0] cq_prod;
-  wire cq_failed;
-  wire bus_dead;
-  wire bus_rst;  // a dead bus owes us nothing any more
-  assign bus_rst = core_rst || bus_dead;
-  wire [31:0] key_warn;
-  wire [31:0] key_limit;
-  wire [31:0] watchdog_limit;
-  wire rd_idle;
-  wire wr_idle;
-  wire sq_idle;
-  wire exec_idle;
-  wire cq_idle;
-  wire key_ready;
-  wire done;
-  wire [7:0] done_status;
-  wire done_record;
+  wire [31:0] key_warn, key_limit, watchdog_limit;
+  wire [64*RINGS-1:0] sq_base, cq_base;
+  wire [4*RINGS-1:0] sq_log2, cq_log2;
+  wire [32*RINGS-1:0] sq_prod, sq_cons, cq_prod, cq_cons;
+  wire done, done_record;
+  wire [ 7:0] done_status;
   wire [14:0] done_len;
+  wire key_valid, key_ready, key_clear, key_256;
 
   reg keys_ready;  // the key memory has been cleared after reset
 
@@ -198,14 +189,14 @@ module ktls_nic #(
 
   // ------------------------------------------------------------------ bus masters
 
-  wire [RD_N-1:0] rd_req_valid;
-  wire [RD_N-1:0] rd_req_ready;
+  // After `bus_dead` the masters abandon their outstanding transactions.
+  wire bus_rst = core_rst || bus_dead;
+
+  wire [RD_N-1:0] rd_req_valid, rd_req_ready, rd_rsp_valid;
   wire [RD_N*64-1:0] rd_req_addr;
-  wire [RD_N*8-1:0] rd_req_beats;
-  wire [RD_N-1:0] rd_rsp_valid;
-  wire [DATA_W-1:0] rd_rsp_data;
-  wire rd_rsp_err;
-  wire rd_rsp_last;
+  wire [ RD_N*8-1:0] rd_req_beats;
+  wire [ DATA_W-1:0] rd_rsp_data;
+  wire rd_rsp_err, rd_rsp_last;
 
   ktls_dma_rd #(
       .N(RD_N),
@@ -238,21 +229,13 @@ module ktls_nic #(
       .m_axi_rready(m_axi_rready)
   );
 
-  wire [1:0] wr_req_valid;
-  wire [1:0] wr_req_ready;
+  wire [1:0] wr_req_valid, wr_req_ready, wr_w_valid, wr_w_ready;
   wire [127:0] wr_req_addr;
   wire [15:0] wr_req_beats;
   wire wr_req_mark;
-  wire [1:0] wr_w_valid;
-  wire [1:0] wr_w_ready;
-  wire [DATA_W-1:0] wr_w0_data;
-  wire [DATA_W/8-1:0] wr_w0_strb;
-  wire [DATA_W-1:0] wr_w1_data;
-  wire [DATA_W/8-1:0] wr_w1_strb;
-  wire mark_done;
-  wire mark_err;
-  wire cq_b_done;
-  wire cq_b_err;
+  wire [DATA_W-1:0] wr_w0_data, wr_w1_data;
+  wire [DATA_W/8-1:0] wr_w0_strb, wr_w1_strb;
+  wire mark_done, mark_err, cq_b_done, cq_b_err;
 
   ktls_dma_wr #(
       .DATA_W(DATA_W)
@@ -309,12 +292,10 @@ module ktls_nic #(
 
   // ------------------------------------------------------- descriptors, contexts
 
-  wire d_valid;
-  wire d_ready;
+  wire d_valid, d_ready, d_err;
   wire [511:0] d_data;
   wire [RING_W-1:0] d_ring;
   wire [31:0] d_index;
-  wire d_err;
 
   ktls_sq #(
       .RINGS (RINGS),
@@ -347,57 +328,21 @@ module ktls_nic #(
       .d_err(d_err)
   );
 
-  wire key_valid;
-  wire key_clear;
   wire [CTX_W-1:0] key_ctx;
-  wire key_256;
   wire [255:0] key;
-  wire seal_valid;
-  wire seal_ready;
-  wire [SLOT_W-1:0] seal_slot;
-  wire [CTX_W-1:0] seal_ctx;
-  wire [7:0] seal_rtype;
-  wire seal_open;
-  wire seal_tls13;
-  wire seal_raw;
-  wire [14:0] seal_len;
-  wire [14:0] seal_inner;
-  wire [14:0] seal_aad_len;
-  wire [4:0] seal_tag_len;
-  wire [16:0] seal_src_len;
-  wire [14:0] seal_src_aad;
-  wire [31:0] seal_salt;
-  wire [63:0] seal_iv;
-  wire [63:0] seal_seq;
-  wire [63:0] seal_src_sg;
-  wire [15:0] seal_src_cnt;
-  wire [63:0] seal_dst_sg;
-  wire [15:0] seal_dst_cnt;
-  wire [16:0] seal_out_len;
-  wire cpl_valid;
-  wire cpl_ready;
-  wire [RING_W-1:0] cpl_ring;
-  wire [7:0] cpl_opcode;
-  wire [15:0] cpl_cookie;
-  wire [7:0] cpl_status;
-  wire [15:0] cpl_ctx;
-  wire [7:0] cpl_rtype;
-  wire cpl_rekey;
-  wire cpl_numbered;
-  wire [63:0] cpl_seq;
-  wire [31:0] cpl_index;
-  wire cpl_data;
-  wire [SLOT_W-1:0] cpl_slot;
-  wire [14:0] cpl_len;
-  wire [14:0] cpl_out_len;
-  wire [23:0] cpl_start;
+  wire job_valid, job_ready;
+  wire [JOB_BITS-1:0] job_data;
+  wire cpl_valid, cpl_ready;
+  wire [CPL_BITS-1:0] cpl_data;
   wire retire;
 
   ktls_exec #(
       .CONTEXTS(CONTEXTS),
       .CTX_W(CTX_W),
       .SLOT_W(SLOT_W),
-      .RING_W(RING_W)
+      .RING_W(RING_W),
+      .JOB_W(JOB_BITS),
+      .CPL_W(CPL_BITS)
   ) exec (
       .clk(clk),
       .rst(data_rst),
@@ -415,344 +360,68 @@ module ktls_nic #(
       .key_ctx(key_ctx),
       .key_256(key_256),
       .key(key),
-      .seal_valid(seal_valid),
-      .seal_ready(seal_ready),
-      .seal_slot(seal_slot),
-      .seal_ctx(seal_ctx),
-      .seal_rtype(seal_rtype),
-      .seal_open(seal_open),
-      .seal_tls13(seal_tls13),
-      .seal_raw(seal_raw),
-      .seal_len(seal_len),
-      .seal_inner(seal_inner),
-      .seal_aad_len(seal_aad_len),
-      .seal_tag_len(seal_tag_len),
-      .seal_src_len(seal_src_len),
-      .seal_src_aad(seal_src_aad),
-      .seal_salt(seal_salt),
-      .seal_iv(seal_iv),
-      .seal_seq(seal_seq),
-      .seal_src_sg(seal_src_sg),
-      .seal_src_cnt(seal_src_cnt),
-      .seal_dst_sg(seal_dst_sg),
-      .seal_dst_cnt(seal_dst_cnt),
-      .seal_out_len(seal_out_len),
+      .job_valid(job_valid),
+      .job_ready(job_ready),
+      .job_data(job_data),
       .cpl_valid(cpl_valid),
       .cpl_ready(cpl_ready),
-      .cpl_ring(cpl_ring),
-      .cpl_opcode(cpl_opcode),
-      .cpl_cookie(cpl_cookie),
-      .cpl_status(cpl_status),
-      .cpl_ctx(cpl_ctx),
-      .cpl_rtype(cpl_rtype),
-      .cpl_rekey(cpl_rekey),
-      .cpl_numbered(cpl_numbered),
-      .cpl_seq(cpl_seq),
-      .cpl_index(cpl_index),
       .cpl_data(cpl_data),
-      .cpl_slot(cpl_slot),
-      .cpl_len(cpl_len),
-      .cpl_out_len(cpl_out_len),
-      .cpl_start(cpl_start),
       .now(now),
       .key_warn(key_warn),
       .key_limit(key_limit),
       .retire(retire)
   );
 
-  // ------------------------------------------------ one queue of jobs per data unit
-  //
-  // They are as deep as records may be under way, so that gather reads ahead while
-  // the core still works on earlier records.
+  // ----------------------------------------------------------------------- data path
 
-  localparam LIST_W = 64 + 16;
-  localparam LEN_W = 17;
-  localparam RECORD_W = SLOT_W + CTX_W + 8 + 1 + 1 + 1 + 15 + 15 + 15 + 5 + 32 + 64 + 64;
-
-  wire [4:0] job_room;
-  assign seal_ready = &job_room;
-
-  wire src_list_valid;
-  wire src_list_ready;
-  wire [63:0] src_list_addr;
-  wire [15:0] src_list_cnt;
-  wire dst_list_valid;
-  wire dst_list_ready;
-  wire [63:0] dst_list_addr;
-  wire [15:0] dst_list_cnt;
-  wire gather_valid;
-  wire gather_ready;
-  wire [16:0] gather_len;
-  wire [14:0] gather_cut;
-  wire scatter_valid;
-  wire scatter_ready;
-  wire [16:0] scatter_len;
-  wire rec_valid;
-  wire rec_ready;
-  wire [SLOT_W-1:0] rec_slot;
-  wire [CTX_W-1:0] rec_ctx;
-  wire [7:0] rec_rtype;
-  wire rec_open;
-  wire rec_tls13;
-  wire rec_raw;
-  wire [14:0] rec_len;
-  wire [14:0] rec_inner;
-  wire [14:0] rec_aad_len;
-  wire [4:0] rec_tag_len;
-  wire [31:0] rec_salt;
-  wire [63:0] rec_iv;
-  wire [63:0] rec_seq;
-  wire [5*(SLOT_W+1)-1:0] unused_counts;
-
-  wire seal_push = seal_valid && seal_ready;
-
-  ktls_fifo #(
-      .WIDTH(LIST_W),
-      .LOG2 (SLOT_W)
-  ) src_lists (
-      .clk(clk),
-      .rst(data_rst),
-      .s_valid(seal_push),
-      .s_ready(job_room[0]),
-      .s_data({seal_src_sg, seal_src_cnt}),
-      .m_valid(src_list_valid),
-      .m_ready(src_list_ready),
-      .m_data({src_list_addr, src_list_cnt}),
-      .count(unused_counts[0*(SLOT_W+1)+:SLOT_W+1])
-  );
-
-  ktls_fifo #(
-      .WIDTH(LIST_W),
-      .LOG2 (SLOT_W)
-  ) dst_lists (
-      .clk(clk),
-      .rst(data_rst),
-      .s_valid(seal_push),
-      .s_ready(job_room[1]),
-      .s_data({seal_dst_sg, seal_dst_cnt}),
-      .m_valid(dst_list_valid),
-      .m_ready(dst_list_ready),
-      .m_data({dst_list_addr, dst_list_cnt}),
-      .count(unused_counts[1*(SLOT_W+1)+:SLOT_W+1])
-  );
-
-  ktls_fifo #(
-      .WIDTH(LEN_W + 15),
-      .LOG2 (SLOT_W)
-  ) gather_jobs (
-      .clk(clk),
-      .rst(data_rst),
-      .s_valid(seal_push),
-      .s_ready(job_room[2]),
-      .s_data({seal_src_len, seal_src_aad}),
-      .m_valid(gather_valid),
-      .m_ready(gather_ready),
-      .m_data({gather_len, gather_cut}),
-      .count(unused_counts[2*(SLOT_W+1)+:SLOT_W+1])
-  );
-
-  ktls_fifo #(
-      .WIDTH(LEN_W),
-      .LOG2 (SLOT_W)
-  ) scatter_jobs (
-      .clk(clk),
-      .rst(data_rst),
-      .s_valid(seal_push),
-      .s_ready(job_room[3]),
-      .s_data(seal_out_len),
-      .m_valid(scatter_valid),
-      .m_ready(scatter_ready),
-      .m_data(scatter_len),
-      .count(unused_counts[3*(SLOT_W+1)+:SLOT_W+1])
-  );
-
-  ktls_fifo #(
-      .WIDTH(RECORD_W),
-      .LOG2 (SLOT_W)
-  ) record_jobs (
-      .clk(clk),
-      .rst(data_rst),
-      .s_valid(seal_push),
-      .s_ready(job_room[4]),
-      .s_data({
-        seal_slot,
-        seal_ctx,
-        seal_rtype,
-        seal_open,
-        seal_tls13,
-        seal_raw,
-        seal_len,
-        seal_inner,
-        seal_aad_len,
-        seal_tag_len,
-        seal_salt,
-        seal_iv,
-        seal_seq
-      }),
-      .m_valid(rec_valid),
-      .m_ready(rec_ready),
-      .m_data({
-        rec_slot,
-        rec_ctx,
-        rec_rtype,
-        rec_open,
-        rec_tls13,
-        rec_raw,
-        rec_len,
-        rec_inner,
-        rec_aad_len,
-        rec_tag_len,
-        rec_salt,
-        rec_iv,
-        rec_seq
-      }),
-      .count(unused_counts[4*(SLOT_W+1)+:SLOT_W+1])
-  );
-
-  // --------------------------------------------------------------------- gather
-
-  wire src_e_valid;
-  wire src_e_ready;
-  wire [63:0] src_e_addr;
-  wire [31:0] src_e_len;
-  wire src_e_last;
-  wire src_e_err;
-
-  ktls_sgl #(
-      .DATA_W(DATA_W)
-  ) src_sgl (
-      .clk(clk),
-      .rst(data_rst),
-      .job_valid(src_list_valid),
-      .job_ready(src_list_ready),
-      .job_addr(src_list_addr),
-      .job_cnt(src_list_cnt),
-      .req_valid(rd_req_valid[RD_SRC_LIST]),
-      .req_ready(rd_req_ready[RD_SRC_LIST]),
-      .req_addr(rd_req_addr[64*RD_SRC_LIST+:64]),
-      .req_beats(rd_req_beats[8*RD_SRC_LIST+:8]),
-      .rsp_valid(rd_rsp_valid[RD_SRC_LIST]),
-      .rsp_data(rd_rsp_data),
-      .rsp_err(rd_rsp_err),
-      .rsp_last(rd_rsp_last),
-      .e_valid(src_e_valid),
-      .e_ready(src_e_ready),
-      .e_addr(src_e_addr),
-      .e_len(src_e_len),
-      .e_last(src_e_last),
-      .e_err(src_e_err)
-  );
-
-  wire blk_valid;
-  wire blk_ready;
-  wire [DATA_W-1:0] blk_data;
-  wire blk_err;
-  wire src_done;
-  wire src_short;
-  wire src_err;
-
-  ktls_gather #(
-      .DATA_W(DATA_W)
-  ) gather (
-      .clk(clk),
-      .rst(data_rst),
-      .job_valid(gather_valid),
-      .job_ready(gather_ready),
-      .job_len(gather_len),
-      .job_cut(gather_cut),
-      .e_valid(src_e_valid),
-      .e_ready(src_e_ready),
-      .e_addr(src_e_addr),
-      .e_len(src_e_len),
-      .e_last(src_e_last),
-      .e_err(src_e_err),
-      .req_valid(rd_req_valid[RD_DATA]),
-      .req_ready(rd_req_ready[RD_DATA]),
-      .req_addr(rd_req_addr[64*RD_DATA+:64]),
-      .req_beats(rd_req_beats[8*RD_DATA+:8]),
-      .rsp_valid(rd_rsp_valid[RD_DATA]),
-      .rsp_data(rd_rsp_data),
-      .rsp_err(rd_rsp_err),
-      .m_valid(blk_valid),
-      .m_ready(blk_ready),
-      .m_data(blk_data),
-      .m_err(blk_err),
-      .done_valid(src_done),
-      .done_short(src_short),
-      .done_err(src_err)
-  );
-
-  // ------------------------------------------------------------ framing and core
-
-  wire cmd_valid;
-  wire cmd_ready;
-  wire [CTX_W-1:0] cmd_ctx;
-  wire cmd_decrypt;
-  wire [95:0] cmd_nonce;
-  wire [15:0] cmd_aad_len;
-  wire [31:0] cmd_len;
-  wire gs_valid;
-  wire gs_ready;
-  wire [DATA_W-1:0] gs_data;
-  wire gm_valid;
-  wire gm_ready;
-  wire [DATA_W-1:0] gm_data;
-  wire gm_tag;
-  wire out_valid;
-  wire out_ready;
-  wire [DATA_W-1:0] out_data;
-  wire [$clog2(DATA_W/8):0] out_cnt;
+  wire src_done, src_short, src_err, dst_done, dst_short, dst_err;
   wire [SLOT_W-1:0] cycles_slot;
   wire [31:0] cycles;
-  wire res_valid;
-  wire res_ok;
-  wire [7:0] res_rtype;
+  wire res_valid, res_ok;
+  wire [ 7:0] res_rtype;
   wire [14:0] res_len;
 
-  ktls_record #(
-      .LANES (LANES),
-      .CTX_W (CTX_W),
-      .SLOT_W(SLOT_W)
-  ) record (
+  ktls_data #(
+      .LANES(LANES),
+      .CTX_W(CTX_W),
+      .SLOT_W(SLOT_W),
+      .JOB_W(JOB_BITS),
+      .SMALL_CORE(SMALL_CORE)
+  ) data (
       .clk(clk),
       .rst(data_rst),
-      .job_valid(rec_valid),
-      .job_ready(rec_ready),
-      .job_seq(rec_seq),
-      .job_iv(rec_iv),
-      .job_salt(rec_salt),
-      .job_raw(rec_raw),
-      .job_len(rec_len),
-      .job_inner(rec_inner),
-      .job_aad_len(rec_aad_len),
-      .job_tag_len(rec_tag_len),
-      .job_open(rec_open),
-      .job_tls13(rec_tls13),
-      .job_rtype(rec_rtype),
-      .job_ctx(rec_ctx),
-      .job_slot(rec_slot),
-      .src_valid(blk_valid),
-      .src_ready(blk_ready),
-      .src_data(blk_data),
-      .src_err(blk_err),
-      .cmd_valid(cmd_valid),
-      .cmd_ready(cmd_ready),
-      .cmd_ctx(cmd_ctx),
-      .cmd_decrypt(cmd_decrypt),
-      .cmd_nonce(cmd_nonce),
-      .cmd_aad_len(cmd_aad_len),
-      .cmd_len(cmd_len),
-      .s_valid(gs_valid),
-      .s_ready(gs_ready),
-      .s_data(gs_data),
-      .m_valid(gm_valid),
-      .m_ready(gm_ready),
-      .m_data(gm_data),
-      .m_tag(gm_tag),
-      .out_valid(out_valid),
-      .out_ready(out_ready),
-      .out_data(out_data),
-      .out_cnt(out_cnt),
+      .key_valid(key_valid),
+      .key_ready(key_ready),
+      .key_clear(key_clear),
+      .key_ctx(key_ctx),
+      .key_256(key_256),
+      .key(key),
+      .job_valid(job_valid),
+      .job_ready(job_ready),
+      .job_data(job_data),
+      .rd_req_valid(rd_req_valid[RD_N-1:1]),
+      .rd_req_ready(rd_req_ready[RD_N-1:1]),
+      .rd_req_addr(rd_req_addr[RD_N*64-1:64]),
+      .rd_req_beats(rd_req_beats[RD_N*8-1:8]),
+      .rd_rsp_valid(rd_rsp_valid[RD_N-1:1]),
+      .rd_rsp_data(rd_rsp_data),
+      .rd_rsp_err(rd_rsp_err),
+      .rd_rsp_last(rd_rsp_last),
+      .wr_valid(wr_req_valid[WR_DATA]),
+      .wr_ready(wr_req_ready[WR_DATA]),
+      .wr_addr(wr_req_addr[64*WR_DATA+:64]),
+      .wr_beats(wr_req_beats[8*WR_DATA+:8]),
+      .wr_mark(wr_req_mark),
+      .w_valid(wr_w_valid[WR_DATA]),
+      .w_ready(wr_w_ready[WR_DATA]),
+      .w_data(wr_w0_data),
+      .w_strb(wr_w0_strb),
+      .src_done(src_done),
+      .src_short(src_short),
+      .src_err(src_err),
+      .dst_done(dst_done),
+      .dst_short(dst_short),
+      .dst_err(dst_err),
       .cycles_slot(cycles_slot),
       .cycles(cycles),
       .res_take(retire),
@@ -762,142 +431,14 @@ module ktls_nic #(
       .res_len(res_len)
   );
 
-  generate
-    if (SMALL_CORE == 0) begin : g_fast
-      ktls_gcm #(
-          .LANES(LANES),
-          .CTX_W(CTX_W)
-      ) gcm (
-          .clk(clk),
-          .rst(data_rst),
-          .key_valid(key_valid),
-          .key_ready(key_ready),
-          .key_clear(key_clear),
-          .key_ctx(key_ctx),
-          .key_256(key_256),
-          .key(key),
-          .cmd_valid(cmd_valid),
-          .cmd_ready(cmd_ready),
-          .cmd_ctx(cmd_ctx),
-          .cmd_decrypt(cmd_decrypt),
-          .cmd_nonce(cmd_nonce),
-          .cmd_aad_len(cmd_aad_len),
-          .cmd_len(cmd_len),
-          .s_valid(gs_valid),
-          .s_ready(gs_ready),
-          .s_data(gs_data),
-          .m_valid(gm_valid),
-          .m_ready(gm_ready),
-          .m_data(gm_data),
-          .m_tag(gm_tag)
-      );
-    end else begin : g_small
-      ktls_gcm_small #(
-          .LANES(LANES),
-          .CTX_W(CTX_W)
-      ) gcm (
-          .clk(clk),
-          .rst(data_rst),
-          .key_valid(key_valid),
-          .key_ready(key_ready),
-          .key_clear(key_clear),
-          .key_ctx(key_ctx),
-          .key_256(key_256),
-          .key(key),
-          .cmd_valid(cmd_valid),
-          .cmd_ready(cmd_ready),
-          .cmd_ctx(cmd_ctx),
-          .cmd_decrypt(cmd_decrypt),
-          .cmd_nonce(cmd_nonce),
-          .cmd_aad_len(cmd_aad_len),
-          .cmd_len(cmd_len),
-          .s_valid(gs_valid),
-          .s_ready(gs_ready),
-          .s_data(gs_data),
-          .m_valid(gm_valid),
-          .m_ready(gm_ready),
-          .m_data(gm_data),
-          .m_tag(gm_tag)
-      );
-    end
-  endgenerate
-
-  // -------------------------------------------------------------------- scatter
-
-  wire dst_e_valid;
-  wire dst_e_ready;
-  wire [63:0] dst_e_addr;
-  wire [31:0] dst_e_len;
-  wire dst_e_last;
-  wire dst_e_err;
-  wire dst_done;
-  wire dst_short;
-  wire dst_err;
-
-  ktls_sgl #(
-      .DATA_W(DATA_W)
-  ) dst_sgl (
-      .clk(clk),
-      .rst(data_rst),
-      .job_valid(dst_list_valid),
-      .job_ready(dst_list_ready),
-      .job_addr(dst_list_addr),
-      .job_cnt(dst_list_cnt),
-      .req_valid(rd_req_valid[RD_DST_LIST]),
-      .req_ready(rd_req_ready[RD_DST_LIST]),
-      .req_addr(rd_req_addr[64*RD_DST_LIST+:64]),
-      .req_beats(rd_req_beats[8*RD_DST_LIST+:8]),
-      .rsp_valid(rd_rsp_valid[RD_DST_LIST]),
-      .rsp_data(rd_rsp_data),
-      .rsp_err(rd_rsp_err),
-      .rsp_last(rd_rsp_last),
-      .e_valid(dst_e_valid),
-      .e_ready(dst_e_ready),
-      .e_addr(dst_e_addr),
-      .e_len(dst_e_len),
-      .e_last(dst_e_last),
-      .e_err(dst_e_err)
-  );
-
-  ktls_scatter #(
-      .DATA_W(DATA_W)
-  ) scatter (
-      .clk(clk),
-      .rst(data_rst),
-      .job_valid(scatter_valid),
-      .job_ready(scatter_ready),
-      .job_len(scatter_len),
-      .e_valid(dst_e_valid),
-      .e_ready(dst_e_ready),
-      .e_addr(dst_e_addr),
-      .e_len(dst_e_len),
-      .e_last(dst_e_last),
-      .e_err(dst_e_err),
-      .s_valid(out_valid),
-      .s_ready(out_ready),
-      .s_data(out_data),
-      .s_cnt(out_cnt),
-      .req_valid(wr_req_valid[WR_DATA]),
-      .req_ready(wr_req_ready[WR_DATA]),
-      .req_addr(wr_req_addr[64*WR_DATA+:64]),
-      .req_beats(wr_req_beats[8*WR_DATA+:8]),
-      .req_mark(wr_req_mark),
-      .w_valid(wr_w_valid[WR_DATA]),
-      .w_ready(wr_w_ready[WR_DATA]),
-      .w_data(wr_w0_data),
-      .w_strb(wr_w0_strb),
-      .done_valid(dst_done),
-      .done_short(dst_short),
-      .done_err(dst_err)
-  );
-
   // ---------------------------------------------------------------- completions
 
   ktls_cq #(
       .RINGS (RINGS),
       .RING_W(RING_W),
       .DATA_W(DATA_W),
-      .SLOT_W(SLOT_W)
+      .SLOT_W(SLOT_W),
+      .CPL_W (CPL_BITS)
   ) cq (
       .clk(clk),
       .rst(core_rst),
@@ -909,21 +450,7 @@ module ktls_nic #(
       .idle(cq_idle),
       .cpl_valid(cpl_valid),
       .cpl_ready(cpl_ready),
-      .cpl_ring(cpl_ring),
-      .cpl_opcode(cpl_opcode),
-      .cpl_cookie(cpl_cookie),
-      .cpl_status(cpl_status),
-      .cpl_ctx(cpl_ctx),
-      .cpl_rtype(cpl_rtype),
-      .cpl_rekey(cpl_rekey),
-      .cpl_numbered(cpl_numbered),
-      .cpl_seq(cpl_seq),
-      .cpl_index(cpl_index),
       .cpl_data(cpl_data),
-      .cpl_slot(cpl_slot),
-      .cpl_len(cpl_len),
-      .cpl_out_len(cpl_out_len),
-      .cpl_start(cpl_start),
       .now(now),
       .src_done(src_done),
       .src_short(src_short),

@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: TLS record framing around the GCM core: nonce and additional data in
-//   front of it, header, explicit nonce, ciphertext and tag behind it.
-// Interface: job_* announces a record; src_* are the words of its plaintext (ktls_gather);
-//   cmd_*, s_* and m_* are the core; a word has LANES blocks of 16 bytes; out_* are pieces of the finished record. A
-//   record whose source has an error (src_err) is finished with zeros instead of
-//   ciphertext and tag from there on: no keystream and no authentic record of
-//   wrong bytes leaves. `cycles` answers for slot `cycles_slot` how long that
-//   record held the engine.
-//   An opened record (job_open) has ciphertext and tag as its source and its text as
-//   its result, which ktls_release holds until the tag has been compared.
-//   In TLS 1.3 (job_tls13) the record type and any padding go behind the text, in its
-//   last word and in words of their own, up to job_inner bytes.
-//   Plain AES-GCM (job_raw) has its additional data in front of the text in the source,
-//   a tag of job_tag_len bytes, and no header.
-// Latency/throughput: no cycle of its own between records: n + 2 cycles for n words
-//   given to the core.
-// Data format: the core's words have byte 0 on the left, words on buses in [7:0].
-// Source: RFC 5246 section 6.2.3.3, RFC 5288 section 3: nonce = salt || explicit,
-//   AAD = seq_num || type || version || length, record = header || explicit ||
-//   ciphertext || tag. RFC 8446 sections 5.2 and 5.3: nonce = (salt || iv) xor
-//   number, AAD = header, header of type 23, text || type.
+// Purpose: TLS record framing around the AES-GCM core. Before the core it makes nonce and AAD;
+//   after the core it adds header and explicit nonce and passes ciphertext and tag on.
+// Interface: job_* takes a job: one record to seal or to open (layout: bits [JOB_RECORD_W-1:0]
+//   of ktls_job.vh). src_* takes the words of its source (ktls_gather). cmd_*, s_* and m_* are
+//   the core. out_* gives the pieces of the result. A word has LANES blocks of 16 bytes. Any
+//   side may stall. cmd_* and out_* offer the same until it is accepted.
+//   SEAL: the source is the text. In TLS 1.3 the inner type and the padding follow the text, up
+//   to JOB_INNER bytes: in the last word of the text and in words of their own.
+//   OPEN: the source is ciphertext and tag. The result is the text, which ktls_release holds
+//   until the tag has been compared.
+//   Plain AES-GCM (raw): the source begins with the AAD. The tag has JOB_TAG_LEN bytes, and
+//   there is no header.
+//   After a source error (src_err) the rest of the record is zeros instead of ciphertext and
+//   tag: neither keystream nor an authentic record of wrong bytes leaves the device.
+//   `cycles` is the number of cycles for which the record in slot `cycles_slot` held the
+//   engine. res_* reports the result of opened records (ktls_release).
+// Latency/throughput: SEAL takes n + 2 cycles for n words of text, inner type and padding; OPEN
+//   takes n + 3 for n words of text. Nothing is lost between records.
+// Data format: byte 0 of a word is on the left at the core and in [7:0] at src_* and out_*.
+// Source: RFC 5246 section 6.2.3.3 and RFC 5288 section 3 for TLS 1.2: nonce = salt ||
+//   explicit, AAD = seq_num || type || version || length, record = header || explicit ||
+//   ciphertext || tag. RFC 8446 sections 5.2 and 5.3 for TLS 1.3: nonce = (salt || iv) xor
+//   number, AAD = header, the header has type 23, plaintext = text || type || zeros.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -31,28 +33,18 @@ module ktls_record #(
     parameter LANES  = 1,
     // width of a context number
     parameter CTX_W  = 6,
-    // log2 of the records that may be under way
-    parameter SLOT_W = 3
+    // log2 of the jobs that may be under way
+    parameter SLOT_W = 3,
+    // width of a job here: JOB_RECORD_W of ktls_job.vh
+    parameter JOB_W  = 230
 ) (
     input  wire                      clk,
     input  wire                      rst,
-    // records
+    // jobs
     input  wire                      job_valid,
     output wire                      job_ready,
-    input  wire [        SLOT_W-1:0] job_slot,
-    input  wire [         CTX_W-1:0] job_ctx,
-    input  wire [               7:0] job_rtype,
-    input  wire                      job_open,
-    input  wire                      job_tls13,
-    input  wire                      job_raw,
-    input  wire [              14:0] job_len,
-    input  wire [              14:0] job_inner,
-    input  wire [              14:0] job_aad_len,
-    input  wire [               4:0] job_tag_len,
-    input  wire [              31:0] job_salt,
-    input  wire [              63:0] job_iv,
-    input  wire [              63:0] job_seq,
-    // plaintext
+    input  wire [         JOB_W-1:0] job_data,
+    // source
     input  wire                      src_valid,
     output wire                      src_ready,
     input  wire [     128*LANES-1:0] src_data,
@@ -72,12 +64,12 @@ module ktls_record #(
     output wire                      m_ready,
     input  wire [     128*LANES-1:0] m_data,
     input  wire                      m_tag,
-    // record
+    // result
     output wire                      out_valid,
     input  wire                      out_ready,
     output wire [     128*LANES-1:0] out_data,
     output wire [$clog2(16*LANES):0] out_cnt,
-    // figures and, for opened records, what they were
+    // cycles of a record, and the result of an opened one
     input  wire [        SLOT_W-1:0] cycles_slot,
     output wire [              31:0] cycles,
     input  wire                      res_take,
@@ -86,6 +78,8 @@ module ktls_record #(
     output wire [               7:0] res_rtype,
     output wire [              14:0] res_len
 );
+
+  `include "ktls_job.vh"
 
   localparam APPLICATION_DATA = 8'd23;
   localparam WIRE_VERSION = 16'h0303;
@@ -96,11 +90,47 @@ module ktls_record #(
   localparam WORD_LOG2 = $clog2(WORD);
   localparam COUNT_W = 15 - WORD_LOG2;  // of words of a record
 
+  generate
+    if (JOB_W != JOB_RECORD_W) begin : g_illegal_job
+      ktls_record_JOB_W_must_be_JOB_RECORD_W illegal_parameter ();
+    end
+  endgenerate
+
   function [COUNT_W-1:0] words(input [14:0] bytes);
     words = bytes[14:WORD_LOG2] + {{COUNT_W - 1{1'b0}}, |bytes[WORD_LOG2-1:0]};
   endfunction
 
-  // ----------------------------------------------- in front of the core
+  wire [SLOT_W-1:0] job_slot = job_data[JOB_SLOT_LSB+:SLOT_W];
+  wire [7:0] job_rtype = job_data[JOB_RTYPE_LSB+:JOB_RTYPE_W];
+  wire job_open = job_data[JOB_OPEN_LSB];
+  wire job_tls13 = job_data[JOB_TLS13_LSB];
+  wire job_raw = job_data[JOB_RAW_LSB];
+  wire [14:0] job_len = job_data[JOB_LEN_LSB+:JOB_LEN_W];
+  wire [14:0] job_inner = job_data[JOB_INNER_LSB+:JOB_INNER_W];
+  wire [14:0] job_aad_len = job_data[JOB_AAD_LEN_LSB+:JOB_AAD_LEN_W];
+  wire [4:0] job_tag_len = job_data[JOB_TAG_LEN_LSB+:JOB_TAG_LEN_W];
+  wire [63:0] job_iv = job_data[JOB_IV_LSB+:JOB_IV_W];
+
+  // ---------------------------------------------------------------- before the core
+  //
+  // A job passes these phases. A phase lasts one cycle per word, or more if a side stalls. A
+  // phase without words takes no cycle, but `tag` takes at least one. The next job is taken in
+  // the last cycle of this one.
+  //
+  //   SEAL   | command | AAD | text ...... | made |
+  //   OPEN   | command | AAD | text ...... | tag |
+  //
+  //   phase     words to the core                             words from the source
+  //   command   none; nonce and lengths go to cmd_*           none
+  //   AAD       TLS: one, made here. Plain AES-GCM: its AAD   plain AES-GCM: the same
+  //   text      the text (SEAL) or ciphertext (OPEN)          the same
+  //   made      TLS 1.3: inner type and padding               none
+  //   tag       none                                          the end of the tag, if the tag
+  //                                                           crosses into a word of its own
+  //
+  // The inner type goes into the last word of the text (`typed`) if there is room, and
+  // otherwise into the first word of phase `made` (`tail`). All padding is zeros, so the words
+  // of this phase hold nothing else.
 
   reg in_busy;
   reg cmd_sent;
@@ -109,38 +139,42 @@ module ktls_record #(
   reg [7:0] rtype;
   reg opening;
   reg tls13;
-  reg tail;  // a word that begins with the inner type follows the text
+  reg tail;  // the text fills its last word: the inner type begins a word of its own
   reg raw;
   reg [14:0] len;
-  reg [14:0] inner;  // with type and padding
+  reg [14:0] inner;  // bytes of text, inner type and padding
   reg [14:0] aad_len;
   reg [4:0] tag_len;
   reg [31:0] salt;
   reg [63:0] iv;
   reg [63:0] seq;
-  reg [COUNT_W-1:0] aad_left;  // words of additional data
+  reg [COUNT_W-1:0] aad_left;  // words of AAD for the core
   reg [COUNT_W-1:0] text_left;  // words of text from the source
   reg [COUNT_W-1:0] inner_left;  // words of text for the core
-  reg [31:0] count;
+  reg [31:0] count;  // cycles of the record, this one included
 
   reg [31:0] cycle_mem[0:(1<<SLOT_W)-1];
+  // The record has a source error. The bit is set when the bad word enters the core, long
+  // before that word leaves it.
   reg [(1<<SLOT_W)-1:0] poison;
 
-  wire o_ready;
+  wire o_ready;  // the queue of jobs after the core has room
   wire aad_phase = in_busy && cmd_sent && aad_left != 0;
   wire in_text = in_busy && cmd_sent && aad_left == 0;
   wire text_over = text_left == 0;
   wire inner_over = inner_left == 0;
   wire text_phase = in_text && !text_over;
-  // type and padding behind the text, in words of their own
   wire made_phase = in_text && text_over && !inner_over;
-  // the source of an opened record holds its tag behind the ciphertext, often with the
-  // end of it in a word of its own
   wire tag_phase = in_text && opening && text_over;
+
   wire [WORD_LOG2-1:0] end_at = len[WORD_LOG2-1:0];  // bytes of text in its last word, 0: all
   wire [WORD_LOG2:0] tag_end = {1'b0, end_at} + {{WORD_LOG2 - 4{1'b0}}, tag_len};
+  // The tag ends in a word without text. Otherwise all of it came with the last text word.
   wire tag_word = end_at == 0 || tag_end > WORD[WORD_LOG2:0];
   wire received = tag_phase && (src_valid || !tag_word);
+
+  // SEAL ends with its last word to the core, OPEN with its tag. A record without any word
+  // after the AAD spends one cycle here.
   wire in_last = in_text && (opening ? received :
                              inner_over || (inner_left == 1 && s_valid && s_ready));
   wire in_free = !in_busy || in_last;
@@ -163,12 +197,13 @@ module ktls_record #(
       .z(src_swapped)
   );
 
-  // the inner type behind the text, in its last word or in one of its own
+  // The text is cut at its last byte before the type is inserted: the source word may hold
+  // anything after it.
   wire typed = tls13 && !opening && text_left == 1 && text_phase && !tail;
   wire [DATA_W-1:0] text_bytes = ~({DATA_W{1'b1}} >> {end_at, 3'b000});
   wire [DATA_W-1:0] type_byte = {rtype, {DATA_W - 8{1'b0}}} >> {end_at, 3'b000};
 
-  wire [15:0] sealed_len = {1'b0, inner} + TAG;
+  wire [15:0] sealed_len = {1'b0, inner} + TAG;  // the length field of a TLS 1.3 header
   wire [127:0] aad_1_2 = {seq, rtype, WIRE_VERSION, 1'b0, len, 24'd0};
   wire [127:0] aad_1_3 = {APPLICATION_DATA, WIRE_VERSION, sealed_len, 88'd0};
   reg [DATA_W-1:0] aad;
@@ -194,8 +229,13 @@ module ktls_record #(
 
   assign src_ready = (from_source && s_ready) || (tag_phase && tag_word);
 
-  reg [DATA_W-1:0] previous;  // the word in front of this one
-  wire [WORD_LOG2:0] tag_split = WORD[WORD_LOG2:0] - {1'b0, end_at};  // bytes of it in there
+  // The received tag follows the ciphertext at any byte, so it is joined from the last word of
+  // the text, shifted left by end_at bytes, and the word after it, shifted right by tag_split:
+  //
+  //   previous     | text (end_at bytes)  | tag, front |
+  //   src_swapped  | tag, back |          0            |
+  reg [DATA_W-1:0] previous;
+  wire [WORD_LOG2:0] tag_split = WORD[WORD_LOG2:0] - {1'b0, end_at};  // bytes of its front
   reg [DATA_W-1:0] tag_front;
   reg [127:0] tag_back;
   reg [127:0] received_tag;
@@ -212,7 +252,7 @@ module ktls_record #(
     count <= count + 32'd1;
     if (take_cmd) begin
       cmd_sent <= 1'b1;
-      count <= 32'd2;
+      count <= 32'd2;  // the first cycle that reads it is the second of the record
     end
     if (give_word) begin
       if (aad_phase) aad_left <= aad_left - 1'b1;
@@ -228,19 +268,21 @@ module ktls_record #(
     if (received) begin
       tag_front = end_at == 0 ? {DATA_W{1'b0}} : previous << {end_at, 3'b000};
       tag_back  = tag_word ? src_swapped[DATA_W-1-:128] : 128'd0;
+      // With end_at = 0 the text fills its word, and the whole tag is in the word after it.
       if (end_at != 0) tag_back = tag_back >> {tag_split, 3'b000};
       received_tag <= tag_front[DATA_W-1-:128] | tag_back;
       tag_slot <= slot;
     end
     if (ending) begin
       in_busy <= 1'b0;
+      // A record without text has used its third cycle only to end.
       cycle_mem[slot] <= inner_over && !opening ? 32'd2 : count;
     end
     if (take_job) begin
       in_busy <= 1'b1;
       cmd_sent <= 1'b0;
       slot <= job_slot;
-      ctx <= job_ctx;
+      ctx <= job_data[JOB_CTX_LSB+:CTX_W];
       rtype <= job_rtype;
       opening <= job_open;
       tls13 <= job_tls13;
@@ -250,9 +292,9 @@ module ktls_record #(
       inner <= job_inner;
       aad_len <= job_aad_len;
       tag_len <= job_tag_len;
-      salt <= job_salt;
+      salt <= job_data[JOB_SALT_LSB+:JOB_SALT_W];
       iv <= job_iv;
-      seq <= job_seq;
+      seq <= job_data[JOB_SEQ_LSB+:JOB_SEQ_W];
       aad_left <= job_raw ? words(job_aad_len) : 1;
       text_left <= words(job_len);
       inner_left <= words(job_inner);
@@ -269,7 +311,17 @@ module ktls_record #(
 
   `KTLS_UNUSED(tag_front)
 
-  // ------------------------------------------------- behind the core
+  // ----------------------------------------------------------------- after the core
+  //
+  // A job waits in a queue until its first word leaves the core, because the core holds several
+  // records. It passes these phases:
+  //
+  //   SEAL, TLS             | header | word ... word | tag |
+  //   SEAL, plain AES-GCM   | silent | word ... word | tag |
+  //   OPEN                  | silent | word ... word | tag, for comparison |
+  //
+  // Phase `header` gives 13 bytes in TLS 1.2 (header, explicit nonce) and 5 bytes in TLS 1.3.
+  // It costs no throughput: it fills the gap that the AAD leaves in the output of the core.
 
   localparam OUT_W = SLOT_W + 8 + 1 + 1 + 1 + 15 + 5 + 64;
 
@@ -288,7 +340,7 @@ module ktls_record #(
   ktls_fifo #(
       .WIDTH(OUT_W),
       .LOG2 (SLOT_W)
-  ) behind (
+  ) output_jobs (
       .clk(clk),
       .rst(rst),
       .s_valid(take_job),
@@ -300,8 +352,8 @@ module ktls_record #(
       .count(unused_count)
   );
 
-  reg header_sent;
-  reg [14:0] o_left;
+  reg header_sent;  // or silent phase over
+  reg [14:0] o_left;  // bytes of text, inner type and padding that have not left
 
   wire [15:0] body = {1'b0, o_inner} + (o_tls13 ? TAG : EXTRA_1_2);
   wire [7:0] outer_type = o_tls13 ? APPLICATION_DATA : o_rtype;
@@ -324,7 +376,7 @@ module ktls_record #(
   wire [WORD_LOG2:0] piece_cnt = !header_sent || m_tag ? {{WORD_LOG2 - 4{1'b0}}, short_cnt} :
                                  o_left >= WORD[14:0] ? WORD[WORD_LOG2:0] :
                                  {1'b0, o_left[WORD_LOG2-1:0]};
-  // a record without a header spends that cycle, too, so that all take equally long
+  // A record without a header also spends that cycle, so that all records take equally long.
   wire silent = (o_open || o_raw) && !header_sent;
   wire a_ready;
 
@@ -380,6 +432,10 @@ module ktls_record #(
     end
     if (rst) header_sent <= 1'b0;
   end
+
+  `KTLS_STABLE(g_cmd_stable, cmd_valid, cmd_ready, CTX_W + 145, {cmd_ctx, cmd_decrypt, cmd_nonce,
+                                                                 cmd_aad_len, cmd_len})
+  `KTLS_STABLE(g_out_stable, out_valid, out_ready, DATA_W + WORD_LOG2 + 1, {out_data, out_cnt})
 
 endmodule
 

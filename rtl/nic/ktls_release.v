@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: queue of pieces on their way out, which holds the text of an opened record
-//   until its tag has been compared and then releases it, or zeros of the same length.
-// Interface: a_* are pieces with the facts of their record beside them: of sealed
-//   records all that leaves; of opened ones (a_open) the text, then the computed tag
-//   (a_tag), which stays here; a_tag_len bytes of it count. tag_* is the tag that was received, at any time before
-//   or after the core's; new_* forgets that of an earlier record in the slot. out_*
-//   are pieces that may leave. res_* answers for res_slot, once res_valid says that it
-//   is known and until res_take, what an opened record was: authentic, its type, bytes
-//   of its text (TLS 1.3: without type and padding).
-// Latency/throughput: a piece per cycle in and out; pieces of a sealed record leave
-//   after 1 cycle, those of an opened one from 1 cycle after its tag on. Time depends
-//   on lengths alone, never on what a tag or a text is.
-// Data format: byte 0 of a piece stands on the left, of one that leaves in [7:0].
+// Purpose: queue of pieces on their way out. It holds the text of an opened record until its tag
+//   has been compared and then releases the text, or zeros of the same length.
+// Interface: a_* takes pieces, with the facts of their record beside them. A sealed record gives
+//   all its pieces. An opened record (a_open) gives its text and then the computed tag (a_tag),
+//   of which a_tag_len bytes count and which stays here. tag_* is the received tag; it may
+//   arrive before or after the computed one. new_* forgets the tag of an earlier record in the
+//   slot. out_* offers pieces until they are accepted.
+//   res_* gives the result of the opened record in slot res_slot, from res_valid until
+//   res_take: whether it is authentic, its type, and the bytes of its text (TLS 1.3: without
+//   type and padding).
+// Latency/throughput: one piece per cycle in and out. A piece of a sealed record leaves after 1
+//   cycle, those of an opened record from 1 cycle after its tag on. Time depends on lengths
+//   only, never on the content of a tag or a text.
+// Data format: byte 0 of a piece is on the left at a_* and in [7:0] at out_*.
 // Source: RFC 8446 section 5.2 (inner plaintext: text || type || zeros).
 `resetall
 `timescale 1ns / 1ps
@@ -21,7 +22,7 @@
 module ktls_release #(
     // 16-byte blocks of a piece
     parameter LANES  = 1,
-    // log2 of the records that may be under way
+    // log2 of the jobs that may be under way
     parameter SLOT_W = 3
 ) (
     input  wire                      clk,
@@ -45,12 +46,12 @@ module ktls_release #(
     input  wire                      a_tls13,
     input  wire [               7:0] a_rtype,
     input  wire                      a_poison,
-    // what may leave
+    // pieces that may leave
     output wire                      out_valid,
     input  wire                      out_ready,
     output wire [     128*LANES-1:0] out_data,
     output wire [$clog2(16*LANES):0] out_cnt,
-    // what records were
+    // results of opened records
     input  wire [        SLOT_W-1:0] res_slot,
     input  wire                      res_take,
     output wire                      res_valid,
@@ -66,9 +67,11 @@ module ktls_release #(
   localparam ENTRY_W = 1 + SLOT_W + WORD_LOG2 + 1 + DATA_W;
 
   reg [ENTRY_W-1:0] ring[0:(1<<RING_W)-1];
-  reg [RING_W:0] wp;  // the next piece that comes
-  reg [RING_W:0] cp;  // pieces before this one may leave
-  reg [RING_W:0] rp;  // the next piece that leaves
+  //   rp ........ cp ............ wp
+  //   may leave   wait for a tag     free
+  reg [RING_W:0] wp;  // place of the next piece to store
+  reg [RING_W:0] cp;  // pieces before this place may leave
+  reg [RING_W:0] rp;  // place of the next piece to leave
 
   reg [127:0] tag_mem[0:(1<<SLOT_W)-1];
   reg [(1<<SLOT_W)-1:0] tag_here;
@@ -76,10 +79,12 @@ module ktls_release #(
   reg [(1<<SLOT_W)-1:0] result_here;
   reg [(1<<SLOT_W)-1:0] authentic;
 
-  // ------------------------------------------------------------- pieces come
+  // --------------------------------------------------------------- pieces in
 
   reg [14-WORD_LOG2:0] word;  // number of the next word of text
-  reg [14:0] last_at;  // place of the last byte that is not zero
+  // The inner type of TLS 1.3 is the last byte that is not zero. It is searched for while the
+  // pieces pass, so that no second pass is needed.
+  reg [14:0] last_at;
   reg [7:0] last_byte;
   reg [WORD_LOG2:0] found;
   reg [7:0] found_byte;
@@ -93,8 +98,8 @@ module ktls_release #(
   wire stores = a_valid && a_ready && !verdict;
   wire judges = a_valid && a_ready && verdict;
   wire has_type = last_byte != 8'd0;
-  // computed where they are used: a simulator would follow every piece with them
-  reg [127:0] behind_tag;
+  // Icarus: temporaries of the clocked block; wires would follow every piece
+  reg [127:0] after_tag;
   reg equal;
 
   assign a_ready = verdict ? tag_here[a_slot] : !used[RING_W];
@@ -130,8 +135,10 @@ module ktls_release #(
       end
     end
     if (judges) begin
-      behind_tag = {128{1'b1}} >> {a_tag_len, 3'b000};
-      equal = (a_data[DATA_W-1-:128] | behind_tag) == (tag_mem[a_slot] | behind_tag);
+      // One comparison of all bits: its time does not depend on the first difference.
+      after_tag = {128{1'b1}} >> {a_tag_len, 3'b000};
+      equal = (a_data[DATA_W-1-:128] | after_tag) == (tag_mem[a_slot] | after_tag);
+      // All text of the record may leave, as zeros if it is not authentic.
       cp <= wp;
       authentic[a_slot] <= equal && !a_poison && (!a_tls13 || has_type);
       result_here[a_slot] <= 1'b1;
@@ -162,7 +169,7 @@ module ktls_release #(
   assign res_ok = authentic[res_slot];
   assign {res_rtype, res_len} = result[res_slot];
 
-  // ------------------------------------------------------------ pieces leave
+  // -------------------------------------------------------------- pieces out
 
   wire opened;
   wire [SLOT_W-1:0] slot;

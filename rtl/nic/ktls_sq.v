@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: fetch submission descriptors of all rings ahead of their execution.
-// Interface: ring registers in, those of ring n in the n-th place; d_* gives descriptors
-//   with ring and index, d_err if one could not be read (its content is then
-//   meaningless). `cons` is the free-running index of the first descriptor of a ring
-//   that has not been read.
-//   Rings take turns, one descriptor each. A descriptor is fetched only if its completion
-//   will find room in the ring's completion queue, so a ring that nobody empties holds up
-//   no other.
-// Latency/throughput: one read burst per descriptor, every other cycle; up to 16 are
-//   under way or wait.
+// Interface: ring registers are inputs; those of ring n are at place n. d_* offers descriptors
+//   with their ring and index. d_err marks a descriptor that was read with an error; its
+//   content is then meaningless. The consumer may stall. `cons` is the free-running index of
+//   the first descriptor of a ring that has not been read.
+//   Rings take turns, one descriptor each. A descriptor is fetched only if its completion will
+//   find room in the completion ring, so a ring that its driver does not empty delays no other.
+// Latency/throughput: one read burst per descriptor, every other cycle. Up to 16 descriptors
+//   are under way or wait.
+// Data format: structure `sqe_*` of docs/registers.md, byte 0 in d_data[7:0].
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -18,7 +18,7 @@
 module ktls_sq #(
     // rings
     parameter RINGS  = 1,
-    // width of a ring's number
+    // width of a ring number
     parameter RING_W = 1,
     // bits of the data bus
     parameter DATA_W = 128
@@ -57,23 +57,26 @@ module ktls_sq #(
   localparam DEPTH_LOG2 = 4;
   localparam BEATS = 8 * SQE_RECORD_BYTES / DATA_W;
 
-  reg [32*RINGS-1:0] fetch;  // next to ask for
-  reg [DEPTH_LOG2:0] held;  // asked for and not yet taken
+  reg [32*RINGS-1:0] fetch;  // index of the next descriptor to request, by ring
+  // Descriptors that are requested and not yet taken: the credits of the FIFO below.
+  reg [DEPTH_LOG2:0] held;
 
-  wire [RINGS-1:0] waiting;
-  wire [RINGS-1:0] served;  // waiting, and there is room for the completion
+  wire [RINGS-1:0] waiting;  // the driver has posted descriptors
+  wire [RINGS-1:0] served;  // waiting, and their completions have room
 
   genvar g;
   generate
     for (g = 0; g < RINGS; g = g + 1) begin : g_ring
-      wire [31:0] owed = fetch[32*g+:32] - cq_cons[32*g+:32];
+      // Each descriptor that was requested yields one completion, so `fetch` also counts the
+      // entries that the completion ring must hold.
+      wire [31:0] unread = fetch[32*g+:32] - cq_cons[32*g+:32];
       assign waiting[g] = fetch[32*g+:32] != prod[32*g+:32];
-      assign served[g]  = waiting[g] && owed >> cq_log2[4*g+:4] == 32'd0;
+      assign served[g]  = waiting[g] && unread >> cq_log2[4*g+:4] == 32'd0;
     end
   endgenerate
 
-  // the first ring behind the last one that has work; chosen in one cycle, asked for in
-  // the next, which halves the path
+  // The next ring in turn that has work. It is chosen in one cycle and requested in the next,
+  // which halves the path from the ring registers to the address.
   reg chosen;
   reg [RING_W-1:0] ring;
   reg [RING_W-1:0] next;
@@ -81,6 +84,7 @@ module ktls_sq #(
 
   always @* begin
     next = ring;
+    // The last assignment wins: the lowest ring above the present one, otherwise the lowest.
     for (i = RINGS - 1; i >= 0; i = i - 1) if (served[i]) next = i[RING_W-1:0];
     for (i = RINGS - 1; i >= 0; i = i - 1) if (served[i] && i > ring) next = i[RING_W-1:0];
   end
@@ -95,20 +99,20 @@ module ktls_sq #(
   wire sent = req_valid && req_ready;
   wire take = d_valid && d_ready;
 
-  // whose bursts are under way
+  // Rings of the bursts under way. Responses come in the order of the requests.
   reg [RING_W-1:0] owner_mem[0:(1<<DEPTH_LOG2)-1];
   reg [DEPTH_LOG2-1:0] wp;
   reg [DEPTH_LOG2-1:0] rp;
   wire [RING_W-1:0] owner = owner_mem[rp];
 
-  reg [511:0] part;  // the beats so far, shifted in from the left
+  reg [511:0] part;  // the beats so far, shifted in from the left, so beat 0 ends on the right
   reg [RING_W-1:0] part_ring;
   reg [31:0] part_index;
   reg [511+DATA_W:0] with_beat;
   reg part_full;
   reg part_err;
 
-  // one test per cycle while nothing happens
+  // Icarus: one test per cycle while nothing happens
   wire active = rst || served != 0 || chosen || held != 0 || part_full;
 
   always @(posedge clk) begin
@@ -158,8 +162,9 @@ module ktls_sq #(
   wire [DEPTH_LOG2:0] unused_count;
 
   ktls_fifo #(
-      .WIDTH(513 + 32 + RING_W),
-      .LOG2 (DEPTH_LOG2)
+      .WIDTH (513 + 32 + RING_W),
+      .LOG2  (DEPTH_LOG2),
+      .CREDIT(1)
   ) descriptors (
       .clk(clk),
       .rst(rst),

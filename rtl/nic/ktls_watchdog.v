@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: notice a bus on which nothing moves any more.
-// Interface: `busy` while a transaction is open, `progress` in every cycle in which one
-//   of its channels moves. `dead` sticks after `limit` cycles (0: never) without.
+// Purpose: detect a dead bus: transactions are open, and no channel moves.
+// Interface: `busy` while a transaction is open, `progress` in each cycle in which one of its
+//   channels moves. `dead` is sticky; it is set after `limit` cycles without progress (0:
+//   never).
+// Latency: `dead` rises in the cycle after the limit is reached.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none

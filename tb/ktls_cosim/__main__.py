@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""`python -m ktls_cosim` is the command `ktls-cosim`."""
+
 import sys
 
 from ktls_cosim.cli import main

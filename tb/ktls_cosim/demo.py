@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ktls-cosim demo`: what an application sends becomes records that the device seals."""
+"""`ktls-cosim demo`: an application sends data, and the device seals its records."""
 
 from __future__ import annotations
 
-import argparse as _a_real_file
+import argparse
 import sys
-import typing as _another_real_file
+import typing
+from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, run_sync, uapi
-from ktls.nic import Completion
+from ktls.ring import Completion
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.capture.secrets import Suite
-from ktls_cosim.capture.transcript import MadeUpHandshake
-from ktls_cosim.check.device import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
+from ktls_cosim.capture.transcript import SyntheticHandshake
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import MismatchError, NothingChecked
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
+from ktls_cosim.options import add_capture, add_port
+from ktls_cosim.port import Port
+from ktls_cosim.report import console, table
 from ktls_cosim.session import open_port, waves_of
+from ktls_cosim.target import Target
 from ktls_hw.layout import Status
 from ktls_hw.model import Fault, NicModel
 
@@ -29,9 +36,36 @@ SUITE = Suite(uapi.TLS_CIPHER_AES_GCM_128)
 TYPE_NAMES = {20: "change_cipher_spec", 21: "alert", 22: "handshake", 23: "data"}
 
 
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `demo`."""
+    add_port(parser, "sim", "model", default="sim")
+    parser.add_argument(
+        "--file", type=Path, help="file that sendfile sends (default: a Python module)"
+    )
+    parser.add_argument("--waves", action="store_true", help="leave an FST file under build/")
+    parser.add_argument(
+        "--fault",
+        choices=[f.name for f in Fault],
+        help="inject a fault into the model, which the checkers must catch",
+    )
+    add_capture(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: Namespace) -> int:
+    return run_demo(
+        args.port,
+        target=args.target,
+        file=args.file,
+        waves=args.waves,
+        fault=args.fault,
+        capture=args.capture,
+    )
+
+
 @dataclass(slots=True)
 class Row:
-    """One record of the table."""
+    """One row of the table: a record, its completion, and whether golden agrees."""
 
     rtype: int
     length: int
@@ -40,7 +74,13 @@ class Row:
 
 
 class DemoObserver(Scoreboard):
-    """A scoreboard that also keeps a row per record."""
+    """A scoreboard that also keeps one row per record.
+
+    Args:
+        reproduce: The command that repeats the run.
+        progress: Display that counts the sealed bytes.
+        total: Bytes that the application sends.
+    """
 
     def __init__(self, reproduce: str, progress: Progress, total: int) -> None:
         super().__init__(reproduce)
@@ -49,12 +89,14 @@ class DemoObserver(Scoreboard):
         self._task = progress.add_task("sealing", total=total)
 
     def record_done(self, conn: int, rtype: int, length: int, completion: object) -> None:
+        """Add a row for a record that the device has sealed."""
         super().record_done(conn, rtype, length, completion)
         assert isinstance(completion, Completion)
         self.rows.append(Row(rtype, length, completion))
         self._progress.advance(self._task, length)
 
     def wire_sent(self, conn: int, data: bytes) -> None:
+        """Check a record on the wire, and mark its row as verified if it is right."""
         before = self.wire_records, len(self.mismatches)
         super().wire_sent(conn, data)
         if self.rows:
@@ -66,7 +108,7 @@ class DemoObserver(Scoreboard):
 
 def real_file() -> Path:
     """A file of at least 64 KiB that every installation has: a module of the standard library."""
-    for module in (_a_real_file, _another_real_file):
+    for module in (argparse, typing):
         path = Path(module.__file__ or "")
         if path.is_file() and path.stat().st_size >= FILE_SIZE:
             return path
@@ -74,7 +116,7 @@ def real_file() -> Path:
 
 
 def application(sock: KtlsSocket, keys: CryptoInfo, file: Path) -> None:
-    """What a program does with a kTLS socket."""
+    """Use a kTLS socket as a program does: send, MSG_MORE, sendfile, an alert, close."""
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
     # a real program takes its keys from the handshake
     sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, keys.pack())
@@ -97,13 +139,12 @@ def application(sock: KtlsSocket, keys: CryptoInfo, file: Path) -> None:
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("record", "type", "bytes", "status", "cycles", "bytes/cycle", "verified"):
-        table.add_column(name, justify="left" if name in ("type", "status") else "right")
+    columns = ("record", "type", "bytes", "status", "cycles", "bytes/cycle", "verified")
+    out = table(columns, left=("type", "status"))
     for row in rows:
         c = row.completion
         rate = f"{row.length / c.cycles:.2f}" if c.cycles else "-"
-        table.add_row(
+        out.add_row(
             "-" if c.rec_seq is None else str(c.rec_seq),
             TYPE_NAMES.get(row.rtype, str(row.rtype)),
             str(row.length),
@@ -112,12 +153,13 @@ def _table(rows: list[Row]) -> Table:
             rate,
             "yes" if row.verified else "NO",
         )
-    return table
+    return out
 
 
 def run_demo(
     port_kind: str,
     *,
+    target: Target | None = None,
     file: Path | None,
     waves: bool,
     fault: str | None,
@@ -125,13 +167,21 @@ def run_demo(
 ) -> int:
     """Run the demo.
 
+    Args:
+        port_kind: `model` or `sim`.
+        target: Simulator and lanes of `sim`.
+        file: The file that `sendfile` sends; by default a module of the standard library.
+        waves: Whether to record an FST file.
+        fault: Name of a `Fault` for the model to have.
+        capture: The pcapng file to write.
+
     Returns:
         0 if every record was verified, 1 on any mismatch or if nothing was checked.
     """
     file = file or real_file()
     if not file.is_file():
         raise CosimError(f"{file} is not a file; name a readable one with --file")
-    out = Console(highlight=False, soft_wrap=True)
+    out = console()
     command = f"ktls-cosim demo --port {port_kind}" + (f" --fault {fault}" if fault else "")
     total = len(b"hello world") + 27 + file.stat().st_size + 2
     progress = Progress(
@@ -145,8 +195,8 @@ def run_demo(
     out.print(f"device: {port_kind}, file: {file} ({file.stat().st_size} bytes)")
     with progress:
         observer = DemoObserver(command, progress, total)
-        with open_port(port_kind, name="demo", waves=waves) as port:
-            failure = _run(port, observer, file, fault, capture)
+        with open_port(port_kind, target=target, name="demo", waves=waves) as port:
+            failure = _play(port, observer, file, fault, capture)
     out.print(_table(observer.rows))
     if capture:
         out.print(f"capture: {capture} (open it with Wireshark, or: tshark -r {capture} -x)")
@@ -161,17 +211,17 @@ def run_demo(
     return 1 if failure else 0
 
 
-def _run(
+def _play(
     port: Port, observer: DemoObserver, file: Path, fault: str | None, capture: Path | None
 ) -> str | None:
     if fault:
         if not isinstance(port, NicModel):
-            raise CosimError("--fault breaks the functional model; use it with --port model")
+            raise CosimError("--fault needs the functional model; use it with --port model")
         port.inject(Fault[fault], record=2)
     nic = run_sync(KtlsNic.probe(CheckedPort(port, observer)))
     stack = KtlsStack(nic, observer)
-    # no peer, no handshake: the keys are those of a made-up one, so that a capture can show it
-    handshake = MadeUpHandshake(SUITE, b"demo")
+    # the demo has no peer: its keys are from a synthetic handshake, which a capture can then show
+    handshake = SyntheticHandshake(SUITE, b"demo")
     if capture is None:
         application(connect_wire(stack, lambda _data: None), handshake.server, file)
     else:

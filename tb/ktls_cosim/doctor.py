@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ktls-cosim doctor`: what is installed, what is missing, the command that mends it."""
+"""`ktls-cosim doctor`: installed and missing tools, with the command that installs each."""
 
 from __future__ import annotations
 
@@ -7,14 +7,27 @@ import re
 import shutil
 import subprocess
 import sys
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
 
+def add_options(parser: ArgumentParser) -> None:
+    """Set up the command, which has no options."""
+    parser.set_defaults(run=lambda _args: run_doctor())
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that the project needs or can use."""
+    """One tool or package that the project needs or can use.
+
+    Attributes:
+        name: Its name.
+        found: Its version or place; None if it is missing.
+        needed: Whether the simulation needs it.
+        remedy: The command that installs it.
+    """
 
     name: str
     found: str | None
@@ -64,7 +77,7 @@ def _seccomp() -> str | None:
 
 
 def examine() -> list[Finding]:
-    """Look at everything."""
+    """Search for every tool and package."""
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
     install = "pip install -e ."
     return [
@@ -104,7 +117,7 @@ def run_doctor() -> int:
     """Print the findings.
 
     Returns:
-        0 if nothing that is needed is missing, else 1.
+        0 if everything that is needed is installed, else 1.
     """
     bad = 0
     for f in examine():

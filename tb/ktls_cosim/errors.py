@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of the test environment; those of driver and device are in `ktls.errors`."""
+"""Errors of the test environment; `ktls.errors` has those of the driver and the device."""
 
 from __future__ import annotations
 
 
 class CosimError(Exception):
-    """Base of everything that the environment itself raises."""
+    """Base class of every error that the test environment raises."""
 
 
 class SimulatorMissing(CosimError):
-    """The simulator is not installed; the message says how to install it."""
+    """The simulator is not installed; the message names the command that installs it."""
 
 
 class SimulatorError(CosimError):
-    """The simulator did not compile, did not start, or ended before its time."""
+    """The simulator did not compile the sources, did not start, or ended unexpectedly."""

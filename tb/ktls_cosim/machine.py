@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated machine that live connections share: device, stack, scoreboard."""
+"""The simulated machine of real connections: device, kernel and checkers."""
 
 from __future__ import annotations
 
@@ -8,30 +8,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ktls import KERNELS, Kernel, KtlsNic, KtlsStack, run_sync
-from ktls_cosim.check.device import CheckedPort, Mismatch, MismatchError, NothingChecked, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.session import open_port
+from ktls_cosim.target import Target
 
-# the oldest kernel that can replace keys, which a KeyUpdate needs
+# the oldest kernel that can replace keys, as KeyUpdate requires
 LIVE_KERNEL = KERNELS["7.x"]
 
 
 class LiveScoreboard(Scoreboard):
-    """A scoreboard that tells at once what it finds."""
+    """A scoreboard that prints each finding immediately."""
 
     def report(self, mismatch: Mismatch) -> None:
+        """Record and print a finding."""
         super().report(mismatch)
         print(mismatch, flush=True)
 
 
 class Machine:
-    """A kTLS stack with a NIC, every record of which is checked.
+    """A kernel with a NIC whose records are all checked.
 
     Attributes:
-        lock: held around every use of the stack.
-        stack: the kernel.
-        scoreboard: what was checked.
-        sleep: called with a description when a call of the model would sleep; False: a
-            signal ends the call. By default nothing sleeps: who waits, waits outside.
+        lock: Lock to hold around every use of the stack.
+        stack: The kernel.
+        scoreboard: Checker of sockets and device.
+        sleep: Called with a description when a call of the model would sleep. It returns
+            True to try again, or False if a signal ends the call. By default calls do not
+            sleep; their callers wait outside the model.
+
+    Args:
+        nic: Driver of the device.
+        scoreboard: Observer of the sockets and checker of the device.
+        kernel: Kernel version to model.
     """
 
     def __init__(self, nic: KtlsNic, scoreboard: Scoreboard, kernel: Kernel) -> None:
@@ -41,21 +51,21 @@ class Machine:
         self.stack = KtlsStack(nic, scoreboard, kernel=kernel, sleep=lambda what: self.sleep(what))
 
     def finish(self) -> str | None:
-        """End the run.
+        """Run the final checks.
 
         Returns:
-            What was wrong, or None.
+            The findings as text, or None if all checks passed.
         """
         with self.lock:
             try:
-                self.stack.before_look()
+                self.stack.sync_device()
                 self.scoreboard.finish()
             except (MismatchError, NothingChecked) as e:
                 return str(e)
         return None
 
     def summary(self) -> str:
-        """One line for people."""
+        """Return the counts of checked records in one line."""
         sb = self.scoreboard
         return (
             f"records verified: {sb.device_records} of the device, {sb.wire_records} on the "
@@ -65,17 +75,23 @@ class Machine:
 
 @contextmanager
 def open_machine(
-    port_kind: str, command: str, kernel: Kernel = LIVE_KERNEL, *, name: str
+    port_kind: str,
+    command: str,
+    kernel: Kernel = LIVE_KERNEL,
+    *,
+    name: str,
+    target: Target | None = None,
 ) -> Iterator[Machine]:
-    """A machine with the device `port_kind`.
+    """Provide a machine until the end of the block.
 
     Args:
-        port_kind: `model` or `sim`.
-        command: that repeats the run.
-        kernel: whose behaviour.
-        name: of the folder under `build/runs` for the simulator's log.
+        port_kind: Device: `model` or `sim`.
+        command: Command that repeats the run.
+        kernel: Kernel version to model.
+        name: Folder under `build/runs` for the simulator's log.
+        target: Simulator and lanes of `sim`.
     """
     scoreboard = LiveScoreboard(command)
-    with open_port(port_kind, name=name) as port:
+    with open_port(port_kind, target=target, name=name) as port:
         nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
         yield Machine(nic, scoreboard, kernel)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the parts of the checkout lie."""
+"""Paths of the checkout, and the folder for everything that is written."""
 
 from __future__ import annotations
 
@@ -13,5 +13,8 @@ HDL = Path(__file__).resolve().parent / "sim" / "hdl"
 
 
 def build_root() -> Path:
-    """The folder for everything that is written: `KTLS_BUILD`, or `build` in the checkout."""
+    """The folder for builds, logs and waves.
+
+    The environment variable `KTLS_BUILD` names it; the default is `build` in the checkout.
+    """
     return Path(os.environ.get("KTLS_BUILD", ROOT / "build"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open a device by name: what `--port` on the command line chooses."""
+"""Open a device by the name that `--port` takes on the command line."""
 
 from __future__ import annotations
 
@@ -7,37 +7,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ktls_cosim.check.device import Port
+from ktls_cosim.port import Port
+from ktls_cosim.target import Target
 from ktls_hw.model import NicModel
 
 PORTS = ("model", "sim")
 
 
 @contextmanager
-def open_port(kind: str, *, name: str = "session", waves: bool = False) -> Iterator[Port]:
-    """A device for plain Python, closed at the end of the block.
+def open_port(
+    kind: str, *, target: Target | None = None, name: str = "session", waves: bool = False
+) -> Iterator[Port]:
+    """Open a device for plain Python and close it at the end of the block.
 
     Args:
         kind: `model` (functional model in this process) or `sim` (RTL in a child process).
-        name: of the folder under `build/runs` for log and waves.
-        waves: record an FST file (`sim` only).
+        target: Simulator and lanes for `sim`; by default Icarus and one lane.
+        name: Name of the folder under `build/runs` that receives the log and the waves.
+        waves: Whether to record an FST file (`sim` only).
 
     Raises:
-        ValueError: unknown kind.
-        SimulatorMissing, SimulatorError: the simulator cannot be used.
+        ValueError: `kind` is unknown.
+        SimulatorMissing, SimulatorError: The simulator cannot be used.
     """
     if kind == "model":
         yield NicModel()
     elif kind == "sim":
+        # loads what starts a simulator; the model does without it
+        from ktls_cosim.sim.build import Build
         from ktls_cosim.sim.remote import RemoteSim
 
-        with RemoteSim(name=name, waves=waves) as port:
+        target = target or Target()
+        build = Build.device(lanes=target.lanes)
+        with RemoteSim(build, simulator=target.simulator, name=name, waves=waves) as port:
             yield port
     else:
         raise ValueError(f"unknown port {kind!r}, expected one of {', '.join(PORTS)}")
 
 
 def waves_of(port: Port) -> Path | None:
-    """The FST file that a port records, if it does."""
+    """The FST file that the port records, or None."""
     waves: Path | None = getattr(port, "waves", None)
     return waves

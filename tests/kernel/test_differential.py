@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random scripts on the model and on a real Linux; `make kernel` runs thousands of them."""
+"""Random scripts on the model and on a real kernel; `make kernel` runs thousands of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from ktls import KtlsSocket
 from ktls_cosim.conformance.run import play
-from ktls_cosim.conformance.scenario import Obs, load
+from ktls_cosim.conformance.scenario import Obs, Step, load
+from ktls_cosim.errors import CosimError
 from ktls_cosim.kernel import differential
 from ktls_cosim.kernel.generate import make_script
 from ktls_cosim.kernel.uml import KernelMissing, KernelUnusable, kernel_release, run_on_kernel
@@ -22,7 +23,7 @@ SCRIPTS = 80
 
 @cache
 def release() -> str:
-    """The real kernel's version; the test is skipped where there is none."""
+    """Return the version of the real kernel; skip the test if there is none."""
     try:
         run_on_kernel([[{"op": "pair"}]])
         return kernel_release()
@@ -43,7 +44,7 @@ def test_model_and_kernel_agree(seed: int) -> None:
 
 
 def test_a_wrong_rule_is_found_and_made_small(seed: int, tmp_path: Path) -> None:
-    """A model that accepts MSG_EOR, which Linux 6.1 does not: found, shrunk, kept."""
+    """A model that accepts MSG_EOR, unlike Linux 6.1, is found, minimised and saved."""
     right = differential.personality(release())
     wrong = replace(right, send_flags=right.send_flags | 0x80)
     findings = [f for b in differential.find_differences(SCRIPTS, seed, 1, wrong) for f in b]
@@ -73,9 +74,9 @@ def test_scripts_depend_on_seed_and_number_alone() -> None:
 
 
 def test_shrinking_needs_only_the_answers() -> None:
-    """Against a pretended kernel that fails every send of more than 5 bytes."""
+    """Shrink on a fake kernel that fails every send of more than 5 bytes."""
 
-    def pretend(scripts: list[list[dict[str, object]]]) -> list[list[Obs] | None]:
+    def pretend(scripts: list[list[Step]]) -> list[list[Obs] | None]:
         out: list[list[Obs] | None] = []
         for script in scripts:
             if not script or script[0]["op"] != "pair":
@@ -93,8 +94,10 @@ def test_shrinking_needs_only_the_answers() -> None:
         return out
 
     kernel = differential.personality("6.12.1")
-    script = [{"op": "pair"}] + [
-        {"op": "send", "fd": "a", "n": n, "seed": 1, "flags": 0} for n in (1, 2, 9, 3, 4, 8, 5)
+    sizes = (1, 2, 9, 3, 4, 8, 5)
+    script: list[Step] = [
+        {"op": "pair"},
+        *({"op": "send", "fd": "a", "n": n, "seed": 1, "flags": 0} for n in sizes),
     ]
     (observed,) = pretend([script])
     assert observed is not None
@@ -109,13 +112,16 @@ def test_shrinking_needs_only_the_answers() -> None:
 
 
 def test_a_crash_of_the_model_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It looked like a script that makes no sense, which is none in a whole script."""
+    """Regression: a crash counted as an invalid script, so it was no difference."""
 
     def crash(*_: object) -> int:
         raise KeyError("a bug")
 
     monkeypatch.setattr(KtlsSocket, "send", crash)
-    script = [{"op": "pair"}, {"op": "send", "fd": "a", "n": 1, "seed": 1, "flags": 0}]
+    script: list[Step] = [
+        {"op": "pair"},
+        {"op": "send", "fd": "a", "n": 1, "seed": 1, "flags": 0},
+    ]
     kernel = differential.personality("6.12.1")
     (difference,) = differential.examine(kernel, script, [{"rc": 0}, {"rc": 1}])
     assert "a bug" in str(difference)
@@ -125,5 +131,5 @@ def test_personalities() -> None:
     assert differential.personality("6.1.176").name == "6.1.176"
     assert differential.personality("6.1.999").name == "6.1"
     assert differential.personality("7.4.1").name == "7.x"
-    with pytest.raises(differential.CosimError, match="no personality"):
+    with pytest.raises(CosimError, match="no personality"):
         differential.personality("5.15.1")

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Files, certificates and a machine for the tests with real programs."""
+
 from __future__ import annotations
 
 import random
@@ -25,14 +27,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def certs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Self-signed certificates with their keys."""
+    """Self-signed certificates with their keys, by kind of key."""
     folder = tmp_path_factory.mktemp("certs")
     return {key: self_signed(key, folder) for key in peers.KEYS}
 
 
 @pytest.fixture(params=["model"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A stack with a device that must have checked records, all of them right."""
+    """A machine; the test must seal or open records, and all checks must pass."""
     with open_machine(request.param, "pytest tests/live", name="live") as machine:
         yield machine
         assert machine.finish() is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tshark opens our captures and finds in them what was sent."""
+"""tshark decrypts our captures and finds the bytes that were sent."""
 
 from __future__ import annotations
 
@@ -14,34 +14,15 @@ import peers
 from ktls import CryptoInfo, uapi
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.capture.secrets import Suite, TrafficSecret, suite_of
-from ktls_cosim.capture.transcript import MadeUpHandshake, Resealed
+from ktls_cosim.capture.transcript import Resealed, SyntheticHandshake
 from ktls_cosim.check.golden import TrafficKeys, open_record, seal_record, split_records
 from ktls_cosim.demo import real_file
 from ktls_cosim.https.client import connect
-from ktls_cosim.https.handshake import TlsContext
+from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.server import HttpsServer, running
 from ktls_cosim.machine import Machine
-from test_run import curl, nginx
-
-
-def plaintext(capture: Path, stream: int = 0) -> tuple[bytes, bytes]:
-    """What the two ends of a conversation sent, decrypted by tshark; an HTTP server's is last."""
-    tshark = peers.needs("tshark")
-    done = subprocess.run(
-        [tshark, "-r", str(capture), "-q", "-z", f"follow,tls,raw,{stream}"],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    ends = [b"", b""]
-    for line in done.stdout.splitlines():
-        digits = line.strip()
-        try:
-            data = bytes.fromhex(digits)
-        except ValueError:
-            continue
-        ends[line.startswith("\t")] += data
-    first, last = sorted(ends, key=lambda end: end.startswith(b"HTTP/"))
-    return first, last
+from peers import curl, plaintext
+from programs import nginx
 
 
 @pytest.mark.parametrize("version", peers.VERSIONS)
@@ -52,7 +33,7 @@ def test_serve(
 ) -> None:  # fmt: skip
     file = tmp_path / "serve.pcapng"
     cert = certs["ecdsa"]
-    tls = TlsContext(server=True, version=version, cert=str(cert))
+    tls = HandshakeContext(server=True, version=version, cert=str(cert))
     with Capture(file) as capture:
         server = HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)
         with running(server):
@@ -71,7 +52,7 @@ def test_fetch_with_key_updates(
 ) -> None:
     file = tmp_path / "fetch.pcapng"
     cert = certs["rsa"]
-    tls = TlsContext(server=False, version=version, cafile=str(cert))
+    tls = HandshakeContext(server=False, version=version, cafile=str(cert))
     with (
         Capture(file) as capture,
         peers.server_of("gnutls-serv", version, "AES128", "rsa", folder, cert) as port,
@@ -87,10 +68,10 @@ def test_fetch_with_key_updates(
     assert plaintext(file) == (b"a line\n" * 6, b"a line\n" * 6)
 
 
-def test_nginx_whose_handshake_nobody_saw(
+def test_nginx_without_an_observed_handshake(
     tmp_path: Path, folder: Path, certs: dict[str, Path]
 ) -> None:
-    """TLS 1.2: both directions; TLS 1.3: OpenSSL 3.0 receives by itself."""
+    """TLS 1.2 shows both directions; in TLS 1.3, OpenSSL 3.0 receives without kTLS."""
     file = tmp_path / "run.pcapng"
     want = (folder / "model.bin").read_bytes()
     with nginx(tmp_path, folder, certs["ecdsa"], "--capture", str(file)) as run:
@@ -117,20 +98,21 @@ def test_demo(tmp_path: Path) -> None:
 
 
 def test_a_capture_without_secrets_shows_nothing(
-    tmp_path: Path, machine: Machine, folder: Path, certs: dict[str, Path]
-) -> None:
-    """The comparison above compares what the secrets open, not what lies there."""
+    tmp_path: Path, machine: Machine, folder: Path, certs: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The other tests compare decrypted bytes, not bytes that the file holds in the clear."""
     file = tmp_path / "serve.pcapng"
-    tls = TlsContext(server=True, version="1.3", cert=str(certs["rsa"]))
+    tls = HandshakeContext(server=True, version="1.3", cert=str(certs["rsa"]))
     with Capture(file) as capture:
         write = capture.write
-        capture.write = lambda _secrets, packets: write("", packets)  # type: ignore[method-assign]
+        monkeypatch.setattr(capture, "write", lambda _secrets, packets: write("", packets))
         with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)) as server:
             curl(server.server_address[1], "model.bin", certs["rsa"])
     assert plaintext(file) == (b"", b"")
 
 
-# ------------------------------------------------------------------ without any program
+# ------------------------------------------------------------------ no other program needed
 
 
 def test_keys_of_rfc_8448() -> None:
@@ -156,7 +138,7 @@ def test_suites(name: str, cipher: int | None) -> None:
 
 
 def test_resealed_records_are_the_same_records() -> None:
-    handshake = MadeUpHandshake(Suite(uapi.TLS_CIPHER_AES_GCM_128), b"seed")
+    handshake = SyntheticHandshake(Suite(uapi.TLS_CIPHER_AES_GCM_128), b"seed")
     theirs = CryptoInfo(uapi.TLS_1_3_VERSION, 51, bytes(8), bytes(range(16)), b"SALT", bytes(8))
     keys = TrafficKeys.from_crypto_info(theirs.pack())
     wire = b"".join(seal_record(keys, i, 21 + i, bytes(i)).wire for i in range(3))
@@ -169,15 +151,16 @@ def test_resealed_records_are_the_same_records() -> None:
 
 
 def test_ports_of_other_protocols(
-    tmp_path: Path, machine: Machine, folder: Path, certs: dict[str, Path]
-) -> None:
-    """The kernel once chose 34980 for a client, EtherCAT to tshark, which then showed nothing."""
+    tmp_path: Path, machine: Machine, folder: Path, certs: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Regression: tshark took a client at port 34980 for EtherCAT and showed nothing."""
     file = tmp_path / "serve.pcapng"
-    tls = TlsContext(server=True, version="1.3", cert=str(certs["rsa"]))
+    tls = HandshakeContext(server=True, version="1.3", cert=str(certs["rsa"]))
     with Capture(file) as capture:
         begin = capture.conversation
-        capture.conversation = lambda client, server: begin(  # type: ignore[method-assign]
-            (client[0], 34980), (server[0], 8080)
+        monkeypatch.setattr(
+            capture, "conversation", lambda c, s: begin((c[0], 34980), (s[0], 8080))
         )
         with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)) as server:
             curl(server.server_address[1], "sim.bin", certs["rsa"])

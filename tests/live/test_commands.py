@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 import peers
-from test_capture import plaintext
+from peers import plaintext
 
 COSIM = [sys.executable, "-m", "ktls_cosim"]
 VERIFIED = re.compile(r"records verified: (\d+) of the device, (\d+) on the wire, mismatches: 0")
 
 
 class Server:
-    """`ktls-cosim serve` in a process of its own."""
+    """A `ktls-cosim serve` process."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -32,7 +32,7 @@ class Server:
         self.url = found[1].replace("127.0.0.1", "localhost")
 
     def stop(self) -> tuple[int, str]:
-        """Exit status and what it printed, after Ctrl-C."""
+        """Send SIGINT; return exit status and output."""
         self._process.send_signal(signal.SIGINT)
         out, _ = self._process.communicate(timeout=30)
         return self._process.returncode, out
@@ -59,7 +59,7 @@ def fetch(*args: str) -> subprocess.CompletedProcess[bytes]:
 def test_serve_and_fetch(
     version: str, port: str, tmp_path: Path, folder: Path, certs: dict[str, Path]
 ) -> None:
-    """Both ends on a device of their own, both write a capture, both count records."""
+    """Each end has its own device, writes a capture and counts records."""
     file, cert, name = tmp_path / "file", str(certs["rsa"]), f"{port}.bin"
     captures = [tmp_path / "serve.pcapng", tmp_path / "fetch.pcapng"]
     common = ["--port", port, "--tls", version]
@@ -84,7 +84,7 @@ def test_serve_and_fetch(
         assert answer.partition(b"\r\n\r\n")[2] == want
 
 
-def test_what_goes_wrong_with_fetch(folder: Path, certs: dict[str, Path]) -> None:
+def test_errors_of_fetch(folder: Path, certs: dict[str, Path]) -> None:
     cert = str(certs["ecdsa"])
     with serve(folder, "--cert", cert) as server:
         trusting = ("--cafile", cert)
@@ -106,7 +106,7 @@ def test_what_goes_wrong_with_fetch(folder: Path, certs: dict[str, Path]) -> Non
     assert b"Traceback" not in nobody.stderr
 
 
-def test_a_server_that_nobody_asked_has_checked_nothing(tmp_path: Path) -> None:
+def test_a_server_without_requests_has_checked_nothing(tmp_path: Path) -> None:
     with serve(tmp_path) as server:
         status, out = server.stop()
     assert status == 1

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real TLS programs accept every record of the device, and it opens theirs."""
+"""Real TLS programs accept every record of the device, and the device opens theirs."""
 
 from __future__ import annotations
 
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import peers
 from ktls_cosim.https.client import connect
-from ktls_cosim.https.handshake import TlsContext
+from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.server import HttpsServer, running
 from ktls_cosim.machine import Machine
 
@@ -20,7 +21,7 @@ _LINE = 4000
 
 
 def as_server(machine: Machine, folder: Path, cert: Path, version: str) -> HttpsServer:
-    tls = TlsContext(server=True, version=version, cert=str(cert))
+    tls = HandshakeContext(server=True, version=version, cert=str(cert))
     return HttpsServer(("127.0.0.1", 0), folder, machine, tls)
 
 
@@ -54,9 +55,9 @@ def fetch(
     server: str, version: str, suite: str, key: str, machine: Machine, folder: Path, cert: Path,
     name: str,
 ) -> None:  # fmt: skip
-    """As a client of a foreign server: a file of openssl, an echo of gnutls-serv."""
+    """Act as the client of another server: fetch a file from openssl, echo with gnutls-serv."""
     want = (folder / name).read_bytes()
-    tls = TlsContext(server=False, version=version, cafile=str(cert))
+    tls = HandshakeContext(server=False, version=version, cafile=str(cert))
     with peers.server_of(server, version, suite, key, folder, cert) as port:
         connection = connect(machine, tls, "localhost", port)
         try:
@@ -67,7 +68,7 @@ def fetch(
                 assert got == want
             else:
                 reader = connection.makefile()
-                # it sends back whole lines
+                # gnutls-serv echoes complete lines
                 text = want.hex().encode()
                 for at in range(0, len(text), _LINE):
                     line = text[at : at + _LINE] + b"\n"
@@ -99,7 +100,7 @@ def test_server_and_the_silicon(
 
 
 def test_key_update_of_the_client(machine: Machine, folder: Path, certs: dict[str, Path]) -> None:
-    """`K` on the input of s_client updates its keys and asks for ours."""
+    """`K` on the input of s_client updates its keys and requests an update of ours."""
     peers.needs("openssl")
     with running(as_server(machine, folder, certs["rsa"], "1.3")) as server:
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.server_address[1]}"]
@@ -107,11 +108,15 @@ def test_key_update_of_the_client(machine: Machine, folder: Path, certs: dict[st
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         ) as client:  # fmt: skip
+
+            def rekeyed(count: int) -> bool:
+                return machine.stack.tls_stat["TlsRxRekeyOk"] == count
+
             assert client.stdin is not None
             assert client.stdout is not None
-            # a command is a line that it reads by itself
+            # s_client treats a line as a command only if one read returns just that line
             for updates, line in enumerate((b"K\n", b"k\n", b"GET /model.bin HTTP/1.0\r\n\r\n")):
-                wait_until(lambda n=updates: machine.stack.tls_stat["TlsRxRekeyOk"] == n)
+                wait_until(partial(rekeyed, updates))
                 wait_until(lambda: machine.stack.tls_stat["TlsCurrRxDevice"] == 1)
                 client.stdin.write(line)
                 client.stdin.flush()
@@ -132,7 +137,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_key_update_of_ours(
     request_theirs: bool, machine: Machine, folder: Path, certs: dict[str, Path]
 ) -> None:
-    tls = TlsContext(server=False, version="1.3", cafile=str(certs["rsa"]))
+    tls = HandshakeContext(server=False, version="1.3", cafile=str(certs["rsa"]))
     with peers.server_of("gnutls-serv", "1.3", "AES256", "rsa", folder, certs["rsa"]) as port:
         connection = connect(machine, tls, "localhost", port)
         reader = connection.makefile()

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
+import platform
 import random
-import re
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,72 +21,11 @@ import pytest
 import peers
 from ktls_cosim.paths import ROOT
 from ktls_cosim.run import seccomp
+from peers import curl
+from programs import Run, nginx
 
 Got = TypeVar("Got")
 HERE = Path(__file__).parent
-RECORDS = re.compile(r"connections with kTLS: (\d+), records verified: (\d+) of the device")
-
-
-class Run:
-    """A program under `ktls-cosim run`; `end` gives what was verified."""
-
-    def __init__(self, command: list[str], port: int, *options: str, cwd: Path | None = None):
-        whole = [sys.executable, "-m", "ktls_cosim", "run", *options, "--", *command]
-        self.process = subprocess.Popen(
-            whole, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        self.port = port
-        self.connections = self.records = 0
-
-    def end(self, number: signal.Signals | None = None) -> str:
-        """Wait for the end (after a signal), which must be a success."""
-        if number is not None:
-            self.process.send_signal(number)
-        out = self.process.communicate(timeout=60)[0]
-        assert self.process.returncode == 0, out
-        found = RECORDS.search(out)
-        assert found, out
-        self.connections, self.records = int(found[1]), int(found[2])
-        assert "mismatches: 0" in out
-        return out
-
-
-@contextlib.contextmanager
-def nginx(tmp_path: Path, folder: Path, cert: Path, *options: str) -> Iterator[Run]:
-    """Two workers, sendfile, HTTP/1.1 and 2."""
-    program = peers.needs("nginx")
-    port = peers.free_port()
-    config = tmp_path / "nginx.conf"
-    temp = "".join(
-        f"{name}_temp_path {tmp_path}/{name};"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    config.write_text(
-        f"""daemon off; worker_processes 2; pid {tmp_path}/pid; error_log {tmp_path}/error.log;
-        user {getpass.getuser()};
-        events {{ worker_connections 128; }}
-        http {{ access_log off; sendfile on; tcp_nopush on; {temp}
-          server {{
-            listen 127.0.0.1:{port} ssl http2; root {folder};
-            ssl_certificate {cert}; ssl_certificate_key {cert};
-            ssl_protocols TLSv1.2 TLSv1.3;
-          }} }}
-        """
-    )
-    run = Run([program, "-p", str(tmp_path), "-c", str(config)], port, *options)
-    try:
-        peers.wait_for(port, run.process)
-        yield run
-    finally:
-        if run.process.poll() is None:
-            run.process.kill()
-
-
-def curl(port: int, name: str, cert: Path, *options: str) -> bytes:
-    peers.needs("curl")
-    url = f"https://localhost:{port}/{name}"
-    return peers.run(["curl", "-sS", "--fail", "--cacert", str(cert), *options, url])
 
 
 def test_nginx(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
@@ -103,10 +41,10 @@ def test_nginx(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
 
 
 def test_nginx_keeps_connections(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
-    """One connection, several requests, several at once."""
+    """One connection serves several requests, also several at once."""
     want = (folder / "sim.bin").read_bytes()
     with nginx(tmp_path, folder, certs["rsa"]) as run:
-        # a race lost the second request of a connection once in five
+        # regression: a race lost the second request of a connection in a fifth of the runs
         for _ in range(25):
             twice = [f"https://localhost:{run.port}/"] * 2
             peers.run(["curl", "-sS", "--http1.1", "--cacert", str(certs["rsa"]), *twice])
@@ -153,7 +91,7 @@ def test_python_ssl(version: str, folder: Path, certs: dict[str, Path]) -> None:
 
 
 def retry(fetch: Callable[[], Got]) -> Got:
-    """A server that takes a single connection cannot be asked whether it listens."""
+    """Repeat a fetch until it succeeds, for servers that accept only one connection."""
     for _ in range(100):
         with contextlib.suppress(AssertionError, OSError):
             return fetch()
@@ -162,7 +100,7 @@ def retry(fetch: Callable[[], Got]) -> Got:
 
 
 def sendfile_server(port: int, version: str, cert: Path) -> list[str]:
-    """OpenSSL's server, which sends the files of its folder with sendfile, to one client."""
+    """Return the command of OpenSSL's server with sendfile, for one client."""
     command = [peers.needs("openssl"), "s_server", "-WWW", "-sendfile", "-accept", str(port)]
     return [*command, "-naccept", "1", "-cert", str(cert), f"-tls{version.replace('.', '_')}"]
 
@@ -183,7 +121,7 @@ def test_openssl_sendfile(
 
 @pytest.mark.parametrize("version", peers.VERSIONS)
 def test_a_slow_client_gets_all(version: str, tmp_path: Path, certs: dict[str, Path]) -> None:
-    """The alert that ends a connection once overtook bytes that TCP had no room for."""
+    """Regression: the final alert overtook bytes that TCP had no room for."""
     want = random.Random(6).randbytes(12 << 20)
     (tmp_path / "large.bin").write_bytes(want)
     port = peers.free_port()
@@ -208,7 +146,12 @@ def test_gnutls_as_in_the_kernels_example(
 ) -> None:
     peers.needs("gnutls-cli")
     port = peers.free_port()
-    command = [sys.executable, str(HERE / "gnutls_server.py"), str(port), str(certs["ecdsa"])]
+    command = [
+        sys.executable,
+        str(HERE / "helpers" / "gnutls_server.py"),
+        str(port),
+        str(certs["ecdsa"]),
+    ]
     options = ["--exact"] if exact else []
     run = Run([*command, str(folder / "model.bin")], port, *options)
     got = retry(lambda: curl(port, "", certs["ecdsa"], "--tls-max", version))
@@ -241,7 +184,7 @@ def test_no_record_is_a_failure() -> None:
 
 
 def test_a_system_that_forbids_it() -> None:
-    """Inside `run` there is a listener already, and Linux allows one only."""
+    """`run` inside `run` fails, because Linux allows only one listener."""
     inner = [sys.executable, "-m", "ktls_cosim", "run", "--", "true"]
     done = cosim("run", "--", "sh", "-c", '"$@"; echo status $?', "sh", *inner)
     assert "status 2" in done.stdout
@@ -252,7 +195,7 @@ def test_a_system_that_forbids_it() -> None:
 def test_a_device_that_breaks_its_contract_ends_the_run(
     options: tuple[str, ...], tmp_path: Path, certs: dict[str, Path]
 ) -> None:
-    """The program must not wait for ever for an answer, nor the user for the program."""
+    """Neither the program nor `run` waits forever."""
     peers.needs("gnutls-cli")
     broken = tmp_path / "broken.py"
     broken.write_text(
@@ -262,7 +205,12 @@ def test_a_device_that_breaks_its_contract_ends_the_run(
         "from ktls_cosim.cli import main; sys.exit(main())\n"
     )
     port = peers.free_port()
-    inner = [sys.executable, str(HERE / "gnutls_server.py"), str(port), str(certs["rsa"])]
+    inner = [
+        sys.executable,
+        str(HERE / "helpers" / "gnutls_server.py"),
+        str(port),
+        str(certs["rsa"]),
+    ]
     command = [sys.executable, str(broken), "run", *options, "--", *inner, str(broken)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
         peers.needs("curl")
@@ -279,6 +227,6 @@ def test_a_device_that_breaks_its_contract_ends_the_run(
 
 
 def test_unknown_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seccomp.platform, "machine", lambda: "vax")
-    with pytest.raises(Exception, match="not of vax"):
+    monkeypatch.setattr(platform, "machine", lambda: "vax")
+    with pytest.raises(Exception, match="not vax"):
         seccomp.arch()

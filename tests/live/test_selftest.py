@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's own test of kTLS on our model (`selftest.py`)."""
+"""Run the kernel's own test of kTLS on the model (`selftest.py`)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is generated matches its source, and every reader sees the same contract."""
+"""The generated files match their source and agree with each other."""
 
 from __future__ import annotations
 

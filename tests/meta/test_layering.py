@@ -26,10 +26,14 @@ sys.meta_path.insert(0, Blocker())
 for name in list(sys.modules):
     if name.split(".")[0] in blocked:
         del sys.modules[name]
-package = importlib.import_module(sys.argv[1])
-for m in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-    if not m.name.endswith("__main__") and not m.ispkg:
-        importlib.import_module(m.name)
+def visit(package):
+    for m in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if m.name.endswith(".__main__") or m.name == "ktls_cosim.sim":
+            continue
+        module = importlib.import_module(m.name)
+        if m.ispkg:
+            visit(module)
+visit(importlib.import_module(sys.argv[1]))
 """
 
 SIMULATOR = "cocotb,cocotb_bus,cocotb_tools"
@@ -79,12 +83,131 @@ def test_cocotb_bus_stands_behind_one_module() -> None:
     assert users == ["tb/ktls_cosim/sim/bus.py"]
 
 
-def test_golden_and_scoreboard_are_independent_of_the_driver() -> None:
-    """What is checked and what checks are written twice."""
-    folder = ROOT / "tb" / "ktls_cosim" / "check"
-    assert not {i for i in imports(folder / "golden.py") if i.startswith("ktls")}
-    used = {i for i in imports(folder / "device.py") if i.startswith("ktls")}
-    assert used == {"ktls_cosim.check.golden", "ktls_hw.layout"}
+# ------------------------------------------------------------------- the import graph
+
+ROOTS = {"ktls": "driver", "ktls_hw": "hw", "ktls_cosim": "tb"}
+
+
+def module_name(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Imports of every module: inside functions and under TYPE_CHECKING, too."""
+    files = {
+        module_name(path, ROOT / root): path
+        for package, root in ROOTS.items()
+        for path in (ROOT / root / package).rglob("*.py")
+    }
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        used: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                used |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module, f"{path}: relative import"
+                assert node.level == 0, f"{path}: relative import"
+                for alias in node.names:
+                    sub = f"{node.module}.{alias.name}"
+                    used.add(sub if sub in files else node.module)
+        graph[name] = (used & files.keys()) - {name}
+    return graph
+
+
+GRAPH = import_graph()
+
+
+def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one module (Kosaraju)."""
+    order: list[str] = []
+    seen: set[str] = set()
+
+    def visit(node: str, edges: dict[str, set[str]], out: list[str]) -> None:
+        seen.add(node)
+        for other in sorted(edges[node]):
+            if other not in seen:
+                visit(other, edges, out)
+        out.append(node)
+
+    for node in sorted(graph):
+        if node not in seen:
+            visit(node, graph, order)
+    reverse: dict[str, set[str]] = {node: set() for node in graph}
+    for node, used in graph.items():
+        for other in used:
+            reverse[other].add(node)
+    seen.clear()
+    components: list[list[str]] = []
+    for node in reversed(order):
+        if node not in seen:
+            component: list[str] = []
+            visit(node, reverse, component)
+            components.append(sorted(component))
+    return [c for c in components if len(c) > 1]
+
+
+def test_a_cycle_is_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
+    assert cycles(graph) == [["b", "c"]]
+
+
+def test_no_import_cycle() -> None:
+    assert not cycles(GRAPH)
+
+
+# rooms of tb/ktls_cosim, and the rooms that each may import
+ROOMS = {
+    "check": set(),
+    "scenarios": {"check"},
+    "sim": {"check"},
+    "capture": {"check"},
+    "https": {"check", "capture"},
+    "run": {"capture"},
+    "conformance": {"check"},
+    "kernel": {"conformance"},
+    "vectors": {"check"},
+    "bench": {"check", "scenarios", "sim"},
+}
+# modules beside the rooms that use rooms; no room may import them
+COMMANDS = {"__main__", "cli", "commands", "demo", "doctor"}
+
+
+def place(module: str) -> str:
+    """The room of a module, or the module itself where it is in none."""
+    return module.split(".")[1] if module.count(".") else "__init__"
+
+
+def test_every_room_is_in_the_table() -> None:
+    folder = ROOT / "tb" / "ktls_cosim"
+    assert {p.parent.name for p in folder.glob("*/__init__.py")} == ROOMS.keys()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_imports_only_what_the_table_allows(room: str) -> None:
+    for module, used in GRAPH.items():
+        if module.startswith("ktls_cosim.") and place(module) == room:
+            places = {place(u) for u in used if u.split(".")[0] == "ktls_cosim"} - {room}
+            assert places & ROOMS.keys() <= ROOMS[room], module
+            assert not places & (COMMANDS | {"__init__"}), module
+
+
+def test_checkers_are_independent_of_the_driver() -> None:
+    """A checker that shared code with the driver would share its mistakes."""
+    rest = {m for m in GRAPH if m.startswith("ktls_cosim.check.")}
+    reached: set[str] = set()
+    while rest:
+        module = rest.pop()
+        reached.add(module)
+        rest |= GRAPH[module] - reached
+    others = {m for m in reached if not m.startswith("ktls_cosim.check.")}
+    # the layout is the contract; ktls_hw.fields holds its helpers
+    assert others <= {"ktls_cosim.port", "ktls_hw.layout", "ktls_hw.fields"}
+    assert GRAPH["ktls_cosim.check.golden"] == set()
+    assert GRAPH["ktls_cosim.check.wire"] == {
+        f"ktls_cosim.check.{name}" for name in ("diagnosis", "golden", "mismatch")
+    }
 
 
 def test_model_and_driver_do_not_share_code() -> None:
@@ -111,6 +234,6 @@ def tracked_top_level() -> set[str]:
 def test_top_level_is_as_agreed() -> None:
     visible = {name for name in tracked_top_level() if not name.startswith(".")}
     assert visible == {
-        "LICENSE", "Makefile", "README.md", "docs", "driver", "hw", "pyproject.toml", "rtl", "tb",
-        "tests",
+        "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
+        "docs", "driver", "hw", "ktls_nic.core", "pyproject.toml", "rtl", "tb", "tests",
     }  # fmt: skip

@@ -3,46 +3,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
-from ktls_cosim.errors import SimulatorMissing
-from ktls_cosim.sim import simulators
-from ktls_cosim.sim.runner import Build, TestResult, run_tests
-from support import unavailable
-
-Simulate = Callable[..., list[TestResult]]
+from ktls_cosim.sim.build import Build
+from ktls_cosim.sim.runner import TestResult, run_tests
+from ktls_cosim.target import Target
+from support import Simulate, usable
 
 
 @pytest.fixture
-def simulator() -> None:
-    """For tests that start the simulator themselves."""
-    try:
-        simulators.simulator()
-    except SimulatorMissing as e:
-        unavailable(str(e))
+def simulator(target: Target) -> str:
+    """The name of the simulator, for tests that start it themselves."""
+    return usable(target.simulator)
+
+
+@pytest.fixture
+def verilator() -> str:
+    """The name of the fast simulator, whatever `SIM` selects."""
+    return usable("verilator")
 
 
 @pytest.fixture
 def simulate(
-    simulator: None, request: pytest.FixtureRequest, seed: int, subtests: pytest.Subtests
+    target: Target, request: pytest.FixtureRequest, seed: int, subtests: pytest.Subtests
 ) -> Simulate:
-    """Run cocotb tests; a failing one is repeated alone with waves and its command shown."""
+    """Run cocotb tests; each failing test runs again, alone and with waves."""
 
     def run(
         build: Build,
         module: str,
         *,
+        simulator: str | None = None,
         env: Mapping[str, str] | None = None,
         timeout_s: float = 300,
         testcase: str | None = None,
     ) -> list[TestResult]:
+        simulator = usable(simulator or target.simulator)
         waves = request.config.getoption("--rtl-waves")
         name = f"{request.node.name}".replace("/", "_")
         results, out = run_tests(
-            build, module, seed=seed, env=env, timeout_s=timeout_s, name=name,
-            waves=waves == "always", testcase=testcase,
+            build, module, simulator=simulator, seed=seed, env=env, timeout_s=timeout_s,
+            name=name, waves=waves == "always", testcase=testcase,
         )  # fmt: skip
         for r in results:
             with subtests.test(r.name):
@@ -51,8 +54,8 @@ def simulate(
                 where = out
                 if waves == "fail":
                     _, where = run_tests(
-                        build, module, seed=seed, env=env, timeout_s=timeout_s,
-                        name=f"{name}-{r.name}", waves=True, testcase=r.name,
+                        build, module, simulator=simulator, seed=seed, env=env,
+                        timeout_s=timeout_s, name=f"{name}-{r.name}", waves=True, testcase=r.name,
                     )  # fmt: skip
                 pytest.fail(
                     f"{r.message}\nlog and waves: {where}\n"

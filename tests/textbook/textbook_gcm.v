@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: AES-256-GCM encryption as a textbook writes it, the yardstick of `ktls-cosim
-//   bench sim`: S-box as a case function, rounds as functions over bytes in a pipeline,
-//   GHASH as a loop over bits, AXI streams in and out. Right, but slow to simulate.
-// Interface: round keys, H and J0 are inputs; s_axis_* takes a record without additional
-//   data, whole blocks only; m_axis_* gives its ciphertext, then the tag with tlast.
+// Purpose: AES-256-GCM encryption in textbook style, the baseline of `ktls-cosim bench sim`.
+//   The S-box is a case function, the rounds are functions over bytes in a pipeline, GHASH
+//   is a loop over bits. The results are right, but the simulation is slow.
+// Interface: round keys, H and the nonce are inputs. s_axis_* takes a record of whole blocks
+//   without AAD; m_axis_* returns its ciphertext, then the tag with tlast.
 `timescale 1ns / 1ps
 
 module textbook_gcm (

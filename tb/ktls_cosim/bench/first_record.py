@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start a compiled simulation and check one record; `bench sim` measures how long that takes."""
+"""The program that `bench sim` times: start a compiled simulation and check one record."""
 
 from __future__ import annotations
 
+import os
+
 from ktls import KtlsNic, KtlsStack, connect_wire, run_sync, uapi
 from ktls.crypto_info import CryptoInfo
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
+from ktls_cosim.target import Target
 
 
 def main() -> None:
-    """Send one record through the RTL, with every check."""
+    """Send one record through the RTL with all checks."""
+    target = Target.from_environment(os.environ)
     scoreboard = Scoreboard("python -m ktls_cosim.bench.first_record")
-    with RemoteSim(name="first-record") as port:
+    build = Build.device(lanes=target.lanes)
+    with RemoteSim(build, simulator=target.simulator, name="first-record") as port:
         nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
         sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
         sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ktls-cosim bench model`: what the kTLS model costs beside the cryptography itself."""
+"""`ktls-cosim bench model`: cost of the kTLS model, relative to the cryptography alone."""
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import tempfile
@@ -12,11 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from rich.console import Console
-from rich.table import Table
 
 from ktls import CryptoInfo, KtlsSocket, KtlsStack, connect_wire, uapi
-from ktls_cosim.scenarios.sockets import example_crypto_info
+from ktls_cosim.report import console, table, write_json
+from ktls_cosim.scenarios.env import example_crypto_info
 
 RECORD = uapi.TLS_MAX_PAYLOAD_SIZE
 FILE_SIZE = 64 * RECORD
@@ -33,7 +31,7 @@ def _connection(info: CryptoInfo) -> KtlsSocket:
 
 
 def _plain(info: CryptoInfo, texts: list[bytes]) -> int:
-    """The yardstick: the same records with nothing but pyca/cryptography."""
+    """The baseline: the same records with pyca/cryptography alone."""
     aead = AESGCM(info.key)
     salt = info.salt
     nonce = int.from_bytes(info.iv, "big")
@@ -70,7 +68,14 @@ def _seconds(work: Callable[[], int]) -> float:
 
 
 def measure(key_size: int) -> dict[str, float]:
-    """Medians of interleaved rounds, seconds per record."""
+    """Measure all variants in turn.
+
+    Args:
+        key_size: Bytes of the AES key (16 or 32).
+
+    Returns:
+        Seconds per record by variant, medians over `ROUNDS` rounds.
+    """
     info = example_crypto_info(key_size)
     texts = [random.Random(i).randbytes(RECORD) for i in range(FILE_SIZE // RECORD)]
     small = [text[:SMALL] for text in texts]
@@ -92,10 +97,13 @@ def measure(key_size: int) -> dict[str, float]:
 
 
 def run_bench_model(json_out: Path | None) -> int:
-    """Print the table; every figure but the last column is a ratio of one run."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("suite", "plain pyca", "send 16 KiB", "sendfile 1 MiB", "64-byte sends/s"):
-        table.add_column(name, justify="left" if name == "suite" else "right")
+    """Measure and print the table; all columns but the last are ratios of one run.
+
+    Args:
+        json_out: File for the figures.
+    """
+    columns = ("suite", "plain pyca", "send 16 KiB", "sendfile 1 MiB", "64-byte sends/s")
+    rows = table(columns, left=("suite",))
     results = {}
     for key_size in (16, 32):
         t = measure(key_size)
@@ -105,16 +113,15 @@ def run_bench_model(json_out: Path | None) -> int:
             "sendfile": t["plain"] / t["sendfile"],
             "small_sends_per_second": 1 / t["small"],
         }
-        table.add_row(
+        rows.add_row(
             name,
             "1.00",
             f"{results[name]['send']:.2f}",
             f"{results[name]['sendfile']:.2f}",
             f"{1 / t['small']:,.0f}",
         )
-    out = Console(highlight=False, soft_wrap=True)
+    out = console()
     out.print("throughput of the model in software mode, plain pyca/cryptography = 1.00")
-    out.print(table)
-    if json_out:
-        json_out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    out.print(rows)
+    write_json(json_out, results)
     return 0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ktls-cosim bench rtl`: cycles of the core and of the whole device, from simulation.
 
-Every record that is measured is also checked. Cycles do not depend on the machine.
+The checkers check every record that is measured. Cycles do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -10,35 +10,48 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ktls import run_sync
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.paths import build_root
+from ktls_cosim.report import console, table, write_json
 from ktls_cosim.scenarios.rig import Rig
+from ktls_cosim.sim.build import Build
+from ktls_cosim.sim.remote import RemoteSim
+from ktls_cosim.sim.runner import run_tests
+from ktls_cosim.sim.wire import BENCH_VARIABLE
 from ktls_hw.layout import RING0_IRQ_MOD_COUNT, Reg, SqeRecord, Status
 
 NS_PER_CYCLE = 4
-CORE_MODULE = "ktls_cosim.sim.bench_core"
+CORE_MODULE = "ktls_cosim.sim.measure_core"
 MEMORY_LATENCY = 50
 JOBS = ("seal", "open", "mixed")
 LANES = (1, 2, 4)
 
 
-def measure_core(lanes: int) -> list[dict[str, Any]]:
-    """Figures of the GCM core (`sim.bench_core`)."""
-    from ktls_cosim.sim.runner import Build, run_tests
-    from ktls_cosim.sim.wire import BENCH_VARIABLE
+def measure_core(lanes: int, simulator: str) -> list[dict[str, Any]]:
+    """Measure the GCM core in the cocotb module `sim.measure_core`.
 
+    Args:
+        lanes: 16-byte blocks per cycle (1, 2 or 4).
+        simulator: `icarus` or `verilator`.
+
+    Returns:
+        One row of figures per size and choice of keys.
+
+    Raises:
+        CosimError: A record is wrong.
+    """
     out = build_root() / "bench-core.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
     results, folder = run_tests(
-        Build.block("ktls_gcm", LANES=lanes), CORE_MODULE, env={BENCH_VARIABLE: str(out)},
-        name="bench-core",
+        Build.block("ktls_gcm", LANES=lanes), CORE_MODULE, simulator=simulator,
+        env={BENCH_VARIABLE: str(out)}, name="bench-core",
     )  # fmt: skip
     if not all(r.passed for r in results) or not out.exists():
         raise CosimError(f"the core gave wrong results; log: {folder / 'run.log'}")
@@ -46,14 +59,20 @@ def measure_core(lanes: int) -> list[dict[str, Any]]:
     return figures
 
 
-def measure_device(lanes: int) -> list[dict[str, Any]]:
-    """Figures of the device behind a memory that answers after 50 cycles."""
-    from ktls_cosim.sim.remote import RemoteSim
-    from ktls_cosim.sim.runner import Build
+def measure_device(lanes: int, simulator: str) -> list[dict[str, Any]]:
+    """Measure the device with a memory latency of `MEMORY_LATENCY` cycles.
 
+    Args:
+        lanes: 16-byte blocks per cycle (1, 2 or 4).
+        simulator: `icarus` or `verilator`.
+
+    Returns:
+        One row of figures per size and job.
+    """
     out = []
     scoreboard = Scoreboard("ktls-cosim bench rtl")
-    with RemoteSim(Build.device(LANES=lanes), name="bench-device") as sim:
+    build = Build.device(lanes=lanes)
+    with RemoteSim(build, simulator=simulator, name="bench-device") as sim:
         sim.knob("latency", MEMORY_LATENCY)
         for size, few, many in ((16384, 2, 6), (1460, 4, 20), (64, 4, 28)):
             for job in JOBS:
@@ -74,11 +93,15 @@ def measure_device(lanes: int) -> list[dict[str, Any]]:
 
 
 async def _span(port: CheckedPort, size: int, count: int, job: str) -> int:
-    """Cycles from the doorbell to the interrupt for `count` records of several contexts.
+    """Cycles from the doorbell to the interrupt for records of two contexts in turn.
+
+    All records are TLS 1.2, since the expected rate counts blocks of text.
 
     Args:
-        job: `seal`, `open`, or `mixed` (in turn); both versions are TLS 1.2, as the law is
-            about blocks of text.
+        port: The device.
+        size: Bytes of text per record.
+        count: Number of records.
+        job: `seal`, `open`, or `mixed` (pairs of each in turn).
     """
     rig = Rig(port, sq_log2=5, cq_log2=5)
     await rig.reset()
@@ -115,14 +138,13 @@ async def _span(port: CheckedPort, size: int, count: int, job: str) -> int:
 
 def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
     title = f"GCM core, LANES={lanes}, records back to back"
-    table = Table(title=title, box=None, pad_edge=False)
-    for name in (
+    columns = (
         "bytes", "keys", "cycles/record", "law n+2", "extra", "bytes/cycle",
         "bytes/cycle inside", "first out", "tag",
-    ):  # fmt: skip
-        table.add_column(name, justify="left" if name == "keys" else "right")
+    )  # fmt: skip
+    out = table(columns, left=("keys",), title=title)
     for f in figures:
-        table.add_row(
+        out.add_row(
             str(f["size"]),
             f["keys"],
             f"{f['per_record']:.2f}",
@@ -133,18 +155,17 @@ def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
             str(f["first_ciphertext"]),
             str(f["tag_after_last_block"]),
         )
-    return table
+    return out
 
 
 def _device_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
     title = f"device, LANES={lanes}, two contexts in turn, memory latency {MEMORY_LATENCY} cycles"
-    table = Table(title=title, box=None, pad_edge=False)
-    for name in (
-        "bytes", "job", "cycles/record", "of the core's rate", "bytes/cycle", "one idle record"
-    ):  # fmt: skip
-        table.add_column(name, justify="left" if name == "job" else "right")
+    columns = (
+        "bytes", "job", "cycles/record", "of the core's rate", "bytes/cycle", "one idle record",
+    )  # fmt: skip
+    out = table(columns, left=("job",), title=title)
     for f in figures:
-        table.add_row(
+        out.add_row(
             str(f["size"]),
             f["job"],
             f"{f['per_record']:.1f}",
@@ -152,24 +173,28 @@ def _device_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
             f"{f['size'] / f['per_record']:.2f}",
             f"{f['idle_latency']} cycles",
         )
-    return table
+    return out
 
 
-def run_bench_rtl(json_out: Path | None) -> int:
-    """Measure, print, and write JSON if asked."""
-    out = Console(highlight=False, width=110)
+def run_bench_rtl(json_out: Path | None, *, simulator: str = "icarus") -> int:
+    """Measure core and device with 1, 2 and 4 lanes, and print the tables.
+
+    Args:
+        json_out: File for the figures.
+        simulator: `icarus` or `verilator`; the figures are equal.
+    """
+    out = console(110)
     figures: dict[str, dict[int, list[dict[str, Any]]]] = {"core": {}, "device": {}}
     for lanes in LANES:
-        figures["core"][lanes] = measure_core(lanes)
+        figures["core"][lanes] = measure_core(lanes, simulator)
         out.print(_core_table(lanes, figures["core"][lanes]), "")
     out.print(
         "n: words of 16 LANES bytes; first out: cycles from a word of text to its ciphertext; "
         "tag: cycles after the last\n"
     )
     for lanes in LANES:
-        figures["device"][lanes] = measure_device(lanes)
+        figures["device"][lanes] = measure_device(lanes, simulator)
         out.print(_device_table(lanes, figures["device"][lanes]), "")
     out.print("one idle record: doorbell write to interrupt")
-    if json_out:
-        json_out.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(json_out, figures)
     return 0

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ktls-cosim bench sim`: what a record costs in simulation, as ratios of one run.
+"""`ktls-cosim bench sim`: CPU time of a record in simulation, as ratios within one run.
 
-"Record" is 16 KiB, AES-256, sealed through driver, device and memory, every byte compared
-with the golden model; times are CPU time, medians of interleaved runs. Whatever else the
-machine does can only add to a time, so the ratios of the fastest runs stand beside them.
+A record has 16 KiB and is sealed with AES-256 through driver, device and memory; the scoreboard
+compares every byte with the golden model. The figures are medians of interleaved runs. Other
+load on the machine can only add to a time, so the table also has the ratios of the fastest runs.
 """
 
 from __future__ import annotations
@@ -15,85 +15,63 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from ktls import run_sync
-from ktls_cosim.check.device import Memory
 from ktls_cosim.errors import CosimError, SimulatorMissing
 from ktls_cosim.paths import ROOT, build_root
+from ktls_cosim.port import Memory
+from ktls_cosim.report import console, table, write_json
 from ktls_cosim.scenarios.rig import Rig
-from ktls_cosim.sim.wire import LINE
+from ktls_cosim.sim.build import Build
+from ktls_cosim.sim.runner import compile_build, run_tests
+from ktls_cosim.sim.wire import BENCH_VARIABLE, LINE
 from ktls_hw.model import NicModel
 
 ROUNDS = 9
-# places of rings that a run without Python uses
+# ring entries of the run without Python
 _RING = 32
 
 
-def _in(name: str, simulator: str, run: Callable[[Path], None]) -> dict[str, float]:
-    """Run something with `SIM` set and return the figures that it leaves."""
+def _measure(
+    name: str, build: Build, module: str, simulator: str, env: Mapping[str, str] | None = None
+) -> float:
+    """CPU seconds per record, as the cocotb module writes them to its JSON file."""
     out = build_root() / f"bench-sim-{name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
-    before = os.environ.get("SIM")
-    os.environ["SIM"] = simulator
-    try:
-        run(out)
-    finally:
-        if before is None:
-            del os.environ["SIM"]
-        else:
-            os.environ["SIM"] = before
+    results, log = run_tests(
+        build,
+        module,
+        simulator=simulator,
+        env={BENCH_VARIABLE: str(out), **(env or {})},
+        name=f"bench-{name}",
+    )
+    if not all(r.passed for r in results):
+        raise CosimError(f"the measurement {name} failed: {results[0].message}\nlog: {log}")
     figures: dict[str, float] = json.loads(out.read_text())
-    return figures
+    return figures["record"]
 
 
-def stack(simulator: str) -> float:
+def stack(simulator: str, lanes: int = 1) -> float:
     """CPU seconds of a record through the whole stack."""
-    from ktls_cosim.sim.runner import Build, run_tests
-    from ktls_cosim.sim.wire import BENCH_VARIABLE
-
-    def run(out: Path) -> None:
-        results, folder = run_tests(
-            Build.device(),
-            "ktls_cosim.sim.bench_device",
-            env={BENCH_VARIABLE: str(out)},
-            name=f"bench-{simulator}",
-        )
-        if not all(r.passed for r in results):
-            raise CosimError(f"the benchmark failed: {results[0].message}\nlog: {folder}")
-
-    return _in(simulator, simulator, run)["record"]
+    return _measure(
+        simulator, Build.device(lanes=lanes), "ktls_cosim.sim.measure_record", simulator
+    )
 
 
 def textbook() -> float:
-    """CPU seconds of a record through the textbook bench of `tests/textbook`."""
-    from ktls_cosim.sim.runner import Build, run_tests
-    from ktls_cosim.sim.wire import BENCH_VARIABLE
-
+    """CPU seconds of a record through the textbook bench of `tests/textbook`, in Icarus."""
     folder = ROOT / "tests" / "textbook"
-    paths = [str(folder), str(ROOT / "tests" / "sim")]
+    paths = [str(folder), str(ROOT / "tests" / "sim" / "blocks")]
     python = os.pathsep.join([*paths, *(p for p in sys.path if p)])
-
-    def run(out: Path) -> None:
-        results, log = run_tests(
-            Build("textbook_gcm", (folder / "textbook_gcm.v",)),
-            "cocotb_textbook",
-            env={BENCH_VARIABLE: str(out), "PYTHONPATH": python},
-            name="bench-textbook",
-        )
-        if not all(r.passed for r in results):
-            raise CosimError(f"the textbook bench failed: {results[0].message}\nlog: {log}")
-
-    return _in("textbook", "icarus", run)["record"]
+    build = Build("textbook_gcm", (folder / "textbook_gcm.v",))
+    return _measure("textbook", build, "cocotb_textbook", "icarus", {"PYTHONPATH": python})
 
 
 class _Recorder:
-    """The model, as a port that remembers register writes."""
+    """The functional model as a port that records register writes."""
 
     def __init__(self) -> None:
         self.model = NicModel()
@@ -118,12 +96,10 @@ class _Recorder:
 
 
 class Alone:
-    """The same records in vvp without any Python (`hdl/ktls_alone.v`)."""
+    """The same records in `vvp` without any Python (`hdl/ktls_alone.v`)."""
 
-    def __init__(self) -> None:
-        from ktls_cosim.sim.runner import Build, compile_build
-
-        device = Build.device()
+    def __init__(self, lanes: int) -> None:
+        device = Build.device(lanes=lanes)
         self._folder = compile_build(Build("ktls_alone", device.sources))
         self._files = build_root() / "bench-alone"
         self._files.mkdir(parents=True, exist_ok=True)
@@ -141,7 +117,7 @@ class Alone:
             seals.append(rig.seal_descriptor(0, text)[0])
         await rig.post(*seals, bell=False)
         memory = port.mem.read(0, port.mem.size)
-        # what the model has completed must look new
+        # the model has written completions: clear the ring again
         memory = memory[: rig.cq_base] + bytes(32 << 5) + memory[rig.cq_base + (32 << 5) :]
         lines = (memory[i : i + LINE][::-1].hex() for i in range(0, len(memory), LINE))
         (self._files / "image").write_text("\n".join(lines))
@@ -161,7 +137,7 @@ class Alone:
         return end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime
 
     def record(self) -> float:
-        """CPU seconds of a record."""
+        """CPU seconds of a record: the slope between a short and a long run."""
         few, many = 2, 26
         return (self._run(many) - self._run(few)) / (many - few)
 
@@ -195,7 +171,7 @@ _WANTED = {
 
 
 def _ratios(t: dict[str, float]) -> dict[str, float]:
-    """The ratios of `_WANTED` out of seconds by name."""
+    """The ratios that `_WANTED` names, from seconds by name."""
     values = [
         t["textbook"] / t["icarus"],
         t["icarus"] / t["alone"],
@@ -208,18 +184,24 @@ def _ratios(t: dict[str, float]) -> dict[str, float]:
     return dict(zip(_WANTED, values, strict=False))
 
 
-def run_bench_sim(json_out: Path | None, rounds: int = ROUNDS) -> int:
-    """Measure, print, and write JSON if asked."""
-    out = Console(highlight=False, width=110)
-    alone = Alone()
+def run_bench_sim(json_out: Path | None, *, lanes: int = 1, rounds: int = ROUNDS) -> int:
+    """Measure everything in turn and print the table.
+
+    Args:
+        json_out: File for the figures.
+        lanes: 16-byte blocks per cycle of the device (1, 2 or 4).
+        rounds: Number of rounds, after a first one that compiles.
+    """
+    out = console(110)
+    alone = Alone(lanes)
     measures: dict[str, Callable[[], float]] = {
-        "icarus": lambda: stack("icarus"),
+        "icarus": lambda: stack("icarus", lanes),
         "alone": alone.record,
         "textbook": textbook,
         "import cocotb": lambda: _wall("-c", "import cocotb"),
         "first record": _first_record,
         "demo": lambda: _wall("-m", "ktls_cosim", "demo", "--port", "model"),
-        "verilator": lambda: stack("verilator"),
+        "verilator": lambda: stack("verilator", lanes),
     }
     times: dict[str, list[float]] = {name: [] for name in measures}
     for i in range(rounds + 1):
@@ -235,16 +217,16 @@ def run_bench_sim(json_out: Path | None, rounds: int = ROUNDS) -> int:
     medians = {name: statistics.median(v) for name, v in times.items() if v}
     fastest = {name: min(v) for name, v in times.items() if v}
     ratios, best = _ratios(medians), _ratios(fastest)
-    table = Table(title="a sealed record of 16 KiB, AES-256, in simulation", box=None)
-    for column in ("what", "measured", "wanted", "of the fastest runs"):
-        table.add_column(column, justify="left" if column == "what" else "right")
+    rows = table(
+        ("what", "measured", "wanted", "of the fastest runs"),
+        left=("what",),
+        title="a sealed record of 16 KiB, AES-256, in simulation",
+    )
     for what, value in ratios.items():
-        table.add_row(what, f"{value:.2f}", _WANTED[what], f"{best[what]:.2f}")
+        rows.add_row(what, f"{value:.2f}", _WANTED[what], f"{best[what]:.2f}")
     for name in medians:
         row = (f"{name}, ms here", f"{1000 * medians[name]:.0f}", "", f"{1000 * fastest[name]:.0f}")
-        table.add_row(*row, style="dim")
-    out.print(table)
-    if json_out:
-        figures = {"ratios": ratios, "seconds": medians, "fastest": fastest}
-        json_out.write_text(json.dumps(figures, indent=2) + "\n")
+        rows.add_row(*row, style="dim")
+    out.print(rows)
+    write_json(json_out, {"ratios": ratios, "seconds": medians, "fastest": fastest})
     return 0

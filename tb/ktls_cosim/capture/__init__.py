@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captures with their secrets, for Wireshark and tshark."""
+"""pcapng captures that contain the secrets of their TLS conversations."""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captures of conversations whose handshake nobody saw.
+"""Captures of conversations without an observed handshake.
 
-A TLS analyser starts from a handshake. Where there is none, one of TLS 1.2 is made up: two
-hellos and ChangeCipherSpec, with randoms and a master secret of our choice, so that
-the keys derive from it (RFC 5246 section 6.3). Where the connection's keys come from
-elsewhere, `Transcript` opens each record with them and seals it anew under those keys:
-same records, types and bytes, other ciphertext.
+A TLS analyser starts from a handshake. If none was observed, this module writes a synthetic
+TLS 1.2 handshake: two hellos and ChangeCipherSpec, with its own randoms and master secret,
+from which the keys derive (RFC 5246 section 6.3). `Transcript` opens each record of the
+connection with the real keys and seals it again under the synthetic ones. The capture has
+the same records, types and bytes, but other ciphertext.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 
 from ktls import CryptoInfo, uapi
-from ktls_cosim.capture.pcapng import Address, Capture, Conversation, EndTap
+from ktls_cosim.capture.packet import Address
+from ktls_cosim.capture.pcapng import Capture, Conversation, EndTap
 from ktls_cosim.capture.secrets import Suite, key_block, log_lines, tls12_info
 from ktls_cosim.check.golden import TrafficKeys, open_record, seal_record, split_records
 
@@ -22,15 +23,15 @@ _SUITE_NUMBERS = {52: 0x009D, 51: 0x009C}
 _CHANGE_CIPHER_SPEC = bytes.fromhex("140303000101")
 
 
-class MadeUpHandshake:
-    """A TLS 1.2 handshake as far as an analyser needs it.
+class SyntheticHandshake:
+    """The messages of a TLS 1.2 handshake that an analyser needs.
 
     Attributes:
-        client, server: crypto_info of the two directions, from record 0 on.
+        client, server: crypto_info of the two directions; the next record is number 0.
 
     Args:
-        suite: an AES-GCM suite.
-        seed: different conversations need different ones.
+        suite: An AES-GCM suite.
+        seed: Source of randoms and master secret; must be unique to the conversation.
     """
 
     def __init__(self, suite: Suite, seed: bytes) -> None:
@@ -44,7 +45,7 @@ class MadeUpHandshake:
         self.client, self.server = (tls12_info(suite, *k, bytes(8), 0) for k in keys)
 
     def write(self, conversation: Conversation) -> None:
-        """Put secrets and handshake at the head of a conversation."""
+        """Write secrets and handshake at the beginning of a conversation."""
         client_random, server_random = self._randoms
         number = _SUITE_NUMBERS[self._suite.cipher].to_bytes(2, "big")
         hello = b"\x03\x03" + client_random + b"\0" + b"\0\x02" + number + b"\x01\0"
@@ -62,11 +63,11 @@ def _handshake_record(kind: int, body: bytes) -> bytes:
 
 
 class Resealed:
-    """One direction's records, sealed anew.
+    """Seals the records of one direction again under other keys.
 
     Args:
-        keys: crypto_info under which the records come.
-        instead: crypto_info under which they are written.
+        keys: `struct tls12_crypto_info_*` of the connection.
+        instead: crypto_info for the capture.
     """
 
     def __init__(self, keys: bytes, instead: CryptoInfo) -> None:
@@ -76,14 +77,14 @@ class Resealed:
         self._read = self._written = 0
 
     def rekey(self, keys: bytes) -> None:
-        """The direction goes on with other keys."""
+        """Continue with new keys of the connection."""
         self._keys = TrafficKeys.from_crypto_info(keys)
         self._read = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Bytes of the connection in, whole records for the capture out.
+        """Take bytes of the connection; return complete records for the capture.
 
-        A record that does not authenticate is left out: nothing of it was received.
+        A record that does not authenticate is omitted, because no byte of it was received.
         """
         out = b""
         self._stream += data
@@ -99,11 +100,12 @@ class Resealed:
 
 
 class Transcript:
-    """What a capture shows of a connection whose handshake did not pass us.
+    """Captures a connection without an observed handshake.
 
     Args:
-        capture: gets the conversation once a direction has keys.
-        here, there: addresses of the connection; servers have the lower port.
+        capture: Receives the conversation once a direction has keys.
+        here: Address of this end. The end with the lower port counts as the server.
+        there: Address of the peer.
     """
 
     def __init__(self, capture: Capture, here: Address, there: Address) -> None:
@@ -115,19 +117,19 @@ class Transcript:
         self._rx: Resealed | None = None
 
     def keys_set(self, option: int, blob: bytes, waiting: bytes) -> None:
-        """A direction goes on with these keys.
+        """Note new keys of a direction.
 
         Args:
             option: TLS_TX or TLS_RX.
-            blob: crypto_info.
-            waiting: received bytes that no call has read yet.
+            blob: `struct tls12_crypto_info_*`.
+            waiting: Received bytes that no call has read yet.
         """
         cipher = int.from_bytes(blob[2:4], "little")
         if cipher not in _SUITE_NUMBERS:
-            # nothing that the made-up handshake could agree on
+            # the synthetic handshake has no suite for this cipher
             return
         if self._tap is None:
-            self._handshake = MadeUpHandshake(Suite(cipher), repr(self._ends).encode())
+            self._handshake = SyntheticHandshake(Suite(cipher), repr(self._ends).encode())
             conversation = self._capture.conversation(*self._ends)
             self._handshake.write(conversation)
             self._tap = EndTap(conversation, self._server)
@@ -140,14 +142,17 @@ class Transcript:
             self.received(waiting)
 
     def sent(self, data: bytes) -> None:
+        """Add bytes that this end sent."""
         if self._tap is not None and self._tx is not None:
             self._tap.sent(self._tx.feed(data))
 
     def received(self, data: bytes) -> None:
+        """Add bytes that this end received."""
         if self._tap is not None and self._rx is not None:
             self._tap.received(self._rx.feed(data))
 
     def closed(self) -> None:
+        """End the conversation."""
         if self._tap is not None:
             self._tap.closed()
 

@@ -1,2 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is right: the golden model, the checkers of wire and device, and lockstep."""
+"""Checkers: the golden model, the wire, the device, and two devices in lockstep.
+
+Two checkers observe two places. `check.device.CheckedPort` wraps the registers and the
+memory of a device: it reads the descriptors that a doorbell publishes, keeps their
+plaintext, and compares each completed record with `check.golden`, byte by byte.
+`check.wire.Scoreboard` observes sockets (`ktls.stack.Observer`): it opens the bytes on the
+wire as a receiver would, and compares them with the bytes that the application sent.
+Neither checker uses code of the driver.
+"""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sealed record must be, computed from the RFCs and pyca/cryptography alone.
+"""The golden model: sealed records computed from the RFCs with pyca/cryptography.
 
-Written independently of the driver and of the device model: nothing here comes from
-`ktls` or `ktls_hw`, only the layout of `struct tls12_crypto_info_*`
-(include/uapi/linux/tls.h) is common knowledge.
+This module is independent of the driver and of the device model: it imports neither
+`ktls` nor `ktls_hw`. It shares only the layout of `struct tls12_crypto_info_*`
+(include/uapi/linux/tls.h) with them.
 
-Example, the first record of the vectors recorded from Linux 7.2.7 (key 00..0f, salt
+Example: the first record of the vectors recorded from Linux 7.2.7 (key 00..0f, salt
 "SALT", explicit nonce a0..a7, number 0, data "hello"):
 
 >>> keys = TrafficKeys.from_crypto_info(
@@ -26,15 +26,24 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20
 
 _TLS13 = 0x0304
 _CHACHA = 54
+_CCM = 53
+_TAG = 16
+_HEADER = 5
+_MASK64 = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficKeys:
-    """One direction of a connection, as its setsockopt blob described it.
+    """Keys of one direction of a connection.
 
     Attributes:
-        first_number: record number of the first record.
-        iv: TLS 1.2 AES: explicit nonce of the first record; else the static IV's rest.
+        version: 0x0303 (TLS 1.2) or 0x0304 (TLS 1.3).
+        cipher: `TLS_CIPHER_*` of include/uapi/linux/tls.h, 51 to 54.
+        key: 16 or 32 bytes.
+        salt: 4 bytes; empty for ChaCha20-Poly1305.
+        iv: TLS 1.2 with AES: explicit nonce of the first record, 8 bytes. Otherwise the
+            rest of the static IV, 8 or 12 bytes.
+        first_number: Record number of the first record.
     """
 
     version: int
@@ -46,10 +55,13 @@ class TrafficKeys:
 
     @classmethod
     def from_crypto_info(cls, blob: bytes) -> TrafficKeys:
-        """Read a `tls12_crypto_info_*` structure of a little-endian machine.
+        """Parse a `struct tls12_crypto_info_*`.
+
+        Args:
+            blob: The structure as a little-endian machine lays it out.
 
         Raises:
-            ValueError: the size fits no known cipher.
+            ValueError: The size fits no known cipher.
         """
         version = int.from_bytes(blob[0:2], "little")
         cipher = int.from_bytes(blob[2:4], "little")
@@ -69,28 +81,49 @@ class TrafficKeys:
         )
 
     def aead(self) -> AESGCM | AESCCM | ChaCha20Poly1305:
+        """Return the AEAD with this key."""
         if self.cipher == _CHACHA:
             return ChaCha20Poly1305(self.key)
-        return AESCCM(self.key) if self.cipher == 53 else AESGCM(self.key)
+        return AESCCM(self.key) if self.cipher == _CCM else AESGCM(self.key)
 
     def explicit_nonce(self, index: int) -> bytes:
-        """The nonce bytes on the wire of record `index` (counted from the installed key)."""
+        """Return the nonce bytes that record `index` carries on the wire: 8, or none.
+
+        Args:
+            index: Number of records sealed earlier under these keys.
+        """
         if self.version == _TLS13 or self.cipher == _CHACHA:
             return b""
-        return ((int.from_bytes(self.iv, "big") + index) & (2**64 - 1)).to_bytes(8, "big")
+        return ((int.from_bytes(self.iv, "big") + index) & _MASK64).to_bytes(8, "big")
 
     def nonce(self, index: int, explicit: bytes) -> bytes:
-        """The 12-byte AEAD nonce (RFC 5288 section 3, RFC 7905 section 2, RFC 8446 5.3)."""
+        """Return the 12-byte AEAD nonce of record `index`.
+
+        RFC 5288 section 3, RFC 7905 section 2, RFC 8446 section 5.3.
+
+        Args:
+            index: Number of records sealed earlier under these keys.
+            explicit: Explicit nonce of the record, 8 bytes, or empty.
+        """
         if explicit:
             return self.salt + explicit
         base = self.salt + self.iv
-        number = ((self.first_number + index) & (2**64 - 1)).to_bytes(12, "big")
+        number = ((self.first_number + index) & _MASK64).to_bytes(12, "big")
         return bytes(x ^ y for x, y in zip(base, number, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenRecord:
-    """A record in its parts, with what went into it."""
+    """A sealed record in its parts, with the inputs of the AEAD.
+
+    Attributes:
+        header: 5 bytes.
+        explicit: Explicit nonce, 8 bytes, or empty.
+        ciphertext: Sealed text; in TLS 1.3 with its inner type and padding.
+        tag: 16 bytes.
+        nonce: AEAD nonce, 12 bytes.
+        aad: AAD, 13 bytes in TLS 1.2, 5 bytes in TLS 1.3.
+    """
 
     header: bytes
     explicit: bytes
@@ -101,10 +134,11 @@ class GoldenRecord:
 
     @property
     def wire(self) -> bytes:
+        """The record as it appears on the wire."""
         return self.header + self.explicit + self.ciphertext + self.tag
 
     def fields(self) -> list[tuple[str, int, bytes]]:
-        """Name, offset in the record and bytes of each part."""
+        """Return name, offset in the record and bytes of each part."""
         out = []
         at = 0
         for name, part in (
@@ -121,26 +155,26 @@ class GoldenRecord:
 def seal_record(
     keys: TrafficKeys, index: int, rtype: int, plaintext: bytes, padding: int = 0
 ) -> GoldenRecord:
-    """The one right record (RFC 5246 section 6.2.3.3, RFC 8446 section 5.2).
+    """Seal a record (RFC 5246 section 6.2.3.3, RFC 8446 section 5.2).
 
     Args:
-        keys: from the setsockopt blob.
-        index: records of this key before it.
-        rtype: record type, 0..255.
-        plaintext: its bytes.
-        padding: TLS 1.3: zeros behind the inner type.
+        keys: Keys of the direction.
+        index: Number of records sealed earlier under these keys.
+        rtype: Record type, 0 to 255.
+        plaintext: Text of the record.
+        padding: Number of zero bytes after the inner type; TLS 1.3 only.
     """
     explicit = keys.explicit_nonce(index)
     nonce = keys.nonce(index, explicit)
     if keys.version == _TLS13:
         inner = plaintext + rtype.to_bytes(1, "big") + bytes(padding)
-        header = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
+        header = b"\x17\x03\x03" + (len(inner) + _TAG).to_bytes(2, "big")
         aad = header
     else:
         inner = plaintext
-        total = len(explicit) + len(plaintext) + 16
+        total = len(explicit) + len(plaintext) + _TAG
         header = rtype.to_bytes(1, "big") + b"\x03\x03" + total.to_bytes(2, "big")
-        number = (keys.first_number + index) & (2**64 - 1)
+        number = (keys.first_number + index) & _MASK64
         aad = (
             number.to_bytes(8, "big")
             + rtype.to_bytes(1, "big")
@@ -148,21 +182,26 @@ def seal_record(
             + len(plaintext).to_bytes(2, "big")
         )
     sealed = keys.aead().encrypt(nonce, inner, aad)
-    return GoldenRecord(header, explicit, sealed[:-16], sealed[-16:], nonce, aad)
+    return GoldenRecord(header, explicit, sealed[:-_TAG], sealed[-_TAG:], nonce, aad)
 
 
 def open_record(keys: TrafficKeys, index: int, record: bytes) -> tuple[int, bytes] | None:
-    """Open a record as its receiver would.
+    """Open a record as a receiver would.
+
+    Args:
+        keys: Keys of the direction.
+        index: Number of records opened earlier under these keys.
+        record: The record with its header.
 
     Returns:
-        Record type and plaintext, or None if it does not authenticate.
+        Record type and text, or None if the record does not authenticate.
     """
-    if len(record) < 5 or int.from_bytes(record[3:5], "big") != len(record) - 5:
+    if len(record) < _HEADER or int.from_bytes(record[3:5], "big") != len(record) - _HEADER:
         return None
     explicit_len = len(keys.explicit_nonce(index))
-    explicit = record[5 : 5 + explicit_len]
-    sealed = record[5 + explicit_len :]
-    if len(sealed) < 16:
+    explicit = record[_HEADER : _HEADER + explicit_len]
+    sealed = record[_HEADER + explicit_len :]
+    if len(sealed) < _TAG:
         return None
     if keys.version == _TLS13 and record[0] != 23:
         return None
@@ -172,19 +211,27 @@ def open_record(keys: TrafficKeys, index: int, record: bytes) -> tuple[int, byte
 def open_body(
     keys: TrafficKeys, index: int, rtype: int, explicit: bytes, sealed: bytes
 ) -> tuple[int, bytes] | None:
-    """Open what stands behind a record's header and explicit nonce.
+    """Open the ciphertext and tag of a record.
 
-    The additional data of TLS 1.3 is made with the outer type 23, whatever was received.
+    In TLS 1.3 the AAD always has the outer type 23, as in Linux: the received outer type
+    is ignored.
+
+    Args:
+        keys: Keys of the direction.
+        index: Number of records opened earlier under these keys.
+        rtype: Record type of the header; ignored in TLS 1.3.
+        explicit: Explicit nonce of the record, 8 bytes, or empty.
+        sealed: Ciphertext and 16-byte tag.
 
     Returns:
-        Record type and plaintext, or None if it does not authenticate.
+        Record type and text, or None if the record does not authenticate.
     """
     if keys.version == _TLS13:
         aad = b"\x17\x03\x03" + len(sealed).to_bytes(2, "big")
         explicit = b""
     else:
-        number = (keys.first_number + index) & (2**64 - 1)
-        text_len = len(sealed) - 16
+        number = (keys.first_number + index) & _MASK64
+        text_len = len(sealed) - _TAG
         aad = struct.pack(">QBHH", number, rtype, 0x0303, text_len)
     try:
         plain = keys.aead().decrypt(keys.nonce(index, explicit), sealed, aad)
@@ -197,22 +244,44 @@ def open_body(
 
 
 def seal_gcm(key: bytes, nonce: bytes, aad: bytes, text: bytes, tag_len: int) -> bytes:
-    """Ciphertext and truncated tag of plain AES-GCM (NIST SP 800-38D section 7.1)."""
+    """Seal with plain AES-GCM (NIST SP 800-38D section 7.1).
+
+    Args:
+        key: 16 or 32 bytes.
+        nonce: 12 bytes.
+        aad: AAD.
+        text: Plaintext.
+        tag_len: Length of the truncated tag, 4 to 16 bytes.
+
+    Returns:
+        Ciphertext and tag.
+    """
     return AESGCM(key).encrypt(nonce, text, aad)[: len(text) + tag_len]
 
 
 def open_gcm(key: bytes, nonce: bytes, aad: bytes, sealed: bytes, tag_len: int) -> bytes | None:
-    """Text of plain AES-GCM, or None if the tag is wrong (NIST SP 800-38D section 7.2)."""
+    """Open plain AES-GCM (NIST SP 800-38D section 7.2).
+
+    Args:
+        key: 16 or 32 bytes.
+        nonce: 12 bytes.
+        aad: AAD.
+        sealed: Ciphertext and tag.
+        tag_len: Length of the tag, 4 to 16 bytes.
+
+    Returns:
+        The text, or None if the tag is wrong.
+    """
     body = sealed[: len(sealed) - tag_len]
-    # counter mode is its own inverse
+    # counter mode is its own inverse, and pyca/cryptography does not open short tags
     text = AESGCM(key).encrypt(nonce, body, b"")[: len(body)]
     return text if seal_gcm(key, nonce, aad, text, tag_len) == sealed else None
 
 
 def split_records(stream: bytearray) -> Iterator[bytes]:
-    """Take complete records off the front of a byte stream."""
-    while len(stream) >= 5:
-        size = 5 + int.from_bytes(stream[3:5], "big")
+    """Remove complete records from the front of a byte stream and yield them."""
+    while len(stream) >= _HEADER:
+        size = _HEADER + int.from_bytes(stream[3:5], "big")
         if len(stream) < size:
             return
         record = bytes(stream[:size])

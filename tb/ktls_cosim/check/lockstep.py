@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two devices on the same jobs: what the host sees of both must be equal."""
+"""Drive two devices with the same jobs and compare everything that the host can see."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ktls_cosim.check.device import Port
+from ktls_cosim.port import Port
 from ktls_hw.layout import RING_COUNT, Cqe, Reg, ring_of, ring_reg
 
+# registers whose value depends on the time of the read
 _TIMED = {
     Reg.CYCLES_LO,
     Reg.CYCLES_HI,
@@ -16,7 +17,6 @@ _TIMED = {
     *(ring_reg(ring, Reg.RING0_SQ_CONS) for ring in range(RING_COUNT)),
     *(ring_reg(ring, Reg.RING0_CQ_PROD) for ring in range(RING_COUNT)),
 }
-"""Registers whose value depends on when they are read."""
 
 
 class LockstepError(AssertionError):
@@ -24,6 +24,8 @@ class LockstepError(AssertionError):
 
 
 class _Memory:
+    """Writes to both memories; reads compare them."""
+
     def __init__(self, owner: LockstepPort) -> None:
         self._owner = owner
         self.size = min(owner.primary.mem.size, owner.shadow.mem.size)
@@ -39,13 +41,20 @@ class _Memory:
 
 
 class LockstepPort:
-    """A `HostPort` that drives `primary` (RTL) and `shadow` (model) alike.
+    """A host port that drives a primary device (RTL) and a shadow device (model) alike.
 
-    The shadow may be ahead, since it takes no time: a completion entry is compared
-    once the primary has written it. Cycle counts are not compared.
+    The shadow may be ahead, because the model takes no time. Therefore a completion is
+    compared only once the primary has written it, and cycle counts are not compared.
 
     Attributes:
-        compared: values and blocks of memory that were compared.
+        primary: Device whose values the host gets.
+        shadow: Device that must agree.
+        compared: Number of registers and blocks of memory compared so far.
+        mem: Memory of both devices.
+
+    Args:
+        primary: The reference for time and for values that depend on it.
+        shadow: The device to compare with.
     """
 
     def __init__(self, primary: Port, shadow: Port) -> None:
@@ -57,11 +66,24 @@ class LockstepPort:
         self.mem = _Memory(self)
 
     def compare_memory(self, addr: int, a: bytes, b: bytes) -> bytes:
+        """Compare the contents of both memories at `addr`.
+
+        Args:
+            addr: Bus address of the blocks.
+            a: Bytes of the primary.
+            b: Bytes of the shadow, as many.
+
+        Returns:
+            The bytes of the primary.
+
+        Raises:
+            LockstepError: The bytes differ.
+        """
         in_ring = any(b <= addr < e for b, e in zip(self._cq_base, self._cq_end, strict=True))
         if in_ring and len(a) == Cqe.SIZE:
             p, s = Cqe.unpack(a), Cqe.unpack(b)
             if p.phase != s.phase:
-                return a  # not there yet in the primary
+                return a  # the primary has not written this completion yet
             x, y = _untimed(p), _untimed(s)
         else:
             x, y = a, b
@@ -76,6 +98,11 @@ class LockstepPort:
         return a
 
     async def read32(self, addr: int) -> int:
+        """Read the register at byte offset `addr` of both devices.
+
+        Raises:
+            LockstepError: The values differ, and the register does not depend on time.
+        """
         a = await self.primary.read32(addr)
         b = await self.shadow.read32(addr)
         if addr not in _TIMED:
@@ -85,6 +112,7 @@ class LockstepPort:
         return a
 
     async def write32(self, addr: int, value: int) -> None:
+        """Write the register at byte offset `addr` of both devices."""
         await self.shadow.write32(addr, value)
         await self.primary.write32(addr, value)
         ring, in_first = ring_of(addr)
@@ -94,6 +122,11 @@ class LockstepPort:
             self._cq_end[ring] = self._cq_base[ring] + (Cqe.SIZE << value)
 
     async def wait_irq(self) -> bool:
+        """Wait for the interrupt of both devices.
+
+        Raises:
+            LockstepError: Only the primary raises its interrupt.
+        """
         a = await self.primary.wait_irq()
         b = await self.shadow.wait_irq()
         if a and not b:
@@ -101,9 +134,10 @@ class LockstepPort:
         return a
 
     def now(self) -> int:
+        """Return the time of the primary in nanoseconds."""
         return self.primary.now()
 
 
 def _untimed(cqe: Cqe) -> bytes:
-    """A completion without `cycles` and `latency`."""
+    """Pack a completion without `cycles` and `latency`."""
     return replace(cqe, cycles=0, latency=0).pack()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hold what the model did against what the kernel did."""
+"""Compare the observations of the model with those of a kernel."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from ktls_cosim.check.golden import open_record, split_records
-from ktls_cosim.conformance.records import traffic_keys
+from ktls_cosim.conformance.records import pattern, traffic_keys
 from ktls_cosim.conformance.scenario import Obs, Scenario, Step, digest
 
 MAX_TEXT = 16384
-# what a full buffer makes a matter of luck
-_LUCK = {"sendloop": {"rcs", "total"}, "getsockopt": {"data"}, "drain": {"rc", "wire"}}
+# fields that depend on the room in full buffers, which varies between runs
+_VARIABLE = {"sendloop": {"rcs", "total"}, "getsockopt": {"data"}, "drain": {"rc", "wire"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A step at which the model and the kernel disagree."""
+    """A field in which the model and the kernel disagree.
+
+    Attributes:
+        step: Number of the step.
+        op: Its operation.
+        field: Field of the observation.
+        kernel: Value of the kernel, as text.
+        model: Value of the model, as text.
+    """
 
     step: int
     op: str
@@ -34,7 +42,12 @@ class Difference:
 
 
 def same(expected: Any, got: Any) -> bool:
-    """Is this field of an observation the same? Long bytes are kept as a digest."""
+    """Return whether two values of a field are equal.
+
+    Args:
+        expected: Value of the recording; a digest if the bytes are long.
+        got: Value of the model.
+    """
     if isinstance(expected, dict) and "sha256" in expected and isinstance(got, str):
         return bool(digest(bytes.fromhex(got)) == expected)
     return bool(expected == got)
@@ -50,14 +63,17 @@ def _show(value: Any) -> str:
 def observations_differ(
     steps: list[Step], expected: list[Obs], got: list[Obs], timing: bool = False
 ) -> Iterator[Difference]:
-    """Every difference, in the order of the steps.
+    """Yield all differences, in the order of the steps.
 
     Args:
-        timing: leave out what a full buffer makes a matter of luck.
+        steps: Steps of the scenario.
+        expected: Observations of the kernel.
+        got: Observations of the model.
+        timing: Ignore fields that depend on the room in full buffers.
     """
     for number, (step, want, have) in enumerate(zip(steps, expected, got, strict=True)):
-        luck = _LUCK.get(step["op"], set()) if timing else set()
-        for field in sorted((want.keys() | have.keys()) - luck):
+        ignored = _VARIABLE.get(step["op"], set()) if timing else set()
+        for field in sorted((want.keys() | have.keys()) - ignored):
             if not same(want.get(field), have.get(field)):
                 yield Difference(
                     number,
@@ -69,17 +85,23 @@ def observations_differ(
 
 
 def compare(scenario: Scenario, got: list[Obs], kernel: str) -> list[Difference]:
-    """What the model did against what this kernel did."""
+    """Compare a scenario.
+
+    Args:
+        scenario: Recording.
+        got: Observations of the model.
+        kernel: Key of `ktls.KERNELS`.
+    """
     expected = scenario.expected(kernel)
     found = observations_differ(scenario.steps, expected, got, scenario.timing)
     out = [d for d in found if d.step not in scenario.unstable]
     if scenario.timing:
-        out += _judge_luck(scenario, got)
+        out += _invariants(scenario, got)
     return out
 
 
-def _judge_luck(scenario: Scenario, got: list[Obs]) -> Iterator[Difference]:
-    """Behind the luck of a full buffer: order, numbers and limits of what came."""
+def _invariants(scenario: Scenario, got: list[Obs]) -> Iterator[Difference]:
+    """Check what holds for any room in full buffers: order, record numbers and limits."""
     taken = _taken(scenario.steps, got)
     wire = bytearray()
     last = 0
@@ -111,8 +133,7 @@ def _judge_luck(scenario: Scenario, got: list[Obs]) -> Iterator[Difference]:
 
 
 def _taken(steps: list[Step], got: list[Obs]) -> bytes:
-    from ktls_cosim.conformance.records import pattern
-
+    """Return the bytes that send calls accepted."""
     out = b""
     for step, obs in zip(steps, got, strict=True):
         if step["op"] == "sendloop":

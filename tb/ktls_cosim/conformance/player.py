@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Play a scenario's inputs on the model and note what it does.
+"""Play the steps of a scenario on the model and record its observations.
 
-Observations are whole: bytes are hex however long they are (`compare` knows digests).
+Observations contain all bytes as hexadecimal digits; `compare` handles digests.
 """
 
 from __future__ import annotations
@@ -17,21 +17,24 @@ from ktls_cosim.conformance.records import control_buffer, iov, pattern
 from ktls_cosim.conformance.scenario import Obs, ScenarioError, Step, injected
 
 _CALL_BYTES = 1 << 16
-# the recorder made its pipes large enough for everything that a scenario writes
+# the recorder's pipes have room for everything that a scenario writes
 _PIPE_SLOTS = 256
 
 
 class Unplayable(Exception):
-    """The model cannot play this scenario; the text says why."""
+    """The model cannot play this scenario; the message names the reason."""
 
 
 class Player:
-    """One scenario's sockets, files and pipes.
+    """The sockets, files and pipes of one scenario.
+
+    Attributes:
+        stack: Kernel of the sockets.
 
     Args:
-        kernel: whose behaviour.
-        nic: a device, or None for software mode.
-        observer: watches the sockets.
+        kernel: Kernel version to model.
+        nic: Driver of a device; None for software mode.
+        observer: Observer of the sockets.
     """
 
     def __init__(
@@ -44,16 +47,22 @@ class Player:
         self._blocked = False
 
     def _sleep(self, _what: str) -> bool:
-        # the recorder ended such calls with a signal
+        # the recorder ended blocking calls with a signal
         self._blocked = True
         return False
 
     def play(self, steps: list[Step]) -> list[Obs]:
-        """Run all steps.
+        """Play all steps.
+
+        Args:
+            steps: Steps without observations.
+
+        Returns:
+            The observation of each step.
 
         Raises:
-            Unplayable: a step that the model has no counterpart for.
-            ScenarioError: a step that makes no sense.
+            Unplayable: The model has no counterpart for a step.
+            ScenarioError: A step is invalid.
         """
         out = []
         for number, step in enumerate(steps):
@@ -64,12 +73,12 @@ class Player:
                 out.append(self._observe(op, step))
             except (KeyError, ValueError, TypeError) as e:
                 raise ScenarioError(
-                    f"step {number} ({step['op']}) makes no sense: {type(e).__name__}: {e}"
+                    f"step {number} ({step['op']}) is invalid: {type(e).__name__}: {e}"
                 ) from e
         return out
 
     def close(self) -> None:
-        """Close what the scenario left open, so that the device is empty."""
+        """Close all sockets, which deletes their contexts."""
         for sock in self._socks.values():
             if not sock.closed:
                 sock.close()
@@ -292,8 +301,8 @@ class Player:
         return {"rc": 0, "n": self._sock(step["fd"]).inq}
 
     def _op_sleep(self, _step: Step) -> Obs:
-        # time enough for a device to finish and for packets to travel
-        self.stack.before_look()
+        # a pause lets the device finish and packets arrive
+        self.stack.sync_device()
         return {"rc": 0}
 
     def _op_listen(self, step: Step) -> Obs:
@@ -325,8 +334,8 @@ class Player:
         return {"rc": 0}
 
     def _op_stat(self, _step: Step) -> Obs:
-        """Counters; what the device does counts as what software would do."""
-        self.stack.before_look()
+        """Read the counters; those of the device count as those of software."""
+        self.stack.sync_device()
         stat: dict[str, int] = {}
         for name, value in self.stack.tls_stat.items():
             if value:
@@ -335,5 +344,5 @@ class Player:
 
 
 def as_software(name: str) -> str:
-    """The counter that a machine without an offload device would have moved."""
+    """Return the counter that a machine without an offload device would have incremented."""
     return name.replace("Device", "Sw") if name.endswith("Device") else name

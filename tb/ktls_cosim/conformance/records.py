@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The input bytes of a scenario: data patterns, records with deliberate faults, cmsgs.
+"""The input bytes of a scenario: data patterns, faulty records and control messages.
 
-The format is described in tests/oracle/README.md.
+Format: tests/oracle/README.md.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from ktls_cosim.check.golden import TrafficKeys
 
 CryptoSuite = dict[str, Any]
 TLS13 = 0x0304
-# byte(i) of the data without its seed, and tables that add it
+# the data pattern of seed 0, and tables that add the contribution of a seed
 _BASE = bytes((i * 11 + (i >> 8) * 5 + (i >> 16) * 3) & 0xFF for i in range(1 << 17))
 _PLUS = [bytes((i + n) & 0xFF for i in range(256)) for n in range(256)]
 
 
 def pattern(seed: int, count: int, offset: int = 0) -> bytes:
-    """`count` bytes of the scenario's data with this seed, from `offset` on."""
+    """Return bytes of the data pattern of a seed.
+
+    Args:
+        seed: Seed.
+        count: Number of bytes.
+        offset: Offset of the first byte in the pattern.
+    """
     if offset + count > len(_BASE):
         return bytes(
             (seed * 37 + i * 11 + (i >> 8) * 5 + (i >> 16) * 3) & 0xFF
@@ -29,7 +35,7 @@ def pattern(seed: int, count: int, offset: int = 0) -> bytes:
 
 
 def traffic_keys(suite: CryptoSuite) -> TrafficKeys:
-    """Keys as golden needs them, counting from number 0."""
+    """Return the keys of a suite for the golden model, with 0 as the first record number."""
     return TrafficKeys(
         version=suite["ver"],
         cipher=suite["cipher"],
@@ -41,7 +47,12 @@ def traffic_keys(suite: CryptoSuite) -> TrafficKeys:
 
 
 def build_record(suite: CryptoSuite, r: dict[str, Any]) -> bytes:
-    """One record for a kTLS receiver, with the faults that its descriptor asks for."""
+    """Return a record for a kTLS receiver.
+
+    Args:
+        suite: Version, cipher and key material.
+        r: Description of the record and of its faults.
+    """
     if "raw" in r:
         return bytes.fromhex(r["raw"])
     keys = traffic_keys(suite)
@@ -71,7 +82,12 @@ def build_record(suite: CryptoSuite, r: dict[str, Any]) -> bytes:
 
 
 def control_buffer(cm: str | None, ctllen: int | None) -> bytes:
-    """The control buffer that `cm` and `ctllen` of a sendmsg step describe."""
+    """Return the control buffer of a sendmsg step.
+
+    Args:
+        cm: Control messages.
+        ctllen: Length of the buffer; None: that of the messages.
+    """
     out = b""
     for part in (cm or "").split("|"):
         if not part:
@@ -87,7 +103,11 @@ def control_buffer(cm: str | None, ctllen: int | None) -> bytes:
 
 
 def iov(text: str) -> tuple[list[int], int | None]:
-    """Lengths of the iovecs, and the offset of the first byte at a bad address."""
+    """Parse the buffers of a step.
+
+    Returns:
+        Their lengths, and the offset of the first byte at a bad address, or None.
+    """
     lengths: list[int] = []
     fault_at: int | None = None
     for part in text.split(","):

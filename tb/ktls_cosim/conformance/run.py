@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ktls-cosim conformance`: scenarios on the model, in software or through a device."""
+"""`ktls-cosim conformance`: compare the model with recordings of real kernels."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
@@ -17,27 +16,32 @@ from functools import partial
 from itertools import compress
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ktls import KERNELS, KtlsError, KtlsNic, run_sync
-from ktls_cosim.check.device import CheckedPort, MismatchError, NothingChecked, Port, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import MismatchError, NothingChecked
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.conformance.compare import compare
 from ktls_cosim.conformance.player import Player, Unplayable
 from ktls_cosim.conformance.scenario import Scenario, ScenarioError, load
+from ktls_cosim.port import Port
+from ktls_cosim.report import console, table, write_json
 from ktls_cosim.session import open_port
+from ktls_cosim.target import Target
 
 SOFTWARE = "software"
 
 
 @dataclass(slots=True)
 class Result:
-    """What became of one scenario.
+    """The result of one scenario.
 
     Attributes:
-        differences: lines for people; empty if the model did what the kernel did.
-        skipped: why it was not run.
-        device_records: records that the device sealed, each checked against golden.
+        name, category: As in the file.
+        differences: Differences as text; empty if the model agrees with the kernel.
+        skipped: Reason for skipping the scenario, or None.
+        device_records: Number of records of the device that equal the golden model.
     """
 
     name: str
@@ -48,15 +52,17 @@ class Result:
 
     @property
     def passed(self) -> bool:
+        """True if the scenario was played and the model agrees."""
         return not self.differences and self.skipped is None
 
 
 def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
-    """Run one scenario and compare.
+    """Play one scenario and compare.
 
     Args:
-        kernel: a key of `ktls.KERNELS`.
-        port: the device; None for software mode.
+        scenario: Recording.
+        kernel: Key of `ktls.KERNELS`.
+        port: Device; None for software mode.
     """
     result = Result(scenario.name, scenario.category)
     scoreboard = Scoreboard(f"ktls-cosim conformance {scenario.source}")
@@ -73,7 +79,7 @@ def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
     except Unplayable as e:
         result.skipped = str(e)
     except NothingChecked:
-        pass  # no record of this scenario is one that the device seals
+        pass  # the device seals no record of this scenario
     except (KtlsError, ScenarioError, MismatchError) as e:
         result.differences.append(f"{type(e).__name__}: {e}")
     except Exception:
@@ -82,32 +88,54 @@ def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
     return result
 
 
-def _play_all(port_kind: str, kernel: str, numbered: tuple[int, list[Scenario]]) -> list[Result]:
+def _play_all(
+    port_kind: str, target: Target | None, kernel: str, numbered: tuple[int, list[Scenario]]
+) -> list[Result]:
     number, scenarios = numbered
     with ExitStack() as stack:
         port = None
         if port_kind != SOFTWARE:
-            port = stack.enter_context(open_port(port_kind, name=f"conformance-{number}"))
+            port = stack.enter_context(
+                open_port(port_kind, target=target, name=f"conformance-{number}")
+            )
         return [play(s, kernel, port) for s in scenarios]
 
 
 def run_scenarios(
-    scenarios: Sequence[Scenario], *, kernel: str, port: str, jobs: int
+    scenarios: Sequence[Scenario],
+    *,
+    kernel: str,
+    port: str,
+    jobs: int,
+    target: Target | None = None,
 ) -> Iterator[Result]:
-    """Play all, in `jobs` processes; results come in the order of the scenarios."""
+    """Play scenarios and yield the results in the same order.
+
+    Args:
+        scenarios: Recordings.
+        kernel: Key of `ktls.KERNELS`.
+        port: `software`, `model` or `sim`.
+        jobs: Number of processes.
+    """
     if jobs == 1:
-        yield from _play_all(port, kernel, (0, list(scenarios)))
+        yield from _play_all(port, target, kernel, (0, list(scenarios)))
         return
-    # dealt out like cards: neighbours in a file are alike, and so are their costs
+    # neighbours in a file cost about the same, so every process gets each jobs-th scenario
     hands = [(i, list(scenarios[i::jobs])) for i in range(jobs)]
     with ProcessPoolExecutor(jobs) as pool:
-        dealt = list(pool.map(partial(_play_all, port, kernel), hands))
+        dealt = list(pool.map(partial(_play_all, port, target, kernel), hands))
     for i in range(len(scenarios)):
         yield dealt[i % jobs][i // jobs]
 
 
 def pick(scenarios: Sequence[Scenario], count: int, seed: int) -> list[Scenario]:
-    """`count` scenarios, evenly from all categories, by chance with a seed."""
+    """Choose random scenarios, evenly from all categories.
+
+    Args:
+        scenarios: Recordings.
+        count: Number to choose.
+        seed: Seed of the choice.
+    """
     rng = random.Random(seed)
     groups: dict[str, list[Scenario]] = defaultdict(list)
     for s in scenarios:
@@ -122,12 +150,17 @@ def pick(scenarios: Sequence[Scenario], count: int, seed: int) -> list[Scenario]
     return chosen
 
 
+def _offloaded(scenarios: list[Scenario], kernel: str) -> list[Scenario]:
+    """Return the scenarios with records for the device; the others do not exercise it."""
+    tried = run_scenarios(scenarios, kernel=kernel, port="model", jobs=1)
+    return list(compress(scenarios, [r.device_records > 0 for r in tried]))
+
+
 def _table(results: list[Result], port: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("category", "scenarios", "passed", "failed", "skipped"):
-        table.add_column(name, justify="left" if name == "category" else "right")
+    columns = ["category", "scenarios", "passed", "failed", "skipped"]
     if port != SOFTWARE:
-        table.add_column("device records", justify="right")
+        columns.append("device records")
+    out = table(columns, left=("category",))
     groups: dict[str, list[Result]] = defaultdict(list)
     for r in results:
         groups[r.category].append(r)
@@ -138,8 +171,8 @@ def _table(results: list[Result], port: str) -> Table:
         row = [name, len(group), len(group) - failed - skipped, failed, skipped]
         if port != SOFTWARE:
             row.append(sum(r.device_records for r in group))
-        table.add_row(*map(str, row))
-    return table
+        out.add_row(*map(str, row))
+    return out
 
 
 def run_conformance(
@@ -147,30 +180,40 @@ def run_conformance(
     *,
     kernel: str,
     port: str,
+    target: Target | None = None,
     jobs: int | None,
     json_out: Path | None,
     sample: int | None = None,
     seed: int = 1,
 ) -> int:
-    """Run the command.
+    """Play the scenarios of files, and print differences and a table.
+
+    Args:
+        paths: Scenario files, or folders of them.
+        kernel: Key of `ktls.KERNELS`.
+        port: `software`, `model` or `sim`.
+        jobs: Number of processes; None: one for each CPU.
+        json_out: File for a summary.
+        sample: Number of scenarios to choose; None: all.
+        seed: Seed of the choice.
 
     Returns:
-        0 if every scenario that was run agrees, 1 on any difference.
+        0 if every played scenario agrees, 1 on any difference or if none was played.
+
+    Raises:
+        ScenarioError: A file cannot be used.
     """
-    out = Console(highlight=False, soft_wrap=True)
+    out = console()
     scenarios = list(load(paths))
     if sample is not None:
         if port != SOFTWARE:
-            # the others would not show anything about the device
-            tried = run_scenarios(scenarios, kernel=kernel, port="model", jobs=1)
-            sealing = [r.device_records > 0 for r in tried]
-            scenarios = list(compress(scenarios, sealing))
+            scenarios = _offloaded(scenarios, kernel)
         everything = len(scenarios)
         scenarios = pick(scenarios, sample, seed)
         out.print(f"{len(scenarios)} of {everything} scenarios, chosen with --seed {seed}")
     jobs = min(jobs or os.cpu_count() or 1, len(scenarios))
     start = time.monotonic()
-    results = list(run_scenarios(scenarios, kernel=kernel, port=port, jobs=jobs))
+    results = list(run_scenarios(scenarios, kernel=kernel, port=port, jobs=jobs, target=target))
     took = time.monotonic() - start
     for r in results:
         for line in r.differences:
@@ -185,13 +228,12 @@ def run_conformance(
         f"kernel {kernel}, port {port}: {passed} of {len(results)} scenarios agree, "
         f"{len(failed)} differ, {len(skipped)} skipped, {took:.1f} s"
     )
-    if json_out:
-        summary = {
-            "scenarios": len(results),
-            "passed": passed,
-            "failed": failed,
-            "skipped": skipped,
-        }
-        json_out.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    # a run in which nothing was compared proves nothing
+    summary = {
+        "scenarios": len(results),
+        "passed": passed,
+        "failed": failed,
+        "skipped": skipped,
+    }
+    write_json(json_out, summary)
+    # a run without any comparison proves nothing
     return 1 if failed or not passed else 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenario files: one JSON object per line, see tests/oracle/README.md."""
+"""Scenario files: one JSON object per line; format: tests/oracle/README.md."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Scenario:
     """One recorded scenario.
 
     Attributes:
-        name, category: as in the file.
-        steps: inputs only; the observations are in `observed`.
-        observed: what the kernel did, by step.
-        variants: kernel to step number to observation.
-        timing: how much fits into full buffers is luck.
-        unstable: steps that are not compared.
-        source: file and line.
+        name, category: As in the file.
+        steps: Inputs of each step.
+        observed: Observations of the recorded kernel, by step.
+        variants: Observations of other kernels, by kernel and step number.
+        timing: The room in full buffers varies between runs.
+        unstable: Numbers of steps that are not compared.
+        source: File and line.
     """
 
     name: str
@@ -45,7 +45,11 @@ class Scenario:
     source: str
 
     def expected(self, kernel: str) -> list[Obs]:
-        """What a kernel of this version does: the recording, with its variants."""
+        """Return the observations of a kernel: the recording with its variants applied.
+
+        Args:
+            kernel: Key of `ktls.KERNELS`.
+        """
         out = list(self.observed)
         for name, changes in self.variants.items():
             if name.split("/")[0].startswith(kernel + "."):
@@ -55,10 +59,14 @@ class Scenario:
 
 
 def parse_scenario(line: str, source: str) -> Scenario:
-    """Read one line.
+    """Parse one line.
+
+    Args:
+        line: A JSON object.
+        source: File and line, for messages.
 
     Raises:
-        ScenarioError: it is not a scenario.
+        ScenarioError: The line is not a scenario.
     """
     try:
         raw = json.loads(line)
@@ -66,7 +74,7 @@ def parse_scenario(line: str, source: str) -> Scenario:
         observed = [s["obs"] for s in raw["steps"]]
         for step in steps:
             if not isinstance(step["op"], str):
-                raise TypeError("op is no string")
+                raise TypeError("op is not a string")
         return Scenario(
             raw["name"],
             raw.get("category") or raw["name"].split("/")[0],
@@ -82,16 +90,16 @@ def parse_scenario(line: str, source: str) -> Scenario:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ScenarioError(
-            f"{source} is no scenario ({type(e).__name__}: {e}); the format is described in "
+            f"{source} is not a scenario ({type(e).__name__}: {e}); for the format see "
             "tests/oracle/README.md"
         ) from None
 
 
 def load(paths: Iterable[Path]) -> Iterator[Scenario]:
-    """The scenarios of files and of all *.jsonl files in folders.
+    """Yield the scenarios of files, and of all *.jsonl files in folders.
 
     Raises:
-        ScenarioError: a path is missing, a file is broken or there is nothing.
+        ScenarioError: A path does not exist, a file is invalid or there is no scenario.
     """
     found = False
     for path in paths:
@@ -111,7 +119,7 @@ def load(paths: Iterable[Path]) -> Iterator[Scenario]:
 
 
 def digest(data: bytes) -> dict[str, Any]:
-    """How long bytes are kept in the files."""
+    """Return the form in which scenario files store long bytes."""
     return {
         "len": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -120,10 +128,10 @@ def digest(data: bytes) -> dict[str, Any]:
 
 
 def injected(step: Step) -> bytes:
-    """The bytes of an inject or drip step.
+    """Return the bytes of an inject or drip step.
 
     Raises:
-        ScenarioError: bytes that are only kept as a digest cannot be built again.
+        ScenarioError: The step stores only a digest, and the rebuilt bytes do not match it.
     """
     kept = step["hex"]
     if isinstance(kept, str):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`serve` and `fetch`: HTTPS over kTLS sockets of the model."""
+"""`ktls-cosim serve` and `fetch`: HTTPS over real sockets, with the records of the device."""

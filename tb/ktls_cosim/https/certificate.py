@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Self-signed certificates for servers on this machine; test keys only."""
+"""Self-signed certificates for servers on this machine, with test keys."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from ktls_cosim.paths import build_root
 
 
 def self_signed(kind: str = "ecdsa", folder: Path | None = None) -> Path:
-    """A PEM file with a key and a certificate for localhost, made once.
+    """Return a PEM file with a private key and a certificate for localhost.
+
+    The file is created if it does not exist or has expired.
 
     Args:
         kind: `ecdsa` (P-256) or `rsa` (2048 bits).
-        folder: where it lies; default: `build/live`.
+        folder: Folder of the file; default: `build/live`.
     """
     folder = folder or build_root() / "live"
     path = folder / f"localhost-{kind}.pem"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ktls-cosim fetch`: an HTTPS client whose every record the device seals and opens."""
+"""`ktls-cosim fetch`: an HTTPS client whose records the device seals and opens."""
 
 from __future__ import annotations
 
@@ -15,21 +15,31 @@ from urllib.parse import urlsplit
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.errors import CosimError
 from ktls_cosim.https.connection import PEER_TIMEOUT, Connection, establish
-from ktls_cosim.https.handshake import HandshakeError, TlsContext
+from ktls_cosim.https.context import HandshakeContext
+from ktls_cosim.https.handshake import HandshakeError
 from ktls_cosim.machine import Machine, open_machine
+from ktls_cosim.target import Target
 
 
 def connect(
     machine: Machine,
-    tls: TlsContext,
+    tls: HandshakeContext,
     host: str,
     port: int,
     capture: Capture | None = None,
 ) -> Connection:
-    """Connect, shake hands and go on with kTLS.
+    """Connect to a server, perform the handshake and continue with kTLS.
+
+    Args:
+        machine: Kernel and device.
+        tls: Context of the client role.
+        host: Name or address of the server.
+        port: Port of the server.
+        capture: Receives the conversation.
 
     Raises:
-        HandshakeError, OSError: it did not work.
+        HandshakeError: The handshake failed.
+        OSError: The connection failed.
     """
     raw = socket.create_connection((host, port), PEER_TIMEOUT)
     try:
@@ -43,26 +53,38 @@ def run_fetch(
     url: str,
     *,
     port: str,
+    target: Target | None = None,
     tls: str | None,
     output: Path | None,
     cafile: Path | None,
     insecure: bool,
     capture: Path | None,
 ) -> int:
-    """Get a URL and write what it holds.
+    """Fetch a URL and write the content.
+
+    Args:
+        url: An https:// URL.
+        port: Device: `model` or `sim`.
+        tls: `1.2` or `1.3` to accept one version.
+        output: File for the content; None: standard output.
+        cafile: PEM file of trusted certificates; None: those of the system.
+        insecure: Accept any certificate.
+        capture: pcapng file to write.
 
     Returns:
-        0 if it came, and every record was right.
+        0 if the status was 200 and all records passed the checks, else 1.
     """
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
-        raise CosimError(f"{url!r} is no https:// URL")
-    context = TlsContext(
+        raise CosimError(f"{url!r} is not an https:// URL")
+    context = HandshakeContext(
         server=False, version=tls, cafile=str(cafile) if cafile else None, verify=not insecure
     )
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
-        machine = stack.enter_context(open_machine(port, "ktls-cosim fetch", name="fetch"))
+        machine = stack.enter_context(
+            open_machine(port, "ktls-cosim fetch", name="fetch", target=target)
+        )
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             connection = connect(machine, context, parts.hostname, parts.port or 443, file)
@@ -83,14 +105,17 @@ def run_fetch(
 
 
 class _Kept:
-    """A connection that `http.client` cannot close before the answer is read."""
+    """A connection that stays open until the response has been read.
+
+    `http.client` closes its socket as soon as it has the headers.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.sendall = connection.sendall
         self.makefile = connection.makefile
 
     def close(self) -> None:
-        pass
+        """Do nothing; the caller closes the connection."""
 
 
 def _get(connection: Connection, host: str, path: str, output: Path | None) -> int:
@@ -98,9 +123,9 @@ def _get(connection: Connection, host: str, path: str, output: Path | None) -> i
     wire: Any = _Kept(connection)
     client.sock = wire
     client.request("GET", path, headers={"Connection": "close"})
-    answer = client.getresponse()
+    response = client.getresponse()
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
-        shutil.copyfileobj(answer, target, 1 << 16)
+        shutil.copyfileobj(response, target, 1 << 16)
         target.flush()
-    return answer.status
+    return response.status

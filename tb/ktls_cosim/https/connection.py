@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TLS connection after its handshake: a real TCP socket under a kTLS socket.
+"""A TLS connection after its handshake: a kTLS socket of the model over a real TCP socket.
 
-`Connection` does what an application's TLS library does with a kTLS socket: it sends
-and reads, ends with close_notify, and answers the handshake messages that come later
-(session tickets, KeyUpdate). It blocks, one thread per connection; the machine's lock is
-held for calls of the model and never while waiting.
+`Connection` does the work of an application's TLS library on a kTLS socket: it sends and
+reads, ends with close_notify, and handles the messages after the handshake (session
+tickets, KeyUpdate). It blocks, so each connection needs a thread. It holds the machine's
+lock during calls of the model, and never while it waits for the peer.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from typing import BinaryIO
 
 from ktls import KtlsOSError, KtlsSocket, Received, Wire, connect_wire, uapi
 from ktls_cosim.capture.pcapng import Capture, EndTap
-from ktls_cosim.https.handshake import Established, Tap, TlsContext, handshake
+from ktls_cosim.https.context import HandshakeContext
+from ktls_cosim.https.handshake import Established, Tap, handshake
 from ktls_cosim.machine import Machine
 
-# of each wait for a peer, in seconds
+# limit of each wait for the peer, in seconds
 PEER_TIMEOUT = 8.0
 _READ = 1 << 16
-# a sendfile call is cut so that other connections get their turn
+# bytes per call of the model, so that other connections get the lock in between
 _SENDFILE = 1 << 18
-# how long the peer may take to read to the end, in seconds
+# how long the peer may take to read the rest after our close_notify, in seconds
 _LINGER = 2.0
 _CONTROL = uapi.CMSG_HEADER_SIZE + 8
 
@@ -47,17 +48,17 @@ class PeerError(ConnectionError):
 
 
 class Connection:
-    """An established connection; safe to use from one thread.
+    """An established connection, for use from one thread.
 
     Attributes:
-        sock: the kTLS socket.
-        key_updates: KeyUpdate messages received.
+        sock: The kTLS socket of the model.
+        key_updates: Number of KeyUpdate messages received.
 
     Args:
-        machine: whose stack and device to use.
-        raw: the TCP socket, blocking, with a time-out.
-        established: from the handshake.
-        tap: shown what passes.
+        machine: Kernel and device.
+        raw: TCP socket, blocking, with a time-out.
+        established: Result of the handshake.
+        tap: Observes the bytes of the TCP socket.
     """
 
     def __init__(
@@ -88,13 +89,13 @@ class Connection:
                 raise
 
     def settimeout(self, seconds: float | None) -> None:
-        """Time-out of each wait for the peer."""
+        """Set the limit of each wait for the peer; None: unlimited."""
         self._raw.settimeout(seconds)
 
     # ------------------------------------------------------------------------- send
 
     def _push(self) -> None:
-        """Move what the model has sent to the real socket."""
+        """Send the bytes that the model has sent over the TCP socket."""
         with self._machine.lock:
             self.sock.flush()
             data = bytes(self._out)
@@ -114,7 +115,16 @@ class Connection:
             view = view[n:]
 
     def sendfile(self, file: BinaryIO, offset: int = 0, count: int | None = None) -> int:
-        """Send a file's bytes with sendfile(2); returns how many."""
+        """Send bytes of a file with sendfile(2).
+
+        Args:
+            file: File with a descriptor.
+            offset: First byte to send.
+            count: Bytes to send; None: up to the end of the file.
+
+        Returns:
+            Number of bytes sent.
+        """
         sent = 0
         while count is None or sent < count:
             piece = _SENDFILE if count is None else min(_SENDFILE, count - sent)
@@ -133,18 +143,25 @@ class Connection:
         self._push()
 
     def alert(self, description: int) -> None:
-        """Send an alert (RFC 8446 section 6): close_notify is a warning, all else fatal."""
+        """Send an alert (RFC 8446 section 6); every alert but close_notify is fatal."""
         level = _WARNING if description == CLOSE_NOTIFY else _FATAL
         self._send_control(uapi.RECORD_TYPE_ALERT, bytes((level, description)))
 
     # ---------------------------------------------------------------------- receive
 
     def recv(self, size: int) -> bytes:
-        """Read application bytes; b"" after the peer's close_notify.
+        """Read application bytes.
+
+        Args:
+            size: Maximum number of bytes.
+
+        Returns:
+            At least one byte; empty after the peer's close_notify.
 
         Raises:
-            PeerError: a fatal alert came, or the peer broke the protocol (it was told so).
-            OSError: the connection broke.
+            PeerError: The peer sent a fatal alert or broke the protocol. In the latter case
+                it has been sent an alert.
+            OSError: The connection broke.
         """
         while not self._eof:
             got = self._read(size)
@@ -156,7 +173,7 @@ class Connection:
         return b""
 
     def _read(self, size: int) -> Received:
-        """Wait for bytes of a record of any type."""
+        """Wait for bytes of a record of any type and read them."""
         while True:
             try:
                 with self._machine.lock:
@@ -167,10 +184,10 @@ class Connection:
                     continue
                 with contextlib.suppress(OSError):
                     with self._machine.lock:
-                        # a socket with a pending error sends nothing
+                        # clear the pending error: with it, the socket sends nothing
                         self.sock.getsockopt(uapi.SOL_SOCKET, uapi.SO_ERROR, 4)
                     self.alert(_ALERT_FOR.get(e.errno or 0, DECODE_ERROR))
-                raise PeerError(f"a record of the peer was refused: {e}") from e
+                raise PeerError(f"a record of the peer was rejected: {e}") from e
             if got.record_type is None:
                 raise PeerError("the peer ended the connection without close_notify")
             return got
@@ -194,23 +211,23 @@ class Connection:
         if got.record_type == uapi.RECORD_TYPE_HANDSHAKE and self._rx_secret is not None:
             self._post_handshake(got)
             return
-        self._refuse(f"a record of type {got.record_type}")
+        self._reject(f"a record of type {got.record_type}")
 
-    def _refuse(self, what: str) -> None:
+    def _reject(self, what: str) -> None:
         with contextlib.suppress(OSError):
             self.alert(UNEXPECTED_MESSAGE)
-        raise PeerError(f"the peer sent {what}, which has no place here")
+        raise PeerError(f"the peer sent {what}, which is not allowed here")
 
     # ------------------------------------------------- handshake messages of TLS 1.3
 
     def _post_handshake(self, got: Received) -> None:
-        """Messages behind the handshake (RFC 8446 sections 4.6.1 and 4.6.3)."""
+        """Handle messages after the handshake (RFC 8446 sections 4.6.1 and 4.6.3)."""
         data = got.data
-        # messages may be cut over records
+        # a message may span records
         while len(data) < 4 or len(data) < 4 + int.from_bytes(data[1:4], "big"):
             more = self._read(_READ)
             if more.record_type != uapi.RECORD_TYPE_HANDSHAKE:
-                self._refuse("half a handshake message")
+                self._reject("half a handshake message")
             data += more.data
         while data:
             kind, size = data[0], int.from_bytes(data[1:4], "big")
@@ -218,7 +235,7 @@ class Connection:
             if kind == uapi.HANDSHAKE_KEY_UPDATE and size == 1 and not data:
                 self._peer_updated(body[0] == _KEY_UPDATE_REQUESTED)
             elif kind != _NEW_SESSION_TICKET:
-                self._refuse(f"handshake message {kind}")
+                self._reject(f"handshake message {kind}")
 
     def _peer_updated(self, requested: bool) -> None:
         assert self._rx_secret is not None
@@ -230,13 +247,13 @@ class Connection:
             self.update_keys()
 
     def update_keys(self, request: bool = False) -> None:
-        """Send a KeyUpdate and go on with new keys.
+        """Send a KeyUpdate and continue with new transmit keys.
 
         Args:
-            request: the peer shall update its own, too.
+            request: Ask the peer to update its keys as well.
 
         Raises:
-            ValueError: the connection is not TLS 1.3.
+            ValueError: The connection is not TLS 1.3.
         """
         if self._tx_secret is None:
             raise ValueError("KeyUpdate exists in TLS 1.3 only")
@@ -249,7 +266,7 @@ class Connection:
     # ------------------------------------------------------------------------ close
 
     def close(self) -> None:
-        """Send close_notify, close both sockets, forget the keys."""
+        """Send close_notify and close both sockets, which deletes the keys."""
         if self._closed:
             return
         self._closed = True
@@ -258,7 +275,7 @@ class Connection:
         self._end(linger=True)
 
     def abort(self) -> None:
-        """Close without a word."""
+        """Close both sockets without close_notify."""
         if not self._closed:
             self._closed = True
             self._end()
@@ -274,7 +291,7 @@ class Connection:
         with contextlib.suppress(OSError):
             self._raw.shutdown(socket.SHUT_WR)
             if linger:
-                # closing over unread bytes would be a reset, which can overtake what we sent
+                # closing with unread bytes would send a reset, which can overtake our data
                 self._raw.settimeout(_LINGER)
                 while self._raw.recv(_READ):
                     pass
@@ -283,7 +300,7 @@ class Connection:
     # ---------------------------------------------------------- as a file, for http
 
     def makefile(self, mode: str = "rb", buffering: int = -1) -> io.BufferedReader:
-        """The receive side as a file, as `http.client` and `socketserver` want it."""
+        """Return the receive direction as a file, for `http.client` and `socketserver`."""
         assert mode == "rb", mode
         return io.BufferedReader(_Reader(self), buffering if buffering > 0 else _READ)
 
@@ -291,21 +308,22 @@ class Connection:
 def establish(
     machine: Machine,
     raw: socket.socket,
-    tls: TlsContext,
+    tls: HandshakeContext,
     hostname: str | None = None,
     capture: Capture | None = None,
 ) -> Connection:
-    """Shake hands on a TCP connection and go on with kTLS.
+    """Perform the handshake on a TCP connection and continue with kTLS.
 
     Args:
-        machine: whose stack and device to use.
-        raw: connected and blocking; gets a time-out for each wait for the peer.
-        tls: context of this end's role.
-        hostname: whom a client wants to talk to.
-        capture: gets the conversation.
+        machine: Kernel and device.
+        raw: Connected, blocking socket; it gets a time-out.
+        tls: Context for the role of this end.
+        hostname: Name of the server that a client wants to reach.
+        capture: Receives the conversation.
 
     Raises:
-        HandshakeError, OSError: it did not work; `raw` is still open.
+        HandshakeError: The handshake failed; `raw` stays open.
+        OSError: The connection broke; `raw` stays open.
     """
     raw.settimeout(PEER_TIMEOUT)
     if capture is None:

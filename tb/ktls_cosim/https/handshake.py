@@ -1,26 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real TLS handshake by Python's `ssl`, and the keys to go on with.
+"""A real TLS handshake by Python's `ssl`, and the keys to continue with.
 
-`ssl` sees the connection only up to the end of the handshake, one whole record at a
-time, so that no byte of the application stays inside it. From there on the record
-layer belongs to kTLS.
+`ssl` gets the bytes of the connection only up to the end of the handshake, one complete
+record at a time, so no byte of the application stays inside it. Afterwards kTLS owns the
+record layer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import socket
 import ssl
-import threading
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ktls import CryptoInfo, uapi
 from ktls.record import BadRecord, Protection
 from ktls_cosim.capture.secrets import (
-    KeyLog,
     Suite,
     TrafficSecret,
     key_block,
@@ -30,30 +26,35 @@ from ktls_cosim.capture.secrets import (
 )
 from ktls_cosim.check.golden import split_records
 from ktls_cosim.errors import CosimError
+from ktls_cosim.https.context import HandshakeContext
 
 _HEADER = uapi.TLS_HEADER_SIZE
+# RFC 5246 section 6.2.3; TLS 1.3 has a lower limit
 _MAX_CIPHERTEXT = uapi.TLS_MAX_PAYLOAD_SIZE + 2048
 _CHANGE_CIPHER_SPEC = 20
-# as much as an unprivileged pipe holds
-_LOG_SIZE = 1 << 20
+_LOWEST_TYPE, _HIGHEST_TYPE = 20, 23
 _CLIENT_HELLO = 1
 _SERVER_HELLO = 2
+# handshake header and legacy_version before the random of a hello
+_RANDOM_AT = _HEADER + 6
+_RANDOM = 32
+_MASK64 = 2**64 - 1
 
 
 class HandshakeError(CosimError):
-    """The handshake failed; the text says why and whose fault it was."""
+    """The handshake failed; the message names the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Established:
-    """A handshake that is over.
+    """The result of a handshake.
 
     Attributes:
         version: `TLS_1_2_VERSION` or `TLS_1_3_VERSION`.
-        suite_name: OpenSSL's name of the suite.
-        tx, rx: keys and counters to go on with, per direction.
-        tx_secret, rx_secret: TLS 1.3: where the next keys come from.
-        secrets: lines of a key log.
+        suite_name: Name of the cipher suite in OpenSSL.
+        tx, rx: Keys and counters of the next record in each direction.
+        tx_secret, rx_secret: TLS 1.3: current traffic secrets; TLS 1.2: None.
+        secrets: Lines of a key log (`SSLKEYLOGFILE`).
     """
 
     version: int
@@ -66,90 +67,47 @@ class Established:
 
 
 class Tap(Protocol):
-    """Is shown the bytes of a connection."""
+    """Observes the bytes of a connection."""
 
-    def sent(self, data: bytes) -> None: ...
+    def sent(self, data: bytes) -> None:
+        """Observe bytes sent to the peer."""
 
-    def received(self, data: bytes) -> None: ...
+    def received(self, data: bytes) -> None:
+        """Observe bytes received from the peer."""
 
-    def closed(self) -> None: ...
+    def closed(self) -> None:
+        """Observe the end of the connection."""
 
 
-class TlsContext:
-    """An `ssl.SSLContext` whose secrets we learn, for one role.
+def handshake(
+    sock: socket.socket,
+    context: HandshakeContext,
+    hostname: str | None = None,
+    tap: Tap | None = None,
+) -> Established:
+    """Perform a handshake; it reads no byte beyond the last record of the handshake.
 
     Args:
-        server: the role.
-        version: `1.2` or `1.3` only; None: what the peer wants of both.
-        cert, key: PEM files of a server's certificate chain and private key.
-        cafile: a client's PEM file of trusted certificates; None: the system's.
-        verify: a client checks the server's certificate.
+        sock: Connected, blocking socket with a time-out.
+        context: Context for the role of this end.
+        hostname: Name of the server that a client wants to reach.
+        tap: Observes all bytes.
+
+    Raises:
+        HandshakeError: The peer failed, or kTLS cannot continue the connection.
+        OSError: The connection broke.
     """
-
-    def __init__(
-        self,
-        *,
-        server: bool,
-        version: str | None = None,
-        cert: str | None = None,
-        key: str | None = None,
-        cafile: str | None = None,
-        verify: bool = True,
-    ) -> None:
-        self.server = server
-        kind = ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT
-        context = ssl.SSLContext(kind)
-        low, high = {
-            None: (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3),
-            "1.2": (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
-            "1.3": (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3),
-        }[version]
-        context.minimum_version, context.maximum_version = low, high
-        # of the suites of TLS 1.2 only what kTLS can go on with
-        context.set_ciphers("ECDHE+AESGCM:RSA+AESGCM:!PSK:!aNULL")
-        context.options |= ssl.OP_NO_RENEGOTIATION
-        context.set_alpn_protocols(["http/1.1"])
-        try:
-            if server:
-                context.load_cert_chain(cert or "", key)
-            elif verify:
-                if cafile is None:
-                    context.load_default_certs()
-                else:
-                    context.load_verify_locations(cafile)
-            else:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-        except (OSError, ssl.SSLError) as e:
-            raise CosimError(f"certificate or key cannot be read: {e}") from e
-        self.context = context
-        self._lock = threading.Lock()
-        self._log = KeyLog()
-        self._text = b""
-        # a pipe, not a file: what was read is gone, and nothing that comes meanwhile is lost
-        self._read, self._write = os.pipe()
-        fcntl.fcntl(self._read, fcntl.F_SETPIPE_SZ, _LOG_SIZE)
-        os.set_blocking(self._read, False)
-        context.keylog_filename = f"/proc/self/fd/{self._write}"
-
-    def take_secrets(self, client_random: bytes) -> dict[str, bytes]:
-        """What the key log says of one handshake, once."""
-        with self._lock:
-            with contextlib.suppress(BlockingIOError):
-                while text := os.read(self._read, _LOG_SIZE):
-                    self._text += text
-            # the last line may still be on its way, but not if it is ours
-            whole, _, self._text = self._text.rpartition(b"\n")
-            self._log.add(whole.decode())
-            return self._log.take(client_random)
-
-    def close(self) -> None:
-        for fd in (self._read, self._write):
-            os.close(fd)
+    exchange = _Exchange(sock, context, hostname, tap)
+    try:
+        exchange.run()
+    finally:
+        # secrets of a failed handshake must not stay in the log
+        secrets = context.take_secrets(exchange.client_random)
+    return exchange.established(secrets)
 
 
-class _Transcript:
-    """Records that went one way during the handshake."""
+class _Direction:
+    """The records that went in one direction during the handshake."""
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
@@ -160,129 +118,133 @@ class _Transcript:
         self.records += split_records(self._rest)
 
     def random(self, message: int) -> bytes:
-        """The random of the first ClientHello or ServerHello.
+        """Return the random of the first ClientHello or ServerHello.
 
-        A second ClientHello repeats it; later records are encrypted and can look like one.
+        Only the first counts: a second ClientHello repeats the random, and a later,
+        encrypted record can look like a hello.
         """
         for record in self.records:
             if record[0] == uapi.RECORD_TYPE_HANDSHAKE and record[_HEADER : _HEADER + 1] == bytes(
                 (message,)
             ):
-                return record[_HEADER + 6 : _HEADER + 38]
+                return record[_RANDOM_AT : _RANDOM_AT + _RANDOM]
         return b""
 
     def explicit_nonce_of_finished(self) -> int:
-        """Of the record behind ChangeCipherSpec."""
+        """Return the explicit nonce of the record that follows ChangeCipherSpec."""
         for before, record in zip(self.records, self.records[1:], strict=False):
             if before[0] == _CHANGE_CIPHER_SPEC:
                 return int.from_bytes(record[_HEADER : _HEADER + 8], "big")
-        raise HandshakeError("no Finished behind ChangeCipherSpec was sent")
+        raise HandshakeError("no Finished was sent after ChangeCipherSpec")
 
 
-def handshake(
-    sock: socket.socket,
-    tls: TlsContext,
-    hostname: str | None = None,
-    tap: Tap | None = None,
-) -> Established:
-    """Do a handshake on a connected socket; afterwards no byte behind it has been read.
+class _Exchange:
+    """One handshake in progress."""
 
-    Args:
-        sock: connected and blocking, with a time-out.
-        tls: context of this end's role.
-        hostname: whom a client wants to talk to.
-        tap: shown all bytes.
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: HandshakeContext,
+        hostname: str | None,
+        tap: Tap | None,
+    ) -> None:
+        self._sock = sock
+        self._server = context.server
+        self._tap = tap
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._session = context.ssl.wrap_bio(
+            self._incoming, self._outgoing, server_side=context.server, server_hostname=hostname
+        )
+        self._sent, self._received = _Direction(), _Direction()
 
-    Raises:
-        HandshakeError: the peer failed, or what was agreed cannot go on with kTLS.
-        OSError: the connection broke.
-    """
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    session = tls.context.wrap_bio(
-        incoming, outgoing, server_side=tls.server, server_hostname=hostname
-    )
-    sent, received = _Transcript(), _Transcript()
+    @property
+    def client_random(self) -> bytes:
+        """Random of the ClientHello; empty if there was none."""
+        return (self._received if self._server else self._sent).random(_CLIENT_HELLO)
 
-    def flush() -> None:
-        data = outgoing.read()
-        if data:
-            sent.add(data)
-            if tap is not None:
-                tap.sent(data)
-            sock.sendall(data)
-
-    try:
+    def run(self) -> None:
+        """Exchange records until `ssl` reports the end of the handshake."""
         while True:
             try:
-                session.do_handshake()
+                self._session.do_handshake()
                 break
             except ssl.SSLWantReadError:
-                flush()
-                record = read_record(sock)
-                received.add(record)
-                if tap is not None:
-                    tap.received(record)
-                incoming.write(record)
+                self._flush()
+                self._feed_record()
             except ssl.SSLError as e:
+                # `ssl` has an alert for the peer
                 with contextlib.suppress(OSError):
-                    flush()
+                    self._flush()
                 raise HandshakeError(f"the handshake failed: {e.reason or e}") from e
-        flush()
-    finally:
-        client = received if tls.server else sent
-        client_random = client.random(_CLIENT_HELLO)
-        secrets = tls.take_secrets(client_random)
-    if incoming.pending:
-        raise HandshakeError("the TLS library left bytes of the handshake unread")
-    name = (session.cipher() or ("none",))[0]
-    suite = suite_of(name)
-    if suite is None:
-        raise HandshakeError(f"kTLS has no cipher for the suite {name}")
-    lines = log_lines(client_random, secrets)
-    if session.version() == "TLSv1.3":
-        return _tls13(tls.server, name, suite, secrets, lines, sent)
-    server = sent if tls.server else received
-    server_random = server.random(_SERVER_HELLO)
-    master = secrets.get("CLIENT_RANDOM")
-    if master is None:
-        raise HandshakeError("the key log has no master secret of this handshake")
-    keys = key_block(suite, master, client_random, server_random)
-    mine, theirs = keys[::-1] if tls.server else keys
-    # the Finished messages were record 0; ours used an explicit nonce already
-    explicit = (sent.explicit_nonce_of_finished() + 1) & (2**64 - 1)
-    return Established(
-        uapi.TLS_1_2_VERSION,
-        name,
-        tls12_info(suite, *mine, explicit.to_bytes(8, "big"), 1),
-        tls12_info(suite, *theirs, bytes(8), 1),
-        None,
-        None,
-        lines,
-    )
+        self._flush()
 
+    def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            self._sent.add(data)
+            if self._tap is not None:
+                self._tap.sent(data)
+            self._sock.sendall(data)
 
-def _tls13(
-    server: bool,
-    name: str,
-    suite: Suite,
-    secrets: dict[str, bytes],
-    lines: str,
-    sent: _Transcript,
-) -> Established:
-    try:
-        ends = [secrets["CLIENT_TRAFFIC_SECRET_0"], secrets["SERVER_TRAFFIC_SECRET_0"]]
-    except KeyError as e:
-        raise HandshakeError(f"the key log has no {e.args[0]} of this handshake") from None
-    client_end, server_end = (TrafficSecret(suite, secret) for secret in ends)
-    mine, theirs = (server_end, client_end) if server else (client_end, server_end)
-    tickets = _records_under(mine.info(), sent.records)
-    return Established(
-        uapi.TLS_1_3_VERSION, name, mine.info(tickets), theirs.info(), mine, theirs, lines
-    )
+    def _feed_record(self) -> None:
+        record = read_record(self._sock)
+        self._received.add(record)
+        if self._tap is not None:
+            self._tap.received(record)
+        self._incoming.write(record)
+
+    def established(self, secrets: dict[str, bytes]) -> Established:
+        """Derive the keys of both directions from the secrets of the handshake."""
+        if self._incoming.pending:
+            raise HandshakeError("the TLS library left bytes of the handshake unread")
+        name = (self._session.cipher() or ("none",))[0]
+        suite = suite_of(name)
+        if suite is None:
+            raise HandshakeError(f"kTLS does not support the cipher suite {name}")
+        if self._session.version() == "TLSv1.3":
+            return self._tls13(name, suite, secrets)
+        return self._tls12(name, suite, secrets)
+
+    def _tls12(self, name: str, suite: Suite, secrets: dict[str, bytes]) -> Established:
+        master = secrets.get("CLIENT_RANDOM")
+        if master is None:
+            raise HandshakeError("the key log has no master secret of this handshake")
+        server_random = (self._sent if self._server else self._received).random(_SERVER_HELLO)
+        keys = key_block(suite, master, self.client_random, server_random)
+        mine, theirs = keys[::-1] if self._server else keys
+        # each Finished message was record 0, and ours has used one explicit nonce
+        explicit = (self._sent.explicit_nonce_of_finished() + 1) & _MASK64
+        return Established(
+            uapi.TLS_1_2_VERSION,
+            name,
+            tls12_info(suite, *mine, explicit.to_bytes(8, "big"), 1),
+            tls12_info(suite, *theirs, bytes(8), 1),
+            None,
+            None,
+            log_lines(self.client_random, secrets),
+        )
+
+    def _tls13(self, name: str, suite: Suite, secrets: dict[str, bytes]) -> Established:
+        try:
+            ends = [secrets["CLIENT_TRAFFIC_SECRET_0"], secrets["SERVER_TRAFFIC_SECRET_0"]]
+        except KeyError as e:
+            raise HandshakeError(f"the key log has no {e.args[0]} of this handshake") from None
+        client_end, server_end = (TrafficSecret(suite, secret) for secret in ends)
+        mine, theirs = (server_end, client_end) if self._server else (client_end, server_end)
+        tickets = _records_under(mine.info(), self._sent.records)
+        return Established(
+            uapi.TLS_1_3_VERSION,
+            name,
+            mine.info(tickets),
+            theirs.info(),
+            mine,
+            theirs,
+            log_lines(self.client_random, secrets),
+        )
 
 
 def _records_under(info: CryptoInfo, records: list[bytes]) -> int:
-    """How many of our records were sealed with the application's keys: session tickets."""
+    """Count the records sealed with the application keys: session tickets."""
     protection = Protection(info)
     for record in records:
         if record[0] == uapi.RECORD_TYPE_DATA:
@@ -295,14 +257,15 @@ def _records_under(info: CryptoInfo, records: list[bytes]) -> int:
 
 
 def read_record(sock: socket.socket) -> bytes:
-    """Read one record and not a byte more.
+    """Read exactly one record from a blocking socket.
 
     Raises:
-        HandshakeError: the peer sent something else, or ended the connection.
+        HandshakeError: The peer sent something else, or ended the connection.
     """
     header = _read_exactly(sock, _HEADER)
     length = int.from_bytes(header[3:5], "big")
-    if not 20 <= header[0] <= 23 or header[1] != 3 or length > _MAX_CIPHERTEXT:
+    known = _LOWEST_TYPE <= header[0] <= _HIGHEST_TYPE
+    if not known or header[1] != 3 or length > _MAX_CIPHERTEXT:
         raise HandshakeError(f"the peer does not speak TLS: it sent {header.hex(' ')}")
     return header + _read_exactly(sock, length)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ktls-cosim serve`: an HTTPS server whose every record the device seals and opens."""
+"""`ktls-cosim serve`: an HTTPS server whose records the device seals and opens."""
 
 from __future__ import annotations
 
@@ -20,30 +20,33 @@ from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.errors import CosimError
 from ktls_cosim.https.certificate import self_signed
 from ktls_cosim.https.connection import Connection, establish
-from ktls_cosim.https.handshake import HandshakeError, TlsContext
+from ktls_cosim.https.context import HandshakeContext
+from ktls_cosim.https.handshake import HandshakeError
 from ktls_cosim.machine import Machine, open_machine
+from ktls_cosim.target import Target
 
 
 def address(text: str) -> tuple[str, int]:
-    """HOST:PORT, with an IPv6 host in brackets.
+    """Parse HOST:PORT, with an IPv6 host in brackets.
 
     Raises:
-        CosimError: it is something else.
+        CosimError: The text has another form.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
-        raise CosimError(f"{text!r} is no HOST:PORT, for example 127.0.0.1:8443 or [::1]:8443")
+        raise CosimError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8443 or [::1]:8443")
     return host.strip("[]") or "0.0.0.0", int(port)
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder by GET and HEAD, sent with sendfile; POST is echoed."""
+    """Serves the files of a folder with sendfile, and echoes the body of a POST."""
 
     protocol_version = "HTTP/1.1"
     server_version = "ktls-cosim"
     connection: Any
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
+        """Send a file with sendfile, and generated content with write."""
         if isinstance(self.connection, Connection) and hasattr(source, "fileno"):
             self.wfile.flush()
             self.connection.sendfile(source)
@@ -51,7 +54,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             shutil.copyfileobj(source, outputfile)
 
     def do_POST(self) -> None:
-        """Send back what came: the receive side at work."""
+        """Send the body of the request back, to use the receive direction."""
         length = self.headers.get("Content-Length", "")
         if not length.isdigit():
             self.send_error(411)
@@ -69,22 +72,23 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             left -= len(data)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Print a request to standard error."""
         print(f"{self.client_address[0]} {format % args}", file=sys.stderr, flush=True)
 
 
 class HttpsServer(socketserver.ThreadingTCPServer):
-    """Accepts connections, a thread each; the machine is shared and must outlive the server.
+    """Serves each connection in a thread; all threads share one machine, which outlives them.
 
     Attributes:
-        connections: how many were accepted.
-        refused: how many of them a fault of the peer ended.
+        connections: Number of accepted connections.
+        refused: Number of connections that ended with an error.
 
     Args:
-        where: host and port to listen at; port 0: any.
-        folder: whose files are served.
-        machine: the kTLS stack.
-        tls: how handshakes are done.
-        capture: gets every conversation.
+        where: Host and port to listen on; port 0 selects a free one.
+        folder: Folder to serve.
+        machine: Kernel and device.
+        tls: Context of the server role.
+        capture: Receives all conversations.
     """
 
     allow_reuse_address = True
@@ -95,7 +99,7 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         where: tuple[str, int],
         folder: Path,
         machine: Machine,
-        tls: TlsContext,
+        tls: HandshakeContext,
         capture: Capture | None = None,
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
@@ -109,10 +113,12 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         super().__init__(where, partial(_Handler, directory=str(folder)))
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Start the thread of a connection."""
         self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
+        """Close the socket of a connection."""
         self._open.discard(request)
         super().shutdown_request(request)
 
@@ -126,6 +132,7 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         super().server_close()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve one connection, from the handshake to its end."""
         self.connections += 1
         connection = establish(self._machine, request, self._tls, capture=self._capture)
         try:
@@ -135,13 +142,14 @@ class HttpsServer(socketserver.ThreadingTCPServer):
             connection.abort()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
+        """Count an error, and print it in a line if the peer caused it."""
         error = sys.exc_info()[1]
         of_peer = isinstance(error, (HandshakeError, OSError))
         if of_peer and self._stopping:
             return
         self.refused += 1
         if not of_peer:
-            # the device or this program failed, not the peer
+            # a fault of the device or of this program: print the traceback
             super().handle_error(request, client_address)
             return
         print(f"{client_address[0]} connection ended: {error}", file=sys.stderr, flush=True)
@@ -149,7 +157,7 @@ class HttpsServer(socketserver.ThreadingTCPServer):
 
 @contextlib.contextmanager
 def running(server: HttpsServer) -> Iterator[HttpsServer]:
-    """Serve in a thread until the end of the block."""
+    """Run a server in a thread until the end of the block."""
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
@@ -164,33 +172,50 @@ def run_serve(
     folder: Path,
     *,
     port: str,
+    target: Target | None = None,
     tls: str | None,
     listen: str,
     cert: Path | None,
     key: Path | None,
     capture: Path | None,
 ) -> int:
-    """Serve until SIGINT or SIGTERM.
+    """Serve a folder until SIGINT or SIGTERM.
+
+    Args:
+        folder: Folder to serve.
+        port: Device: `model` or `sim`.
+        tls: `1.2` or `1.3` to accept one version.
+        listen: HOST:PORT.
+        cert: PEM file of the certificate chain; None: self-signed for localhost.
+        key: PEM file of the private key; None: `cert` contains it.
+        capture: pcapng file to write.
 
     Returns:
-        0 if records were checked and all were right, else 1.
+        0 if records were checked and all passed, else 1.
+
+    Raises:
+        CosimError: An argument cannot be used.
     """
     if not folder.is_dir():
-        raise CosimError(f"{folder} is not a folder; name the one to serve")
+        raise CosimError(f"{folder} is not a folder; name the folder to serve")
     where = address(listen)
     if cert is None:
         cert = self_signed()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    context = TlsContext(server=True, version=tls, cert=str(cert), key=str(key) if key else None)
+    context = HandshakeContext(
+        server=True, version=tls, cert=str(cert), key=str(key) if key else None
+    )
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
-        machine = stack.enter_context(open_machine(port, "ktls-cosim serve", name="serve"))
+        machine = stack.enter_context(
+            open_machine(port, "ktls-cosim serve", name="serve", target=target)
+        )
         try:
             server = HttpsServer(where, folder, machine, context, file)
         except OSError as e:
-            raise CosimError(f"cannot listen at {listen}: {e}; choose another --listen") from e
+            raise CosimError(f"cannot listen on {listen}: {e}; choose another --listen") from e
         host, at = server.server_address[:2]
         shown = f"[{host!s}]" if ":" in str(host) else str(host)
         print(

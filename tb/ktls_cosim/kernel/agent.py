@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plays scripts on the kernel it runs under; it is process 1 of a User-Mode Linux.
+"""Play scripts on the running kernel, as process 1 of a User-Mode Linux.
 
     linux.uml ... init=PYTHON -- -I -S agent.py MODULE_DIR SCRIPTS RESULTS
 
-Standard library only: nothing of this project can be imported there. The steps of each
-script are those of tests/oracle/README.md, without observations; its observations become
-one line of RESULTS. Scripts run one behind the other in one process, because a new
-process costs User-Mode Linux a tenth of a second: counters are told as what a script has
-added to them, and every script closes all that it has opened.
+This file uses only the standard library, because the project cannot be imported there. The
+steps of each script are those of tests/oracle/README.md, without observations. The
+observations of a script become one line of RESULTS.
+
+All scripts run in one process, because starting a process takes User-Mode Linux a tenth of
+a second. Therefore counters are reported as differences, and every script closes what it
+has opened.
 """
 
 from __future__ import annotations
@@ -33,14 +35,16 @@ Json = dict[str, Any]
 
 libc = ctypes.CDLL(None, use_errno=True)
 
+FINIT_MODULE = 313  # x86-64, as User-Mode Linux
 LINUX_REBOOT_CMD_POWER_OFF = 0x4321FEDC
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 F_SETPIPE_SZ = 1031
 PAGE = 4096
 DEFAULT_LIMIT_MS = 300
-PATIENCE_MS = 5000
-# after these packets may be under way
+# limit of calls that do not wait; even those are slow on a busy machine
+NONBLOCKING_LIMIT_MS = 5000
+# operations that may leave packets in flight
 MOVING = {
     "send", "sendto", "sendmsg", "sendmmsg", "write", "writev", "sendfile", "splice", "sendloop",
     "inject", "drip", "shutdown", "close", "reset",
@@ -49,6 +53,8 @@ EOPNOTSUPP_NAME = {errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
 
 class MsgHdr(ctypes.Structure):
+    """`struct msghdr`."""
+
     _fields_ = (
         ("name", ctypes.c_void_p),
         ("namelen", ctypes.c_uint32),
@@ -61,34 +67,40 @@ class MsgHdr(ctypes.Structure):
 
 
 class IoVec(ctypes.Structure):
+    """`struct iovec`."""
+
     _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
 
 
 class MMsgHdr(ctypes.Structure):
+    """`struct mmsghdr`."""
+
     _fields_ = (("hdr", MsgHdr), ("len", ctypes.c_uint))
 
 
 def name_of(number: int) -> str:
+    """Return the name of an errno."""
     return EOPNOTSUPP_NAME.get(number) or errno.errorcode.get(number, str(number))
 
 
-# byte(i) of the scripts' data without its seed
+# the data pattern of seed 0, and tables that add the contribution of a seed
 BASE = bytes((i * 11 + (i >> 8) * 5 + (i >> 16) * 3) & 0xFF for i in range(1 << 18))
 PLUS = [bytes((i + n) & 0xFF for i in range(256)) for n in range(256)]
 
 
 def pattern(seed: int, count: int, offset: int = 0) -> bytes:
+    """Return bytes of the data pattern of a seed."""
     return BASE[offset : offset + count].translate(PLUS[seed * 37 & 0xFF])
 
 
 class Memory:
-    """Buffers of which some bytes cannot be reached."""
+    """Buffers, some of which end at an address that cannot be accessed."""
 
     def __init__(self) -> None:
         self.kept: list[object] = []
 
     def buffer(self, size: int, good: int, content: bytes) -> int:
-        """Address of `size` bytes of which the first `good` can be reached."""
+        """Return the address of `size` bytes of which the first `good` can be accessed."""
         if good == size:
             buf = ctypes.create_string_buffer(content, max(size, 1))
             self.kept.append(buf)
@@ -103,7 +115,7 @@ class Memory:
         return base + start
 
     def iovecs(self, text: str, data: bytes) -> tuple[Any, list[tuple[int, int]]]:
-        """An iovec array after the notation of the scripts, and (address, length) of each."""
+        """Return the iovec array of a step, and its (address, length) pairs."""
         parts = []
         at = 0
         for part in text.split(","):
@@ -118,7 +130,7 @@ class Memory:
 
 
 class Script:
-    """The descriptors of one script."""
+    """Plays one script and owns its descriptors."""
 
     def __init__(self) -> None:
         self.socks: dict[str, socket.socket] = {}
@@ -136,13 +148,13 @@ class Script:
         self.piped = True
 
     def fd(self, name: str) -> int:
+        """Return the descriptor with a name."""
         return self.socks[name].fileno() if name in self.socks else self.fds[name]
 
     def call(self, step: Json, function: Callable[..., int], *args: object) -> tuple[int, int]:
-        """A system call with a time limit; its result and errno."""
-        # on a busy machine even a call that does not wait can take a while
+        """Execute a system call with a time limit; return its result and errno."""
         waits = not step.get("flags", 0) & socket.MSG_DONTWAIT
-        limit = (step.get("limit", DEFAULT_LIMIT_MS) if waits else PATIENCE_MS) / 1000
+        limit = (step.get("limit", DEFAULT_LIMIT_MS) if waits else NONBLOCKING_LIMIT_MS) / 1000
         signal.setitimer(signal.ITIMER_REAL, limit, 0.05)
         rc = function(*args)
         number = ctypes.get_errno()
@@ -150,9 +162,11 @@ class Script:
         return rc, number
 
     def play(self, steps: list[Json]) -> list[Json]:
+        """Play all steps; return the observation of each."""
         return [self.step(step) for step in steps]
 
     def step(self, step: Json) -> Json:
+        """Play one step."""
         self.fired = self.piped = False
         obs: Json
         try:
@@ -168,12 +182,14 @@ class Script:
         return obs
 
     def result(self, step: Json, function: Callable[..., int], *args: object) -> Json:
+        """Execute a system call; return its observation."""
         rc, number = self.call(step, function, *args)
         return {"rc": rc} if rc >= 0 else {"rc": -1, "err": name_of(number)}
 
     # ------------------------------------------------------------------ making things
 
     def op_pair(self, step: Json) -> Json:
+        """Connect sockets a and b over the loopback interface."""
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
@@ -193,11 +209,13 @@ class Script:
         return {"rc": 0}
 
     def op_socket(self, step: Json) -> Json:
+        """Create an unconnected socket."""
         kind = socket.SOCK_DGRAM if step.get("kind") == "udp" else socket.SOCK_STREAM
         self.socks[step["fd"]] = socket.socket(socket.AF_INET, kind)
         return {"rc": 0}
 
     def op_file(self, step: Json) -> Json:
+        """Create a file with a data pattern."""
         fd = os.memfd_create("script")
         os.write(fd, pattern(step["seed"], step["n"]))
         os.lseek(fd, 0, os.SEEK_SET)
@@ -205,6 +223,7 @@ class Script:
         return {"rc": step["n"]}
 
     def op_pipe(self, step: Json) -> Json:
+        """Create a pipe."""
         r, w = os.pipe2(os.O_DIRECT if step.get("direct") else 0)
         fcntl.fcntl(w, F_SETPIPE_SZ, 1 << 20)
         self.fds[step["fd"] + "0"], self.fds[step["fd"] + "1"] = r, w
@@ -213,6 +232,7 @@ class Script:
     # ------------------------------------------------------------------------ options
 
     def op_setsockopt(self, step: Json) -> Json:
+        """Execute setsockopt(2), also with bad addresses."""
         value = bytes.fromhex(step["hex"])
         optlen = step.get("len", len(value))
         memory = Memory()
@@ -229,6 +249,7 @@ class Script:
         )  # fmt: skip
 
     def op_getsockopt(self, step: Json) -> Json:
+        """Execute getsockopt(2)."""
         length = ctypes.c_int(step["len"])
         buf = ctypes.create_string_buffer(max(step["len"], 1) + 64)
         rc, number = self.call(
@@ -240,10 +261,12 @@ class Script:
         return {"rc": 0, "len": length.value, "data": buf.raw[: length.value].hex()}
 
     def op_soerr(self, step: Json) -> Json:
+        """Read and clear SO_ERROR."""
         number = self.socks[step["fd"]].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return {"rc": 0, "so_error": name_of(number) if number else "0"}
 
     def op_nonblock(self, step: Json) -> Json:
+        """Set or clear O_NONBLOCK."""
         fd = self.fd(step["fd"])
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         on = flags | os.O_NONBLOCK if step["on"] else flags & ~os.O_NONBLOCK
@@ -253,6 +276,7 @@ class Script:
     # --------------------------------------------------------------------------- send
 
     def op_send(self, step: Json) -> Json:
+        """Execute send(2)."""
         data = pattern(step["seed"], step["n"], step.get("off", 0))
         flags = ctypes.c_int(step.get("flags", 0))
         return self.result(
@@ -262,10 +286,12 @@ class Script:
     op_sendto = op_send
 
     def op_write(self, step: Json) -> Json:
+        """Execute write(2)."""
         data = pattern(step["seed"], step["n"], step.get("off", 0))
         return self.result(step, libc.write, self.fd(step["fd"]), data, ctypes.c_size_t(len(data)))
 
     def op_sendmsg(self, step: Json) -> Json:
+        """Execute sendmsg(2) with control messages."""
         memory = Memory()
         size = sum(int(p.strip("BG").split(":")[0]) for p in step["iov"].split(","))
         array, parts = memory.iovecs(step["iov"], pattern(step["seed"], size, step.get("off", 0)))
@@ -286,12 +312,14 @@ class Script:
         return self.result(step, libc.sendmsg, self.fd(step["fd"]), ctypes.byref(msg), flags)
 
     def op_writev(self, step: Json) -> Json:
+        """Execute writev(2)."""
         memory = Memory()
         size = sum(int(p.strip("BG").split(":")[0]) for p in step["iov"].split(","))
         array, parts = memory.iovecs(step["iov"], pattern(step["seed"], size))
         return self.result(step, libc.writev, self.fd(step["fd"]), array, len(parts))
 
     def op_sendmmsg(self, step: Json) -> Json:
+        """Execute sendmmsg(2), one buffer for each message."""
         memory = Memory()
         array, parts = memory.iovecs(
             step["iov"], pattern(step["seed"], sum(int(n) for n in step["iov"].split(",")))
@@ -308,6 +336,7 @@ class Script:
         return {"rc": rc, "lens": [m.len for m in messages[:rc]]}
 
     def op_sendfile(self, step: Json) -> Json:
+        """Execute sendfile(2)."""
         offset = ctypes.c_int64(step.get("off", 0))
         pointer = ctypes.byref(offset) if "off" in step else None
         obs = self.result(
@@ -319,6 +348,7 @@ class Script:
         return obs
 
     def op_splice(self, step: Json) -> Json:
+        """Execute splice(2)."""
         return self.result(
             step, libc.splice, self.fd(step["from"]), None, self.fd(step["to"]), None,
             ctypes.c_size_t(step["n"]), ctypes.c_uint(step["flags"]),
@@ -327,6 +357,7 @@ class Script:
     # ------------------------------------------------------------------------ receive
 
     def op_recv(self, step: Json) -> Json:
+        """Execute recv(2)."""
         buf = ctypes.create_string_buffer(max(step["n"], 1))
         flags = ctypes.c_int(step.get("flags", 0))
         obs = self.result(
@@ -337,6 +368,7 @@ class Script:
         return obs
 
     def op_read(self, step: Json) -> Json:
+        """Execute read(2)."""
         buf = ctypes.create_string_buffer(max(step["n"], 1))
         obs = self.result(step, libc.read, self.fd(step["fd"]), buf, ctypes.c_size_t(step["n"]))
         if obs["rc"] >= 0:
@@ -344,6 +376,7 @@ class Script:
         return obs
 
     def op_recvmsg(self, step: Json) -> Json:
+        """Execute recvmsg(2)."""
         memory = Memory()
         array, parts = memory.iovecs(step["iov"], b"")
         size = step.get("ctl", 0)
@@ -362,6 +395,7 @@ class Script:
         return obs
 
     def op_readv(self, step: Json) -> Json:
+        """Execute readv(2)."""
         memory = Memory()
         array, parts = memory.iovecs(step["iov"], b"")
         obs = self.result(step, libc.readv, self.fd(step["fd"]), array, len(parts))
@@ -372,6 +406,7 @@ class Script:
     # ----------------------------------------------------------------- the plain side
 
     def op_inject(self, step: Json) -> Json:
+        """Send given bytes from the plain socket."""
         data = bytes.fromhex(step["hex"])
         flags = ctypes.c_int(socket.MSG_NOSIGNAL)
         return self.result(
@@ -379,6 +414,7 @@ class Script:
         )
 
     def op_drip(self, step: Json) -> Json:
+        """Send given bytes in pieces, each of which arrives before the next."""
         data = bytes.fromhex(step["hex"])
         for at in range(0, len(data), step["piece"]):
             self.socks[step["fd"]].send(data[at : at + step["piece"]], socket.MSG_NOSIGNAL)
@@ -386,20 +422,21 @@ class Script:
         return {"rc": len(data)}
 
     def settle(self) -> None:
-        """Push out what MSG_MORE has corked, and wait until it has arrived."""
+        """Send bytes that MSG_MORE holds back, and wait until they have arrived."""
         for name, sock in self.socks.items():
             if sock.type == socket.SOCK_STREAM:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.arrived(name)
 
     def arrived(self, name: str) -> None:
-        """Wait until everything that a socket has sent is acknowledged."""
+        """Wait until all sent bytes of a socket are acknowledged."""
         for _ in range(100):
             if not self.unsent(name):
                 break
             time.sleep(0.001)
 
     def unsent(self, name: str) -> int:
+        """Return the number of unacknowledged bytes (TIOCOUTQ)."""
         if name not in self.socks:
             return 0
         try:
@@ -409,6 +446,7 @@ class Script:
         return int(struct.unpack("i", raw)[0])
 
     def op_drain(self, step: Json) -> Json:
+        """Read everything that a socket has received."""
         sock = self.socks[step["fd"]]
         peer = "a" if step["fd"] == "b" else "b"
         wire = bytearray()
@@ -436,6 +474,7 @@ class Script:
     # --------------------------------------------------------------------- everything
 
     def op_poll(self, step: Json) -> Json:
+        """Execute poll(2)."""
         poller = select.poll()
         poller.register(self.fd(step["fd"]), step["events"])
         got = poller.poll(step["ms"])
@@ -443,23 +482,29 @@ class Script:
         return {"rc": len(got), "revents": f"{bits:#x}" if bits else "0"}
 
     def op_inq(self, step: Json) -> Json:
+        """Read the number of readable bytes (FIONREAD)."""
         raw = fcntl.ioctl(self.fd(step["fd"]), termios.FIONREAD, bytes(4))
         return {"rc": 0, "n": struct.unpack("i", raw)[0]}
 
     def op_sleep(self, step: Json) -> Json:
+        """Wait."""
         time.sleep(step["ms"] / 1000)
         return {"rc": 0}
 
     def op_listen(self, step: Json) -> Json:
+        """Execute listen(2)."""
         return self.result(step, libc.listen, self.fd(step["fd"]), 1)
 
     def op_disconnect(self, step: Json) -> Json:
+        """Execute connect(2) with AF_UNSPEC."""
         return self.result(step, libc.connect, self.fd(step["fd"]), bytes(16), 16)
 
     def op_shutdown(self, step: Json) -> Json:
+        """Execute shutdown(2)."""
         return self.result(step, libc.shutdown, self.fd(step["fd"]), step["how"])
 
     def op_close(self, step: Json) -> Json:
+        """Execute close(2)."""
         name = step["fd"]
         if name in self.socks:
             self.socks.pop(name).close()
@@ -468,17 +513,20 @@ class Script:
         return {"rc": 0}
 
     def op_reset(self, step: Json) -> Json:
+        """Close a socket with a TCP reset."""
         sock = self.socks.pop(step["fd"])
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()
         return {"rc": 0}
 
     def op_stat(self, _step: Json) -> Json:
+        """Read what the script has added to the TLS counters."""
         now = tls_stat()
         added = {name: now[name] - before for name, before in self.stat.items()}
         return {"rc": 0, "stat": {name: n for name, n in added.items() if n}}
 
     def close(self) -> None:
+        """Close all descriptors."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         for sock in self.socks.values():
             sock.close()
@@ -487,6 +535,7 @@ class Script:
 
 
 def gathered(parts: list[tuple[int, int]], count: int) -> bytes:
+    """Return the first `count` bytes of the buffers."""
     out = b""
     for address, size in parts:
         n = min(size, count - len(out))
@@ -496,6 +545,7 @@ def gathered(parts: list[tuple[int, int]], count: int) -> bytes:
 
 
 def control_messages(raw: bytes) -> list[list[Any]]:
+    """Return level, type, length and data of each control message."""
     out: list[list[Any]] = []
     at = 0
     while at + 16 <= len(raw):
@@ -506,6 +556,7 @@ def control_messages(raw: bytes) -> list[list[Any]]:
 
 
 def up_loopback() -> None:
+    """Enable the loopback interface."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(s, SIOCGIFFLAGS, request))[1]
@@ -513,22 +564,23 @@ def up_loopback() -> None:
 
 
 def tls_stat() -> dict[str, int]:
+    """Read /proc/net/tls_stat."""
     with open("/proc/net/tls_stat", encoding="ascii") as f:
         return {name: int(value) for name, value in (line.split() for line in f)}
 
 
 def run_script(steps: list[Json]) -> list[Json] | Json:
-    """Play a script; its observations, or what went wrong."""
+    """Play a script; return its observations, or a traceback under `broken`."""
     script = Script()
     try:
         return script.play(steps)
-    except Exception:  # the line tells the other side
+    except Exception:  # reported to the host
         return {"broken": traceback.format_exc()}
     finally:
         script.close()
 
 
-# in the order of their dependences; a kernel that has one built in has no file for it
+# dependencies first; a module that is built into the kernel has no file
 MODULES = (
     "lib/crypto/libchacha", "lib/crypto/libpoly1305", "crypto/ctr", "crypto/gf128mul",
     "crypto/ghash-generic", "crypto/gcm", "crypto/cmac", "crypto/ccm", "crypto/chacha_generic",
@@ -537,16 +589,21 @@ MODULES = (
 
 
 def load_modules(folder: str) -> None:
+    """Load the TLS module and its dependencies."""
     for name in MODULES:
         path = os.path.join(folder, "kernel", name + ".ko")
         if not os.path.exists(path):
             continue
         with open(path, "rb") as f:
-            if libc.syscall(313, f.fileno(), b"", 0) and ctypes.get_errno() != errno.EEXIST:
+            if (
+                libc.syscall(FINIT_MODULE, f.fileno(), b"", 0)
+                and ctypes.get_errno() != errno.EEXIST
+            ):
                 raise OSError(ctypes.get_errno(), f"cannot load {name}")
 
 
 def main() -> None:
+    """Play all scripts and power off."""
     modules, scripts, results = sys.argv[1:4]
     for kind, where in ((b"proc", b"/proc"), (b"sysfs", b"/sys")):
         libc.mount(kind, where, kind, 0, None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ktls-cosim kernel`: random scripts on the model and on a real kernel, and compare."""
+"""`ktls-cosim kernel`: compare random scripts on the model and on a real kernel."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from ktls_cosim.kernel.generate import make_script
 from ktls_cosim.kernel.uml import KernelFailed, kernel_release, run_on_kernel
 from ktls_cosim.paths import build_root
 
+# scripts per boot of the kernel
 BATCH = 250
+# number of findings to minimise, and boots for each
 SHRINK_AT_MOST = 3
 SHRINK_ROUNDS = 40
 
 RunOnKernel = Callable[[list[list[Step]]], list[list[Obs] | None]]
+"""Plays scripts and returns the observations of each; None for a script without meaning."""
 
 
 @dataclass(slots=True)
@@ -33,10 +36,10 @@ class Finding:
     """A script on which model and kernel disagree.
 
     Attributes:
-        number: of the script in its run.
-        script: its steps.
-        observed: what the kernel did.
-        differences: where the model does something else.
+        number: Number of the script in its run.
+        script: Steps.
+        observed: Observations of the kernel.
+        differences: Fields in which the model differs.
     """
 
     number: int
@@ -46,10 +49,13 @@ class Finding:
 
 
 def personality(release: str) -> Kernel:
-    """The model's kernel that stands for a real one.
+    """Return the kernel of the model that corresponds to a real one.
+
+    Args:
+        release: Version of the real kernel, such as 6.1.176.
 
     Raises:
-        CosimError: there is none.
+        CosimError: The model does not know this kernel.
     """
     exact = KERNELS.get(release)
     series = KERNELS.get(".".join(release.split(".")[:2])) or KERNELS.get(
@@ -58,14 +64,23 @@ def personality(release: str) -> Kernel:
     found = exact or series
     if found is None:
         raise CosimError(
-            f"Linux {release} has no personality; the model knows {', '.join(KERNELS)} "
+            f"the model has no personality for Linux {release}; it knows {', '.join(KERNELS)} "
             "(driver/ktls/kernels.py)"
         )
     return found
 
 
 def examine(kernel: Kernel, script: list[Step], observed: list[Obs] | None) -> list[Difference]:
-    """Play a script on the model and compare; nothing if the kernel could not play it."""
+    """Play a script on the model and compare.
+
+    Args:
+        kernel: Kernel to model.
+        script: Steps.
+        observed: Observations of the real kernel; None if it could not play the script.
+
+    Returns:
+        The differences; none if there are no observations.
+    """
     if observed is None:
         return []
     try:
@@ -76,16 +91,22 @@ def examine(kernel: Kernel, script: list[Step], observed: list[Obs] | None) -> l
 
 
 def _unplayed(differences: list[Difference]) -> bool:
-    """Is the difference that the model cannot play the script?"""
+    """Return whether the model could not play the script."""
     return any(d.op == "model" for d in differences)
 
 
 def shrink(
     finding: Finding, kernel: Kernel, run: RunOnKernel, rounds: int = SHRINK_ROUNDS
 ) -> Finding:
-    """Take steps away as long as a difference stays.
+    """Remove steps while a difference remains.
 
-    All candidates of a round are played in one boot of the kernel.
+    All candidates of a round run in one boot of the kernel.
+
+    Args:
+        finding: Finding to minimise.
+        kernel: Kernel to model.
+        run: Plays scripts on the real kernel.
+        rounds: Maximum number of rounds.
     """
     size = max(1, len(finding.script) // 2)
     for _ in range(rounds):
@@ -95,11 +116,11 @@ def shrink(
         try:
             observations = run(candidates)
         except KernelFailed:
-            # a candidate has brought the kernel down, which is not what is looked for
+            # a candidate crashed the kernel: that is another finding
             observations = [None] * len(candidates)
         for candidate, observed in zip(candidates, observations, strict=True):
             differences = examine(kernel, candidate, observed)
-            # a step may need one that was taken away: that is another matter
+            # a step may depend on a removed one, which is another kind of difference
             same_kind = _unplayed(differences) == _unplayed(finding.differences)
             if differences and observed is not None and same_kind:
                 smaller = Finding(finding.number, candidate, observed, differences)
@@ -115,7 +136,13 @@ def shrink(
 
 
 def recording(finding: Finding, release: str, seed: int) -> str:
-    """A finding as one line of a scenario file, so that it can become a test."""
+    """Return a finding as one line of a scenario file, so that it can become a test.
+
+    Args:
+        finding: Finding to keep.
+        release: Version of the real kernel.
+        seed: Seed of the run.
+    """
     steps = [
         {**step, "obs": obs} for step, obs in zip(finding.script, finding.observed, strict=True)
     ]
@@ -141,7 +168,7 @@ def _batch(kernel: Kernel, seed: int, numbers: range) -> list[Finding]:
 
 
 def _seen_again(kernel: Kernel, findings: list[Finding]) -> list[Finding]:
-    """Those that differ a second time: a busy machine can make a call look blocked."""
+    """Return the findings that repeat; on a busy machine a call can look blocked."""
     if not findings:
         return []
     again = run_on_kernel([f.script for f in findings])
@@ -153,7 +180,17 @@ def _seen_again(kernel: Kernel, findings: list[Finding]) -> list[Finding]:
 
 
 def find_differences(count: int, seed: int, jobs: int, kernel: Kernel) -> Iterator[list[Finding]]:
-    """Run `count` scripts in batches; the findings of each batch as it is done."""
+    """Run scripts in batches and yield the findings of each batch.
+
+    Args:
+        count: Number of scripts.
+        seed: Seed of the scripts.
+        jobs: Number of kernels that run at the same time.
+        kernel: Kernel to model.
+
+    Raises:
+        CosimError: There is no kernel, or it cannot play a script.
+    """
     batches = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
     if jobs == 1:
         yield from map(partial(_batch, kernel, seed), batches)
@@ -163,7 +200,12 @@ def find_differences(count: int, seed: int, jobs: int, kernel: Kernel) -> Iterat
 
 
 def run_kernel(count: int, seed: int, jobs: int | None) -> int:
-    """Run the command.
+    """Compare scripts, minimise the first findings and print them.
+
+    Args:
+        count: Number of scripts.
+        seed: Seed of the scripts.
+        jobs: Number of kernels that run at the same time; None: one for each CPU.
 
     Returns:
         0 if model and kernel agree on every script, else 1.
@@ -180,19 +222,23 @@ def run_kernel(count: int, seed: int, jobs: int | None) -> int:
         findings += found
         print(f"{done} of {count} scripts, {len(findings)} differ", flush=True)
     for finding in findings[:SHRINK_AT_MOST]:
-        small = shrink(finding, kernel, run_on_kernel)
-        print(f"\nscript {finding.number}, made smaller from {len(finding.script)} steps:")
-        for step in small.script:
-            print("  " + json.dumps(step))
-        for difference in small.differences:
-            print(f"  {difference}")
-        folder = build_root() / "kernel"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"seed{seed}_{finding.number}.jsonl"
-        path.write_text(recording(small, release, seed) + "\n", encoding="ascii")
-        print(f"  kept as a recording: ktls-cosim conformance --kernel {kernel.name} {path}")
+        _show(shrink(finding, kernel, run_on_kernel), len(finding.script), kernel, release, seed)
     print(
         f"\n{count} scripts, {len(findings)} differ, {time.monotonic() - start:.0f} s; "
         f"repeat with --seed {seed}"
     )
     return 1 if findings else 0
+
+
+def _show(finding: Finding, size: int, kernel: Kernel, release: str, seed: int) -> None:
+    """Print a minimised finding, whose script had `size` steps, and save it as a recording."""
+    print(f"\nscript {finding.number}, minimised from {size} steps:")
+    for step in finding.script:
+        print("  " + json.dumps(step))
+    for difference in finding.differences:
+        print(f"  {difference}")
+    folder = build_root() / "kernel"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"seed{seed}_{finding.number}.jsonl"
+    path.write_text(recording(finding, release, seed) + "\n", encoding="ascii")
+    print(f"  saved as a recording: ktls-cosim conformance --kernel {kernel.name} {path}")

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random call scripts, in the format of tests/oracle/README.md without observations.
 
-What is left out on purpose is what real kernels leave to chance: how much fits into
-full buffers, who wins when two processes race, and into how many fragments copied bytes
-fall (it depends on where the last page of the process ended) when a record has almost
-as many fragments as it can have.
+Scripts avoid behaviour that real kernels leave to chance: the room in full buffers, races
+of two processes, and the number of fragments that copied bytes occupy in a record that has
+almost the maximum. The last depends on where the previous page of the process ended.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from ktls.crypto_info import CIPHERS
 from ktls_cosim.conformance.records import build_record
 
 Step = dict[str, Any]
+Weights = dict[Callable[[], None], float]
 
 MORE, DONTWAIT, EOR, NOSIGNAL = (
     uapi.MSG_MORE,
@@ -33,11 +33,25 @@ CONTROL_SIZES = (0, 0, 1, 8, 15, 16, 17, 18, 24, 64, 64, 64, 64, 64)
 BLOCKED_MS = 40
 FILE_SIZE = 40000
 MAX_BYTES = 300_000
+KINDS = ("tx", "tx", "tx", "rx", "rx", "rx", "both", "options", "ends", "pair")
+# spliced pages in a record after which copied bytes could exceed the fragments of a record
 _FEW_PAGES = 12
 
 
 class _Maker:
-    """Makes one script; remembers what it needs to keep the calls meaningful."""
+    """Makes one script, and tracks the state that keeps its calls meaningful.
+
+    Attributes:
+        steps: Steps so far.
+        bytes: Bytes sent so far.
+        rx_seq: Number of the next record for socket a.
+        suite: Version, cipher and key material of the script.
+        tx, rx: Socket a has transmit keys, receive keys.
+        b_keyed: Socket b has receive keys.
+        b_open: Socket b is open.
+        seed: Seed of the last data pattern.
+        pages: Spliced pages in the open record.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -53,11 +67,13 @@ class _Maker:
         self.pages = 0
 
     def add(self, op: str, **args: Any) -> None:
+        """Append a step."""
         self.steps.append({"op": op, **args})
 
     # ------------------------------------------------------------------------- keys
 
     def _suite(self) -> dict[str, Any]:
+        """Choose version, cipher and key material."""
         rng = self.rng
         cipher = rng.choice((51, 51, 51, 52, 53, 54))
         desc = CIPHERS[cipher]
@@ -72,12 +88,14 @@ class _Maker:
         }
 
     def _blob(self) -> str:
+        """Return the crypto_info as hexadecimal digits."""
         s = self.suite
         h = bytes.fromhex
         info = CryptoInfo(s["ver"], s["cipher"], h(s["iv"]), h(s["key"]), h(s["salt"]), h(s["seq"]))
         return info.pack().hex()
 
     def keys(self, fd: str, option: int) -> None:
+        """Set TLS_TX (1) or TLS_RX (2) on a socket."""
         self.add("setsockopt", fd=fd, level=282, opt=option, hex=self._blob())
         if fd == "a" and option == 1:
             self.tx = True
@@ -86,10 +104,12 @@ class _Maker:
             self.rx_seq = int(self.suite["seq"], 16)
 
     def next_seed(self) -> int:
+        """Return the seed of the next data pattern."""
         self.seed += 1
         return self.seed
 
     def size(self, choices: tuple[int, ...] = SIZES) -> int:
+        """Choose a number of bytes, small once the script has sent many."""
         n = self.rng.choice((*choices, self.rng.randrange(1, 2000)))
         if self.bytes + n > MAX_BYTES:
             n = self.rng.randrange(20)
@@ -99,6 +119,7 @@ class _Maker:
     # ------------------------------------------------------------------------- send
 
     def send_flags(self) -> int:
+        """Choose flags for a send call."""
         rng = self.rng
         if not self.tx:
             return rng.choice((0, NOSIGNAL, DONTWAIT))
@@ -108,6 +129,7 @@ class _Maker:
                            MORE | EOR, MORE | NOSIGNAL))  # fmt: skip
 
     def send(self) -> None:
+        """Add a send, sendto or write."""
         op = self.rng.choice(("send", "send", "send", "sendto", "write"))
         step = {"fd": "a", "n": self.size(), "seed": self.next_seed()}
         if op != "write":
@@ -115,6 +137,7 @@ class _Maker:
         self.add(op, **step)
 
     def iov(self, faults: float = 0.12) -> str:
+        """Choose buffers; with probability `faults` a buffer has a bad address."""
         parts = []
         for _ in range(self.rng.choice((1, 1, 1, 2, 3, 5, 20))):
             n = self.size(SMALL if self.rng.random() < 0.8 else SIZES)
@@ -125,6 +148,7 @@ class _Maker:
         return ",".join(parts)
 
     def sendmsg(self) -> None:
+        """Add a sendmsg, often with control messages, some of them invalid."""
         rng = self.rng
         if not self.tx:
             self.add("sendmsg", fd="a", iov=self.iov(0), seed=self.next_seed(), flags=0)
@@ -146,14 +170,17 @@ class _Maker:
         self.add("sendmsg", **step)
 
     def writev(self) -> None:
+        """Add a writev."""
         self.add("writev", fd="a", iov=self.iov(0.05 if self.tx else 0), seed=self.next_seed())
 
     def sendmmsg(self) -> None:
+        """Add a sendmmsg."""
         sizes = [self.size(SMALL) for _ in range(self.rng.choice((1, 1, 2, 3)))]
         iov = ",".join(map(str, sizes))
         self.add("sendmmsg", fd="a", iov=iov, seed=self.next_seed(), flags=0)
 
     def sendfile(self) -> None:
+        """Add a sendfile from any offset."""
         step: Step = {"fd": "a", "from": "f", "n": self.size()}
         if self.rng.random() < 0.8:
             step["off"] = self.rng.choice(
@@ -163,12 +190,13 @@ class _Maker:
         self.add("sendfile", **step)
 
     def close_record(self) -> None:
-        """One byte more, which fits into one fragment wherever it lands."""
+        """Close the open record with one byte, which needs one fragment at most."""
         if self.pages:
             self.add("send", fd="a", n=1, seed=self.next_seed(), flags=0)
             self.pages = 0
 
     def splice_in(self) -> None:
+        """Add writes to the pipe and a splice from it."""
         rng = self.rng
         count = rng.choice((1, 1, 1, 2, 5, 16, 17, 20, 40))
         if self.pages + count > _FEW_PAGES:
@@ -194,6 +222,7 @@ class _Maker:
     # ---------------------------------------------------------------------- receive
 
     def record(self) -> dict[str, Any]:
+        """Choose a record for socket a; a few are malformed or forged."""
         rng = self.rng
         r: dict[str, Any] = {
             "t": rng.choice((23, 23, 23, 23, 23, 21, 22, 20, 99, rng.randrange(256))),
@@ -223,6 +252,7 @@ class _Maker:
         return r
 
     def inject(self) -> None:
+        """Send records from socket b to socket a, sometimes in pieces."""
         if not self.b_open:
             return
         if not self.rx and not self.tx:
@@ -241,6 +271,7 @@ class _Maker:
             self.add("inject", fd="b", hex=data.hex())
 
     def recv_flags(self) -> int:
+        """Choose flags for a receive call."""
         rng = self.rng
         flags = rng.choice((0, 0, 0, PEEK, WAITALL, PEEK | WAITALL))
         if self.rx and rng.random() < 0.08:
@@ -248,6 +279,7 @@ class _Maker:
         return flags | (0 if rng.random() < 0.04 else DONTWAIT)
 
     def recv(self, fd: str = "a") -> None:
+        """Add a recv or recvmsg."""
         rng = self.rng
         step: Step = {"fd": fd, "flags": self.recv_flags(), "limit": BLOCKED_MS}
         size = rng.choice((0, 1, 2, 5, 10, 16, 17, 100, 1000, 6000, 16384, 20000, 40000))
@@ -261,11 +293,13 @@ class _Maker:
         self.add("recvmsg", iov=iov, ctl=rng.choice(CONTROL_SIZES), **step)
 
     def splice_out(self) -> None:
+        """Add a splice into the pipe."""
         if self.rx:
             n = self.rng.choice((1, 5, 16, 100, 4096, 17000))
             self.add("splice", **{"from": "a", "to": "p1", "n": n, "flags": 2})
 
     def look(self) -> None:
+        """Add a call that observes the socket."""
         rng = self.rng
         which = rng.randrange(7)
         if which <= 1:
@@ -283,6 +317,7 @@ class _Maker:
     # ---------------------------------------------------------------------- options
 
     def option(self) -> None:
+        """Add setsockopt and getsockopt calls, most of them invalid."""
         rng = self.rng
         blob = self._blob()
         hexes = ("00000000", "01000000", "02000000", "01", "0100000000000000", "")
@@ -319,6 +354,7 @@ class _Maker:
     # ------------------------------------------------------------------------- ends
 
     def ending(self) -> None:
+        """Add a call that ends a direction or the connection."""
         rng = self.rng
         which = rng.randrange(6)
         if which == 0:
@@ -341,81 +377,122 @@ class _Maker:
             self.add("poll", fd="a", events=POLL_ALL, ms=0)
 
     def drain(self) -> None:
+        """Read everything that socket b has received."""
         if self.b_open and not self.b_keyed:
             self.add("drain", fd="b", quiet=0)
 
     # ---------------------------------------------------------------------- scripts
 
-    def some(self, count: int, weights: dict[Callable[[], None], float]) -> None:
+    def some(self, count: int, weights: Weights) -> None:
+        """Make `count` random steps."""
         for _ in range(count):
             self.rng.choices(list(weights), list(weights.values()))[0]()
 
     def script(self) -> list[Step]:
+        """Make the whole script."""
+        kind = self.rng.choice(KINDS)
+        self.begin()
+        if kind == "options":
+            self.some(self.rng.randrange(4, 10), {self.option: 4, self.look: 1})
+        self.set_keys(kind)
+        body = {
+            "tx": self.sends, "rx": self.receives, "both": self.sends_and_receives,
+            "pair": self.pair_of_keyed_sockets, "ends": self.ends,
+        }.get(kind)  # fmt: skip
+        if body is not None:
+            body()
+        if self.rng.random() < 0.3:
+            self.option()
+        self.drain()
+        self.add("stat")
+        return self.steps
+
+    def begin(self) -> None:
+        """Make a connection with the TLS ULP, a file and a pipe."""
         rng = self.rng
-        kind = rng.choice(("tx", "tx", "tx", "rx", "rx", "rx", "both", "options", "ends", "pair"))
         self.add("pair")
         if rng.random() < 0.1:
             self.some(rng.randrange(3), {self.option: 1, self.look: 1})
         self.add("setsockopt", fd="a", level=6, opt=31, hex="746c73")
         self.add("file", fd="f", n=FILE_SIZE, seed=7)
         self.add("pipe", fd="p", **({"direct": 1} if rng.random() < 0.3 else {}))
-        sends = {
-            self.send: 5.0, self.sendmsg: 3, self.writev: 0.5, self.sendmmsg: 0.4,
-            self.sendfile: 1.5, self.splice_in: 1.0, self.drain: 1.5, self.look: 1.5,
-        }  # fmt: skip
-        receives = {
-            self.inject: 3.0, self.recv: 6, self.splice_out: 0.7, self.look: 2,
-        }  # fmt: skip
-        if kind == "options":
-            self.some(rng.randrange(4, 10), {self.option: 4, self.look: 1})
+
+    def set_keys(self, kind: str) -> None:
+        """Set the keys that this kind of script needs, and sometimes others."""
+        rng = self.rng
         if kind in ("tx", "both", "ends") or rng.random() < 0.15:
             self.keys("a", 1)
         if kind in ("rx", "both", "ends") or rng.random() < 0.1:
             if rng.random() < 0.15:
-                self.rx_seq = int(self.suite["seq"], 16)
-                before = self.rx_seq
-                self.rx = True
-                self.inject()
-                after, self.rx_seq = self.rx_seq, before
-                self.keys("a", 2)
-                self.rx_seq = after
+                self.receive_before_keys()
             else:
                 self.keys("a", 2)
-        if kind == "pair":
-            self.keys("a", 1)
-            self.add("setsockopt", fd="b", level=6, opt=31, hex="746c73")
-            self.keys("b", 2)
-            self.b_keyed = True
-            for _ in range(rng.randrange(3, 9)):
-                self.some(rng.randrange(1, 4), {self.send: 3, self.sendmsg: 2, self.sendfile: 1})
-                self.rx = True
-                for _ in range(rng.randrange(1, 5)):
-                    self.recv("b")
-                self.rx = False
-        elif kind == "tx":
-            self.some(rng.randrange(4, 16), sends)
-        elif kind == "rx":
-            if self.suite["ver"] == 0x0304 and rng.random() < 0.3:
-                self.add("setsockopt", fd="a", level=282, opt=4, hex="01000000")
-            self.some(rng.randrange(5, 20), receives)
-        elif kind == "both":
-            self.some(rng.randrange(5, 20), {**sends, **receives})
-        elif kind == "ends":
-            if rng.random() < 0.3:
-                # what has no key is not judged
-                self.tx = self.rx = True
-            for _ in range(rng.randrange(2, 5)):
-                self.some(rng.randrange(1, 5), {self.send: 2, self.sendmsg: 1, self.inject: 2,
-                                                self.recv: 2, self.look: 1})  # fmt: skip
-                self.ending()
-            self.some(rng.randrange(1, 6), {self.send: 1, self.recv: 2, self.look: 2})
+
+    def receive_before_keys(self) -> None:
+        """Inject records before their keys are set; the keys then fit the first record."""
+        self.rx_seq = int(self.suite["seq"], 16)
+        before = self.rx_seq
+        self.rx = True
+        self.inject()
+        after, self.rx_seq = self.rx_seq, before
+        self.keys("a", 2)
+        self.rx_seq = after
+
+    @property
+    def send_steps(self) -> Weights:
+        """Steps of a script that sends."""
+        return {
+            self.send: 5.0, self.sendmsg: 3, self.writev: 0.5, self.sendmmsg: 0.4,
+            self.sendfile: 1.5, self.splice_in: 1.0, self.drain: 1.5, self.look: 1.5,
+        }  # fmt: skip
+
+    @property
+    def receive_steps(self) -> Weights:
+        """Steps of a script that receives."""
+        return {self.inject: 3.0, self.recv: 6, self.splice_out: 0.7, self.look: 2}
+
+    def sends(self) -> None:
+        """Send only."""
+        self.some(self.rng.randrange(4, 16), self.send_steps)
+
+    def receives(self) -> None:
+        """Receive only."""
+        rng = self.rng
+        if self.suite["ver"] == uapi.TLS_1_3_VERSION and rng.random() < 0.3:
+            self.add("setsockopt", fd="a", level=282, opt=4, hex="01000000")
+        self.some(rng.randrange(5, 20), self.receive_steps)
+
+    def sends_and_receives(self) -> None:
+        """Send and receive."""
+        self.some(self.rng.randrange(5, 20), {**self.send_steps, **self.receive_steps})
+
+    def pair_of_keyed_sockets(self) -> None:
+        """Send from socket a, receive with kTLS on socket b."""
+        rng = self.rng
+        self.keys("a", 1)
+        self.add("setsockopt", fd="b", level=6, opt=31, hex="746c73")
+        self.keys("b", 2)
+        self.b_keyed = True
+        for _ in range(rng.randrange(3, 9)):
+            self.some(rng.randrange(1, 4), {self.send: 3, self.sendmsg: 2, self.sendfile: 1})
+            self.rx = True
+            for _ in range(rng.randrange(1, 5)):
+                self.recv("b")
+            self.rx = False
+
+    def ends(self) -> None:
+        """Close, shut down, reset or disconnect in the middle of other calls."""
+        rng = self.rng
         if rng.random() < 0.3:
-            self.option()
-        self.drain()
-        self.add("stat")
-        return self.steps
+            # also use the calls that need keys where none were set
+            self.tx = self.rx = True
+        for _ in range(rng.randrange(2, 5)):
+            self.some(rng.randrange(1, 5), {self.send: 2, self.sendmsg: 1, self.inject: 2,
+                                            self.recv: 2, self.look: 1})  # fmt: skip
+            self.ending()
+        self.some(rng.randrange(1, 6), {self.send: 1, self.recv: 2, self.look: 2})
 
 
 def make_script(seed: int, number: int) -> list[Step]:
-    """Script `number` of a run with this seed; each is made by itself."""
+    """Make script `number` of a run; it depends on nothing but the two arguments."""
     return _Maker(random.Random(f"{seed}/{number}")).script()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run scripts on a real Linux kernel: User-Mode Linux as an ordinary process.
 
-Debian's package `user-mode-linux` brings the kernel and its tls.ko. The host's files
-are its root, so the agent runs there under the host's Python.
+Debian's package `user-mode-linux` contains the kernel and its tls.ko. The root file system
+is that of the host, so the agent runs with the host's Python.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ SECONDS_PER_SCRIPT = 1.0
 
 
 class KernelMissing(CosimError):
-    """There is no kernel to compare with."""
+    """User-Mode Linux is not installed."""
 
 
 class KernelUnusable(CosimError):
-    """The kernel is installed, but does not come up on this machine."""
+    """The kernel is installed, but does not boot on this machine."""
 
 
 class KernelFailed(CosimError):
-    """The kernel did not run the scripts."""
+    """The kernel did not play all scripts."""
 
 
 def find_kernel() -> tuple[str, Path]:
-    """The kernel's executable and the folder with its modules.
+    """Return the executable of the kernel and the folder of its modules.
 
     Raises:
-        KernelMissing: the package is not installed.
+        KernelMissing: The package is not installed.
     """
     program = shutil.which("linux.uml")
     folders = [p for p in MODULES.glob("*") if (p / "kernel/net/tls/tls.ko").is_file()]
@@ -55,10 +55,10 @@ def find_kernel() -> tuple[str, Path]:
 
 
 def kernel_release() -> str:
-    """The version of the installed kernel, such as 6.1.176.
+    """Return the version of the installed kernel, such as 6.1.176.
 
     Raises:
-        KernelMissing: it is not installed.
+        KernelMissing: The package is not installed.
     """
     release = find_kernel()[1].name
     match = re.match(r"\d+\.\d+\.\d+", release)
@@ -66,15 +66,18 @@ def kernel_release() -> str:
 
 
 def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]] | None]:
-    """Boot, play all scripts, power off.
+    """Boot the kernel, play all scripts and power it off.
+
+    Args:
+        scripts: Steps of each script.
 
     Returns:
-        The observations of each script; None for a script that makes no sense.
+        The observations of each script; None for a script that the agent cannot play.
 
     Raises:
-        KernelMissing: it is not installed.
-        KernelUnusable: it does not come up here.
-        KernelFailed: it did not play all scripts.
+        KernelMissing: The package is not installed.
+        KernelUnusable: The kernel does not boot on this machine.
+        KernelFailed: The kernel did not play all scripts.
     """
     program, modules = find_kernel()
     with tempfile.TemporaryDirectory(prefix="ktls-uml-") as folder:
@@ -83,7 +86,7 @@ def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, An
         command = [
             program, "mem=192M", "rootfstype=hostfs", "rootflags=/", "rw", "quiet",
             "con=null", "con0=null,fd:1", f"init={os.path.realpath(sys.executable)}",
-            # glibc reads these from init's environment: page faults are slow there
+            # settings of glibc in the environment of init: page faults are slow in this kernel
             "MALLOC_MMAP_THRESHOLD_=1073741824", "MALLOC_TRIM_THRESHOLD_=1073741824",
             "--", "-I", "-S", str(Path(agent.__file__).resolve()), str(modules), str(given),
             str(results),
@@ -93,7 +96,7 @@ def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, An
         ended = _run(command, console, folder, limit)
         tail = console.read_text(encoding="utf-8", errors="replace")[-800:]
         if not results.exists():
-            raise KernelUnusable(f"User-Mode Linux does not come up here:\n{tail}")
+            raise KernelUnusable(f"User-Mode Linux does not boot here:\n{tail}")
         if not ended:
             raise KernelFailed(f"the kernel did not finish within {limit:.0f} s:\n{tail}")
         out = [json.loads(line) for line in results.read_text(encoding="ascii").splitlines()]
@@ -106,7 +109,7 @@ def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, An
 
 
 def _run(command: list[str], console: Path, folder: str, limit: float) -> bool:
-    """Run the kernel with all its processes; False if it had to be stopped."""
+    """Run the kernel; return False if it exceeded the limit (in seconds) and was killed."""
     with console.open("wb") as out:
         kernel = subprocess.Popen(
             command,

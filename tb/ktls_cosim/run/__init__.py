@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ktls-cosim run`: unmodified programs on the kTLS of the model."""
+"""`ktls-cosim run`: unmodified programs on the model's kTLS."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ktls-cosim run --exact`: every call on a kTLS socket is the model's.
+"""`ktls-cosim run --exact`: the model executes every call on a kTLS socket.
 
-For programs that depend on record boundaries, errors or poll bits to the letter, such as the
-kernel's own tests. Each call runs in a thread of its own under the machine's lock, so
-that it can sleep as it would in the kernel. epoll and recvmmsg are not supported.
+This mode serves programs that depend on exact record boundaries, errors or poll bits, such
+as the kernel's own tests. Each call runs in its own thread under the machine's lock, so it
+can sleep as it would in the kernel. epoll and recvmmsg are not supported.
 """
 
 from __future__ import annotations
@@ -23,32 +23,42 @@ from collections import deque
 from typing import BinaryIO
 
 from ktls import KtlsOSError, Pipe, uapi
+from ktls_cosim.capture.pcapng import Capture
+from ktls_cosim.machine import Machine
+from ktls_cosim.run import sockaddr
 from ktls_cosim.run.link import Link
+from ktls_cosim.run.managed import Managed, hung_up, unread
 from ktls_cosim.run.message import Message, gather, read_iov, scatter
 from ktls_cosim.run.process import Iov, Process
-from ktls_cosim.run.seccomp import Call
-from ktls_cosim.run.supervisor import LEVELS, Managed, Supervisor, hung_up, unread
+from ktls_cosim.run.seccomp import Call, Listener
+from ktls_cosim.run.supervisor import LEVELS, Supervisor
 
 _POLLFD = struct.Struct("=ihh")
 _MMSGHDR_SIZE = 64
 _MMSG_LEN_AT = 56
 _POLLNVAL = 0x20
-# options that TCP below has to know, too
+# socket options that also apply to the TCP connection
 _OF_TCP = (uapi.SO_SNDBUF, uapi.SO_RCVBUF, uapi.SO_LINGER)
-_OF_ULP = (*_OF_TCP, uapi.SO_RCVTIMEO, uapi.SO_SNDTIMEO, uapi.SO_RCVLOWAT)
+# socket options that the model implements
+_OF_MODEL = (*_OF_TCP, uapi.SO_RCVTIMEO, uapi.SO_SNDTIMEO, uapi.SO_RCVLOWAT)
+# longest sleep between two looks at a condition, in seconds
 _NAP = 0.05
+_SENDFILE_MAX = 0x7FFF_F000
+_SOCKADDR_MAX = 128
+_PAGE = 4096
 
 
 class _ExactManaged(Managed):
-    """Nothing passes the program's end but the news that it was closed.
+    """A connection whose socket pair carries no data: its only event is the hang-up.
 
     Attributes:
-        changed: there is room, or something to read; with the machine's lock.
+        changed: Signals that the connection may have room or data; uses the machine's lock.
     """
 
     changed: threading.Condition
 
     def drain(self, whole: bool = False) -> None:  # noqa: ARG002
+        """Close the model's socket once the program has closed its end."""
         if self.hung_up:
             return
         try:
@@ -62,15 +72,16 @@ class _ExactManaged(Managed):
         self.link.sock.close()
 
     def deliver(self) -> None:
-        pass
+        """Do nothing: the program reads from the model, not from the socket pair."""
 
     @property
     def wants_tx(self) -> bool:
+        """True if the program's end is still open."""
         return not self.hung_up
 
 
 class ExactSupervisor(Supervisor):
-    """Answers every call on a kTLS socket with the model's answer."""
+    """Lets the model execute every call on a kTLS socket."""
 
     trapped = (
         *Supervisor.trapped, "read", "write", "readv", "writev", "sendto", "recvfrom", "sendmmsg",
@@ -83,17 +94,23 @@ class ExactSupervisor(Supervisor):
     }
     limit = 1 << 18
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._changed = threading.Condition(self.machine.lock)
+    def __init__(
+        self, machine: Machine, listener: Listener, capture: Capture | None = None
+    ) -> None:
+        super().__init__(machine, listener, capture)
+        machine.sleep = self._sleep
+        # signals that any connection may have room or data
+        self._changed = threading.Condition(machine.lock)
+        # call and connection of the current thread
         self._here = threading.local()
-        self.machine.sleep = self._sleep
+        # messages of the threads to the loop, which the eventfd wakes
         self._stirred: deque[Managed] = deque()
         self._failure: BaseException | None = None
         self._bell = os.eventfd(0, os.EFD_NONBLOCK)
         self._selector.register(self._bell, selectors.EVENT_READ, self._answer_bell)
 
     def _answer_bell(self) -> None:
+        """Serve the threads that rang: raise their failure, or pump their connections."""
         os.eventfd_read(self._bell)
         if self._failure is not None:
             raise self._failure
@@ -101,24 +118,27 @@ class ExactSupervisor(Supervisor):
             self.pump(self._stirred.popleft())
 
     def manage(self, link: Link, ours: socket.socket, inode: int) -> Managed:
+        """Return the supervisor's object for a new connection."""
         managed = _ExactManaged(link, ours, inode)
         managed.changed = threading.Condition(self.machine.lock)
         return managed
 
     def _sleep(self, _what: str) -> bool:
+        """Sleep in a call of the model; return False if a signal ended the call."""
         managed: _ExactManaged = self._here.managed
         self._pump_all()
         managed.changed.wait(_NAP)
         return self._listener.waits(self._here.call)
 
     def pump(self, managed: Managed) -> None:
+        """Move the bytes of a connection and wake the calls that wait for it."""
         with self.machine.lock:
             super().pump(managed)
             self._stir(managed)
 
     def _pump_all(self) -> None:
-        """Bytes of all connections travel: a peer may be a connection of the program, too."""
-        self.machine.stack.before_look()
+        """Move the bytes of all connections: a peer may also belong to the program."""
+        self.machine.stack.sync_device()
         everybody = [*self._managed.values(), *self._closing]
         moved = [m for m in everybody if m.link.flush()]
         moved += [m for m in everybody if m.link.pump_in()]
@@ -126,12 +146,13 @@ class ExactSupervisor(Supervisor):
             self._stir(managed)
 
     def _stir(self, managed: Managed) -> None:
-        """Wake who waits for this connection, one of many after the other."""
+        """Wake the calls that wait for this connection, two at a time."""
         assert isinstance(managed, _ExactManaged)
         managed.changed.notify(2)
         self._changed.notify_all()
 
     def dispatch(self, name: str, call: Call, process: Process, managed: Managed | None) -> None:
+        """Start a thread for a call on a kTLS socket; see `Supervisor.dispatch`."""
         if name in ("poll", "ppoll"):
             self._start(name, call, process, None)
         elif name == "splice" and managed is None:
@@ -153,6 +174,7 @@ class ExactSupervisor(Supervisor):
         thread.start()
 
     def _work(self, name: str, call: Call, process: Process, managed: Managed | None) -> None:
+        """Execute and answer one call, in a thread of its own."""
         self._here.call = call
         self._here.managed = managed
         error = signals = 0
@@ -168,7 +190,7 @@ class ExactSupervisor(Supervisor):
             except OSError as e:
                 value, error = 0, e.errno or errno.EIO
             except BaseException as e:
-                # the loop ends with it; the program must not hang until then
+                # the loop will raise this; answer the call so that the program does not hang
                 value, error = 0, errno.EIO
                 self._failure = e
                 os.eventfd_write(self._bell, 1)
@@ -179,7 +201,7 @@ class ExactSupervisor(Supervisor):
                 if managed.link.sock.sigpipe > signals:
                     process.signal(signal.SIGPIPE)
         if value is None:
-            # a poll without a socket of ours
+            # a poll without any kTLS socket
             self._listener.proceed(call)
         else:
             self._listener.answer(call, value, error)
@@ -187,7 +209,7 @@ class ExactSupervisor(Supervisor):
             self._wake(managed)
 
     def _wake(self, managed: Managed) -> None:
-        """Let the loop look at a connection: what it waits for may have changed."""
+        """Make the loop update the events that it waits for on a connection."""
         self._stirred.append(managed)
         os.eventfd_write(self._bell, 1)
 
@@ -228,7 +250,7 @@ class ExactSupervisor(Supervisor):
         with os.fdopen(source, "rb", buffering=0) as file:
             binary: BinaryIO = file
             where = call.args[2]
-            count = min(call.args[3], 0x7FFF_F000)
+            count = min(call.args[3], _SENDFILE_MAX)
             if not where:
                 start = os.lseek(source, 0, os.SEEK_CUR)
                 sent = managed.link.sock.sendfile(binary, start, count)
@@ -275,7 +297,7 @@ class ExactSupervisor(Supervisor):
     # ------------------------------------------------------------------------ splice
 
     def _call_splice_in(self, call: Call, process: Process, managed: Managed) -> int:
-        """From a pipe of the program into the socket."""
+        """Move bytes from a pipe of the program into the socket."""
         source = process.copy_fd(call.int_arg(0))
         try:
             nonblock = call.int_arg(5) & uapi.SPLICE_F_NONBLOCK or not os.get_blocking(source)
@@ -292,16 +314,16 @@ class ExactSupervisor(Supervisor):
             data = os.read(source, min(call.args[4], waiting))
         finally:
             os.close(source)
-        pipe = Pipe(slots=-(-len(data) // 4096))
+        pipe = Pipe(slots=-(-len(data) // _PAGE))
         pipe.write(data)
         return managed.link.sock.splice_from(pipe, len(data), call.int_arg(5))
 
     def _call_splice(self, call: Call, process: Process, managed: Managed) -> int:
-        """From the socket into a pipe of the program."""
+        """Move bytes from the socket into a pipe of the program."""
         target = process.copy_fd(call.int_arg(2))
         try:
             room = fcntl.fcntl(target, fcntl.F_GETPIPE_SZ) - unread(target)
-            pipe = Pipe(slots=max(1, room // 4096))
+            pipe = Pipe(slots=max(1, room // _PAGE))
             count = min(call.args[4], room)
             managed.link.sock.splice_to(pipe, count, call.int_arg(5))
             data = b"".join(pipe.pages)
@@ -309,7 +331,7 @@ class ExactSupervisor(Supervisor):
         finally:
             os.close(target)
 
-    # ------------------------------------------------------------------ all the rest
+    # ------------------------------------------------------------------ other calls
 
     def _call_shutdown(self, call: Call, _process: Process, managed: Managed) -> int:
         managed.link.sock.shutdown(call.int_arg(1))
@@ -337,7 +359,7 @@ class ExactSupervisor(Supervisor):
 
     def _call_setsockopt(self, call: Call, process: Process, managed: Managed) -> int:
         level, option, optlen = call.int_arg(1), call.int_arg(2), call.int_arg(4)
-        if level == uapi.SOL_SOCKET and option in _OF_ULP:
+        if level == uapi.SOL_SOCKET and option in _OF_MODEL:
             value = process.read(call.args[3], max(0, min(optlen, 64)))
             managed.link.sock.setsockopt(level, option, value, optlen)
             if option not in _OF_TCP:
@@ -345,7 +367,7 @@ class ExactSupervisor(Supervisor):
         return super()._call_setsockopt(call, process, managed)
 
     def before_option(self, call: Call, process: Process, managed: Managed, option: int) -> None:
-        """There is nothing to take back: reads were trapped, too."""
+        """Do nothing: every read was trapped, so the streams are synchronous."""
 
     # -------------------------------------------------------------------------- poll
 
@@ -407,6 +429,7 @@ class ExactSupervisor(Supervisor):
 
 
 def _iov(call: Call, process: Process) -> Iov:
+    """Read the iovec argument of readv or writev."""
     count = call.args[2] & 0xFFFFFFFF
     if count > uapi.UIO_MAXIOV:
         raise KtlsOSError(errno.EINVAL, f"{count} iovecs")
@@ -414,9 +437,6 @@ def _iov(call: Call, process: Process) -> Iov:
 
 
 def _address(call: Call, process: Process) -> tuple[str, int]:
-    raw = process.read_exactly(call.args[1], min(call.args[2] & 0xFFFFFFFF, 128))
-    family = int.from_bytes(raw[:2], "little")
-    port = int.from_bytes(raw[2:4], "big")
-    if family == socket.AF_INET6:
-        return socket.inet_ntop(socket.AF_INET6, raw[8:24]), port
-    return socket.inet_ntop(socket.AF_INET, raw[4:8]), port
+    """Read the address argument of bind or connect."""
+    size = min(call.args[2] & 0xFFFFFFFF, _SOCKADDR_MAX)
+    return sockaddr.unpack(process.read_exactly(call.args[1], size))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kTLS socket of the model on top of a real TCP connection, without blocking."""
+"""Connect a kTLS socket of the model to a real, non-blocking TCP connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINGER_RESET = struct.pack("=ii", 1, 0)
 
 
 class _BoundedWire(Wire):
-    """A wire that takes no more than the outside has room for."""
+    """A wire whose window is the room that is left outside the model."""
 
     def __init__(
         self, sink: Callable[[bytes], None], eof: Callable[[], None], reset: Callable[[], None],
@@ -31,19 +31,19 @@ class _BoundedWire(Wire):
 
 
 class Link:
-    """One TCP connection under the model.
+    """A kTLS socket of the model and the TCP connection that carries its bytes.
 
     Attributes:
-        raw: the TCP socket, non-blocking.
-        sock: the kTLS socket of the program.
-        out: bytes that the model has sent and TCP has not taken yet.
-        ended: everything was sent, or nobody takes it: the connection can be forgotten.
+        raw: The TCP socket, non-blocking.
+        sock: The kTLS socket.
+        out: Bytes that the model has sent and TCP has not accepted yet.
+        ended: All bytes were sent or lost, so the connection is no longer needed.
 
     Args:
-        stack: the kernel.
-        raw: the connection.
-        limit: how many bytes may wait in `out`; None: as many as come.
-        capture: gets the conversation.
+        stack: Kernel of the kTLS socket.
+        raw: A connected TCP socket; becomes non-blocking.
+        limit: Maximum number of bytes in `out`; None: unlimited.
+        capture: Receives the conversation.
     """
 
     def __init__(
@@ -89,26 +89,31 @@ class Link:
         self.ended = True
 
     def keys_set(self, option: int, blob: bytes) -> None:
-        """TLS_TX or TLS_RX was set: a capture can show that direction from now on."""
+        """Show a direction in the capture from now on.
+
+        Args:
+            option: TLS_TX or TLS_RX.
+            blob: The `struct tls12_crypto_info_*` that was set.
+        """
         if self._transcript is not None:
             waiting = bytes(self.sock.tcp.rcvq) if option == uapi.TLS_RX else b""
             self._transcript.keys_set(option, blob, waiting)
 
-    # ------------------------------------------------------------------ the outside
+    # ----------------------------------------------------------------------- TCP
 
     @property
     def wants_in(self) -> bool:
-        """Is there room for what TCP has received?"""
+        """True if the model has room for bytes that TCP has received."""
         return not (self._in_over or self.ended) and self.sock.tcp.window() > 0
 
     @property
     def wants_out(self) -> bool:
-        """Does something wait to be sent?"""
+        """True if bytes wait for TCP to accept them."""
         return bool(self.out) and not self.ended
 
     def pump_in(self) -> bool:
-        """Give the model what TCP has received; returns whether there was something."""
-        came = False
+        """Feed the model with received bytes; return whether anything arrived."""
+        arrived = False
         while self.wants_in:
             try:
                 data = self.raw.recv(min(_READ, self.sock.tcp.window()))
@@ -118,7 +123,7 @@ class Link:
                 self._in_over = True
                 self._wire.feed_reset()
                 return True
-            came = True
+            arrived = True
             if not data:
                 self._in_over = True
                 self._wire.feed_eof()
@@ -126,11 +131,11 @@ class Link:
             if self._transcript is not None:
                 self._transcript.received(data)
             self._wire.feed(data)
-        return came
+        return arrived
 
     def flush(self) -> bool:
-        """Send what waits; returns whether something went."""
-        went = False
+        """Send waiting bytes; return whether TCP accepted any."""
+        accepted = False
         while self.out and not self.ended:
             try:
                 n = self.raw.send(self.out, socket.MSG_NOSIGNAL)
@@ -141,19 +146,19 @@ class Link:
                 self._wire.feed_reset()
                 break
             del self.out[:n]
-            went = True
+            accepted = True
         if self._fin and not self.out:
             self._fin = False
             with contextlib.suppress(OSError):
                 self.raw.shutdown(socket.SHUT_WR)
-        if went:
+        if accepted:
             self.sock.tcp.acked()
         if self.sock.closed and not self.out:
             self.ended = True
-        return went
+        return accepted
 
     def close(self) -> None:
-        """Close TCP."""
+        """Close both sockets."""
         self.ended = True
         if not self.sock.closed:
             self.sock.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scatter lists and struct msghdr in the memory of another process (64-bit Linux)."""
+"""iovec arrays and `struct msghdr` in the memory of another process (64-bit Linux)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,20 @@ _IOVEC = struct.Struct("=QQ")
 
 
 class Message:
-    """A struct msghdr of a process."""
+    """A `struct msghdr` of a process.
+
+    Attributes:
+        iov: Its buffers.
+        controllen: Size of its control buffer in bytes.
+
+    Args:
+        process: Owner of the memory.
+        address: Address of the structure.
+
+    Raises:
+        KtlsOSError: EMSGSIZE, too many buffers.
+        OSError: EFAULT.
+    """
 
     def __init__(self, process: Process, address: int) -> None:
         self._process = process
@@ -29,10 +42,19 @@ class Message:
 
     @property
     def size(self) -> int:
+        """Size of all buffers in bytes."""
         return sum(length for _, length in self.iov)
 
     def send(self, sock: KtlsSocket, flags: int) -> int:
-        """sendmsg(2) with what it holds."""
+        """Send the message on a socket of the model.
+
+        Args:
+            sock: The kTLS socket.
+            flags: MSG_* flags.
+
+        Returns:
+            Bytes sent.
+        """
         data, fault_at = gather(self._process, self.iov)
         control = b""
         if self.controllen:
@@ -40,10 +62,17 @@ class Message:
         return sock.sendmsg([data], control, flags, fault_at=fault_at)
 
     def scatter(self, data: bytes) -> None:
+        """Write received bytes into the buffers."""
         scatter(self._process, self.iov, data)
 
     def write_control(self, messages: Sequence[cmsg.Cmsg], used: int, flags: int) -> None:
-        """Control messages, msg_controllen and msg_flags as the kernel leaves them."""
+        """Write control messages, msg_controllen and msg_flags as the kernel would.
+
+        Args:
+            messages: Control messages.
+            used: New msg_controllen.
+            flags: New msg_flags.
+        """
         if messages:
             packed = cmsg.pack([(m.level, m.kind, m.data) for m in messages])
             self._process.write(self._control, packed[:used])
@@ -52,13 +81,18 @@ class Message:
 
 
 def read_iov(process: Process, address: int, count: int) -> Iov:
-    """A scatter list: addresses and lengths."""
+    """Read `count` iovecs; return address and length of each."""
     raw = process.read_exactly(address, _IOVEC.size * count)
     return list(_IOVEC.iter_unpack(raw))
 
 
 def gather(process: Process, iov: Iov) -> tuple[bytes, int | None]:
-    """Bytes that a scatter list names, and the offset of the first bad address."""
+    """Read the buffers of an iovec array.
+
+    Returns:
+        Their bytes, and the offset of the first byte at a bad address, or None. Bytes from
+        that offset on are 0.
+    """
     parts = []
     for address, length in iov:
         part = process.read(address, length) if length else b""
@@ -71,7 +105,7 @@ def gather(process: Process, iov: Iov) -> tuple[bytes, int | None]:
 
 
 def scatter(process: Process, iov: Iov, data: bytes) -> None:
-    """Write bytes where a scatter list says.
+    """Write bytes into the buffers of an iovec array.
 
     Raises:
         OSError: EFAULT.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another process, as a supervisor sees it: memory, descriptors, epoll sets."""
+"""Access to another process: memory, descriptors and epoll sets."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _IOV_MAX = 1024
 _EPOLL_CTL_ADD, _EPOLL_CTL_DEL = 1, 2
 _EPOLL_ENTRY = re.compile(r"tfd:\s*(\d+)\s+events:\s*([0-9a-f]+)\s+data:\s*([0-9a-f]+)")
 
-
 Iov = Sequence[tuple[int, int]]
+"""Buffers of another process: address and length of each."""
 
 
 class _Iovec(ctypes.Structure):
@@ -32,13 +32,13 @@ class _Iovec(ctypes.Structure):
 
 
 class _EpollEvent(ctypes.Structure):
-    # the kernel packs it where 32-bit programs would see another layout
+    # x86-64 packs the structure so that 32-bit programs see the same layout
     _pack_ = 1 if platform.machine() == "x86_64" else 8
     _fields_ = [("events", ctypes.c_uint32), ("data", ctypes.c_uint64)]
 
 
 def _pages(address: int, count: int) -> list[_Iovec]:
-    """A range cut at page borders, so that a transfer stops at the first bad page."""
+    """Cut a range at page boundaries, so that a transfer stops at the first bad page."""
     out = []
     end = address + count
     while address < end:
@@ -52,7 +52,13 @@ class Process:
     """A process under supervision.
 
     Attributes:
-        pid: thread group id.
+        pid: Thread group id.
+
+    Args:
+        pid: Thread group id of a running process.
+
+    Raises:
+        OSError: ESRCH, the process has ended.
     """
 
     def __init__(self, pid: int) -> None:
@@ -60,11 +66,12 @@ class Process:
         self._pidfd = os.pidfd_open(pid)
 
     def close(self) -> None:
+        """Release the reference to the process."""
         os.close(self._pidfd)
 
     @property
     def alive(self) -> bool:
-        """Is it the same process still (numbers are used again)?"""
+        """True if the process still runs; its id may already belong to another process."""
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return not poll.poll(0)
@@ -72,13 +79,13 @@ class Process:
     # ----------------------------------------------------------------------- memory
 
     def read(self, address: int, count: int) -> bytes:
-        """Bytes of its memory; fewer where an address is bad."""
+        """Read `count` bytes of its memory, or fewer up to the first bad address."""
         buffer = ctypes.create_string_buffer(count)
         done = self._transfer(_LIBC.process_vm_readv, address, buffer, count)
         return buffer.raw[:done]
 
     def read_exactly(self, address: int, count: int) -> bytes:
-        """The same.
+        """Read `count` bytes of its memory.
 
         Raises:
             OSError: EFAULT.
@@ -89,7 +96,7 @@ class Process:
         return data
 
     def write(self, address: int, data: bytes) -> None:
-        """Write to its memory.
+        """Write `data` to its memory.
 
         Raises:
             OSError: EFAULT.
@@ -99,7 +106,7 @@ class Process:
             raise OSError(errno.EFAULT, "a bad address")
 
     def fault_at(self, iov: Iov) -> int | None:
-        """Offset of the first byte of a scatter list that cannot be written."""
+        """Return the offset of the first byte of the buffers that is not writable, or None."""
         spans = []
         for line in Path(f"/proc/{self.pid}/maps").read_text().splitlines():
             span, flags = line.split()[:2]
@@ -135,7 +142,7 @@ class Process:
     # ------------------------------------------------------------------ descriptors
 
     def copy_fd(self, fd: int) -> int:
-        """Our own copy of a descriptor.
+        """Return a copy of one of its descriptors in this process.
 
         Raises:
             OSError: EBADF.
@@ -144,7 +151,7 @@ class Process:
 
     @contextlib.contextmanager
     def borrowed(self, fd: int) -> Iterator[socket.socket]:
-        """Our own copy of a socket, for a moment."""
+        """Provide a copy of one of its sockets, closed at the end of the block."""
         copy = socket.socket(fileno=self.copy_fd(fd))
         try:
             yield copy
@@ -152,7 +159,7 @@ class Process:
             copy.close()
 
     def socket_inode(self, fd: int) -> int | None:
-        """Which socket a descriptor is, None if it is none."""
+        """Return the inode of the socket of a descriptor; None if it is not a socket."""
         try:
             name = os.readlink(f"/proc/{self.pid}/fd/{fd}")
         except OSError:
@@ -160,28 +167,33 @@ class Process:
         return int(name[8:-1]) if name.startswith("socket:[") else None
 
     def fds_of(self, inode: int) -> list[int]:
-        """All descriptors that are this socket."""
+        """Return all descriptors of a socket."""
         return [fd for fd in self._fds() if self.socket_inode(fd) == inode]
 
     def _fds(self) -> list[int]:
         return [int(name) for name in os.listdir(f"/proc/{self.pid}/fd")]
 
     def cloexec(self, fd: int) -> bool:
-        """Is FD_CLOEXEC set?"""
+        """Return whether FD_CLOEXEC is set on a descriptor."""
         info = Path(f"/proc/{self.pid}/fdinfo/{fd}").read_text()
         found = re.search(r"^flags:\s*([0-7]+)", info, re.MULTILINE)
         return bool(found and int(found[1], 8) & os.O_CLOEXEC)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process; do nothing if it has ended."""
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(self._pidfd, number)
 
     def move_in_epoll_sets(self, fds: list[int], old: socket.socket, new: socket.socket) -> None:
-        """Epoll sets that watch `old` under one of these numbers watch `new` instead.
+        """Make the process's epoll sets watch a new socket instead of an old one.
 
-        An epoll set holds the file behind a descriptor, so it does not notice that the
-        descriptor has become another file.
+        An epoll set refers to the open file, not to the descriptor. So it does not notice
+        that the descriptor now refers to another file.
+
+        Args:
+            fds: Descriptors of the process that referred to `old` and now refer to `new`.
+            old: Socket that the sets watch.
+            new: Socket that they are to watch.
         """
         for number in self._fds():
             try:
@@ -205,9 +217,10 @@ class Process:
 
 
 def _in_child(epoll: int, entries: list[tuple[int, int, int]], old: int, new: int) -> None:
-    """Change an epoll set from a table of descriptors in which the numbers are free.
+    """Replace entries of an epoll set.
 
-    The number of a descriptor is part of an entry's key.
+    The key of an entry contains the descriptor number. The numbers are in use in this
+    process, so a child with its own descriptor table makes the change.
     """
     pid = os.fork()
     if pid:
@@ -215,7 +228,7 @@ def _in_child(epoll: int, entries: list[tuple[int, int, int]], old: int, new: in
         return
     try:
         top = max(fd for fd, _, _ in entries) + 1
-        # out of the way of the numbers that follow
+        # move our three descriptors above the numbers of the entries
         safe = []
         for fd in (epoll, old, new):
             while fd < top:
@@ -233,10 +246,10 @@ def _in_child(epoll: int, entries: list[tuple[int, int, int]], old: int, new: in
 
 
 def thread_group(tid: int) -> int:
-    """The process that a thread belongs to.
+    """Return the process id of a thread.
 
     Raises:
-        OSError: it is gone.
+        OSError: The thread has ended.
     """
     for line in Path(f"/proc/{tid}/status").read_text().splitlines():
         if line.startswith("Tgid:"):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seccomp user notification: a program's system calls, answered by another process.
+"""Seccomp user notification: answer the system calls of another process.
 
-Linux 5.9 or later; neither root nor a change to the program is needed
-(seccomp(2), seccomp_unotify(2), include/uapi/linux/seccomp.h, linux/filter.h).
+It needs Linux 5.9 or later, but neither root nor a change to the program. See seccomp(2),
+seccomp_unotify(2), include/uapi/linux/seccomp.h and include/uapi/linux/filter.h.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ _RET_USER_NOTIF = 0x7FC00000
 _FLAG_CONTINUE = 1
 _ADDFD_SETFD = 1
 
-# BPF: load a word of struct seccomp_data, compare, return
+# BPF instructions: load a word of struct seccomp_data, jump if equal, return
 _LD, _JEQ, _RET = 0x20, 0x15, 0x06
 _DATA_NR, _DATA_ARCH, _DATA_ARG1 = 0, 4, 24
 
 _NOTIF = struct.Struct("=QIIiIQ6Q")
 _RESP = struct.Struct("=QqiI")
 _ADDFD = struct.Struct("=QIIII")
+
+
+# system calls added since Linux 5.0 have one number on all architectures
+PIDFD_GETFD = 438
 
 
 def _ioctl(direction: int, number: int, size: int) -> int:
@@ -51,12 +55,12 @@ _IOCTL_ADDFD = _ioctl(1, 3, _ADDFD.size)
 
 @dataclass(frozen=True, slots=True)
 class Arch:
-    """Numbers of one architecture.
+    """System call numbers of one architecture.
 
     Attributes:
-        audit: AUDIT_ARCH_*.
-        seccomp: number of seccomp(2).
-        calls: numbers of system calls by name.
+        audit: AUDIT_ARCH_* of include/uapi/linux/audit.h.
+        seccomp: Number of seccomp(2).
+        calls: Numbers of the trapped system calls by name.
     """
 
     audit: int
@@ -91,26 +95,29 @@ ARCHS = {
 
 
 def arch() -> Arch:
-    """The numbers of this machine.
+    """Return the system call numbers of this machine.
 
     Raises:
-        CosimError: they are not known.
+        CosimError: The architecture is not supported.
     """
     name = platform.machine()
     if name not in ARCHS:
-        raise CosimError(f"`run` knows the system calls of {', '.join(ARCHS)}, not of {name}")
+        raise CosimError(f"`run` supports {' and '.join(ARCHS)}, not {name}")
     return ARCHS[name]
 
 
 def filter_program(
     numbers: Arch, trapped: Sequence[str], by_arg1: Mapping[str, Sequence[int]]
 ) -> bytes:
-    """A BPF program that notifies of some calls and allows all others.
+    """Build a BPF program that traps some system calls and allows all others.
 
     Args:
-        numbers: of the architecture; calls of another one are allowed.
-        trapped: names of calls; those that the architecture lacks are left out.
-        by_arg1: names of calls that are trapped for some values of their second argument.
+        numbers: Architecture to trap; calls of any other architecture are allowed.
+        trapped: Names of calls to trap; names unknown to the architecture are ignored.
+        by_arg1: Names of calls to trap for these values of their second argument.
+
+    Returns:
+        `struct sock_filter` entries, 8 bytes each.
     """
     code: list[tuple[int, int, int, int]] = [
         (_LD, 0, 0, _DATA_ARCH),
@@ -132,13 +139,13 @@ def filter_program(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A system call that waits for its answer.
+    """A trapped system call.
 
     Attributes:
-        cookie: its id.
-        tid: thread that made it.
-        number: of the call.
-        args: six unsigned 64-bit registers.
+        cookie: Id of the notification.
+        tid: Thread id of the caller.
+        number: System call number.
+        args: Six arguments as unsigned 64-bit registers.
     """
 
     cookie: int
@@ -147,23 +154,26 @@ class Call:
     args: tuple[int, ...]
 
     def int_arg(self, index: int) -> int:
-        """An argument of type int."""
+        """Return an argument of C type int."""
         value = self.args[index] & 0xFFFFFFFF
         return value - (1 << 32) if value >> 31 else value
 
 
 class Listener:
-    """Where the calls arrive.
+    """The receiving end of trapped calls.
 
     Attributes:
-        fd: readable when a call waits; hangs up when no process is left.
+        fd: Readable while a call waits; hangs up when the last process has ended.
+
+    Args:
+        fd: Descriptor of a seccomp listener; `close` closes it.
     """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
     def receive(self) -> Call | None:
-        """The next call; None if it was given up meanwhile."""
+        """Return the next call; None if its caller has been interrupted meanwhile."""
         buffer = bytearray(_NOTIF.size)
         try:
             fcntl.ioctl(self.fd, _IOCTL_RECV, buffer)
@@ -175,23 +185,23 @@ class Listener:
         return Call(cookie, tid, number, tuple(args))
 
     def answer(self, call: Call, value: int = 0, error: int = 0) -> None:
-        """End a call with a value, or with an errno."""
+        """Complete a call with a return value, or with an errno."""
         self._send(call, value, -error, 0)
 
     def proceed(self, call: Call) -> None:
-        """Let the kernel do the call."""
+        """Let the kernel execute the call."""
         self._send(call, 0, 0, _FLAG_CONTINUE)
 
     def _send(self, call: Call, value: int, error: int, flags: int) -> None:
         try:
             fcntl.ioctl(self.fd, _IOCTL_SEND, _RESP.pack(call.cookie, value, error, flags))
         except OSError as e:
-            # the caller died, or a signal ended the call
+            # the caller has ended, or a signal interrupted the call
             if e.errno != errno.ENOENT:
                 raise
 
     def waits(self, call: Call) -> bool:
-        """Does the caller still wait?"""
+        """Return whether the caller still waits for its answer."""
         try:
             fcntl.ioctl(self.fd, _IOCTL_VALID, call.cookie.to_bytes(8, "little"))
         except OSError:
@@ -199,23 +209,30 @@ class Listener:
         return True
 
     def replace_fd(self, call: Call, target: int, source: int, cloexec: bool) -> None:
-        """Make the caller's descriptor `target` a copy of our `source`, as dup3 would."""
+        """Replace a descriptor of the caller, as dup3(2) would.
+
+        Args:
+            call: A trapped call of that process.
+            target: Descriptor of the caller.
+            source: Descriptor of this process to copy.
+            cloexec: Set FD_CLOEXEC.
+        """
         flags = os.O_CLOEXEC if cloexec else 0
         packed = _ADDFD.pack(call.cookie, _ADDFD_SETFD, source, target, flags)
         fcntl.ioctl(self.fd, _IOCTL_ADDFD, packed)
 
     def close(self) -> None:
+        """Close the descriptor; trapped calls then fail with ENOSYS."""
         os.close(self.fd)
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:
-    """A copy of another process's descriptor (pidfd_getfd(2)).
+    """Return a copy of another process's descriptor (pidfd_getfd(2)).
 
     Raises:
         OSError: EBADF, EPERM, ESRCH.
     """
-    # the number is the same on all architectures since Linux 5
-    got: int = _LIBC.syscall(438, pidfd, fd, 0)
+    got: int = _LIBC.syscall(PIDFD_GETFD, pidfd, fd, 0)
     if got < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -234,25 +251,26 @@ def _install(seccomp: int, program: bytes) -> int:
     return fd if fd >= 0 else -ctypes.get_errno()
 
 
+# exit status of a shell that cannot start a command
 _CANNOT_START = 127
 
 
 def spawn(
     command: Sequence[str], env: Mapping[str, str], numbers: Arch, program: bytes
 ) -> tuple[int, Listener]:
-    """Start a program whose calls come to us.
+    """Start a program under a seccomp filter.
 
     Args:
-        command: program and arguments.
-        env: its environment.
-        numbers: of the architecture.
-        program: from `filter_program`.
+        command: Program and arguments.
+        env: Environment of the program.
+        numbers: Architecture of this machine.
+        program: Filter from `filter_program`.
 
     Returns:
-        Its process id and where its calls arrive.
+        Process id, and the listener for its trapped calls.
 
     Raises:
-        CosimError: the system forbids it; the text says what.
+        CosimError: The system does not permit this; the message names the reason.
     """
     pid = os.fork()
     if pid == 0:
@@ -262,8 +280,8 @@ def spawn(
         number = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
         raise CosimError(
             f"seccomp user notification is not possible here ({os.strerror(number)}): it needs "
-            "Linux 5.9 or later, and inside a container a seccomp profile that allows the "
-            "call seccomp (docker run --security-opt seccomp=unconfined)"
+            "Linux 5.9 or later; in a container it also needs a seccomp profile that allows "
+            "seccomp(2) (docker run --security-opt seccomp=unconfined)"
         )
     try:
         pidfd = os.pidfd_open(pid)
@@ -275,8 +293,8 @@ def spawn(
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise CosimError(
-            f"descriptors of a child process cannot be taken here ({e}): pidfd_getfd needs "
-            "Linux 5.6 or later and the right to trace one's own children "
+            f"cannot copy descriptors of a child process here ({e}): pidfd_getfd needs "
+            "Linux 5.6 or later and permission to trace one's own children "
             "(/proc/sys/kernel/yama/ptrace_scope below 2)"
         ) from e
     os.kill(pid, signal.SIGCONT)
@@ -290,12 +308,12 @@ def _child(command: Sequence[str], env: Mapping[str, str], seccomp: int, program
         if fd < 0:
             code = -fd
             return
-        # the parent takes the listener while we are stopped: no call can be trapped before
+        # the parent copies the listener while this process is stopped, before any trapped call
         os.kill(os.getpid(), signal.SIGSTOP)
         code = _CANNOT_START
         os.execvpe(command[0], list(command), dict(env))
     except OSError as e:
-        # printed while the parent answers: in exact mode this write is trapped, too
+        # in exact mode this write is trapped, so it works only while the parent answers
         os.write(2, f"ktls-cosim: {command[0]}: {e.strerror}\n".encode())
     finally:
         os._exit(code)

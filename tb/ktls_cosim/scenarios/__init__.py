@@ -1,2 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is tried on every device."""
+"""Scenarios: one list that runs on the model, on the RTL, and on both in lockstep.
+
+A scenario is a coroutine function of an `Env`. It asserts the details that it is about;
+the scoreboard checks every sealed and opened byte. Importing this package registers all
+scenarios in `SCENARIOS`. Register one of your own with the decorator `scenario`.
+"""
+
+from ktls_cosim.scenarios import (  # noqa: F401  (each module registers its scenarios)
+    contexts,
+    errors,
+    open,  # noqa: A004
+    plain_gcm,
+    rings,
+    seal,
+    sockets,
+    stress,
+)
+from ktls_cosim.scenarios.env import SCENARIOS, Env, Scenario, scenario
+
+__all__ = ["SCENARIOS", "Env", "Scenario", "scenario"]

@@ -1,31 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bare driver for verification: any descriptor, any list, any alignment.
+"""The verification driver: any descriptor, any scatter-gather list, any alignment.
 
-The product's driver only writes good descriptors. `Rig` writes what a test wants,
-straight from the contract, and returns the completions.
+The product's driver writes only valid descriptors. `Rig` writes whatever a scenario asks
+for, directly from the contract, and returns the completions.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ktls_cosim.check.device import Port
 from ktls_cosim.errors import CosimError
+from ktls_cosim.port import Port
 from ktls_hw import layout
 from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeRecord
 
 _PAGE = 4096
-_HEAP = 32 * _PAGE  # behind all rings
-_PATIENCE = 20_000  # looks at a ring while only others raise the interrupt
-# header, explicit nonce and tag of TLS 1.2; header, inner type and tag of TLS 1.3
+# first address after all rings
+_HEAP = 32 * _PAGE
+# how often `reap` polls a ring while only other rings raise the interrupt
+_POLLS = 20_000
+# polls of STATUS.ready after a reset
+_RESET_POLLS = 10_000
+# bytes of header, explicit nonce and tag in TLS 1.2
 OVERHEAD = 29
+# bytes of header, inner type and tag in TLS 1.3
 OVERHEAD_1_3 = 22
+# random lengths of pieces, around a block and a burst
+_PIECES = (0, 1, 3, 15, 16, 17, 31, 100, 256, 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes in memory: one scatter-gather entry."""
+    """One entry of a scatter-gather list.
+
+    Attributes:
+        addr: Bus address.
+        length: Bytes.
+    """
 
     addr: int
     length: int
@@ -33,17 +46,30 @@ class Piece:
 
 @dataclass
 class _Heap:
+    """Memory in use, shared by all rings of a device.
+
+    Attributes:
+        next: First free address.
+    """
+
     next: int = _HEAP
 
 
 class Rig:
-    """A ring pair and the memory of one device under test.
+    """One ring pair of a device, and memory for descriptors and data.
+
+    Attributes:
+        sq_base, cq_base: Bus addresses of the rings.
+        sq_prod: Number of descriptors written since the reset.
+        cq_cons: Number of completions consumed since the reset.
+        completions: All completions since the reset, with their phase bit cleared.
 
     Args:
-        port: the device, usually a `CheckedPort`.
-        sq_log2, cq_log2: ring sizes.
-        ring: which ring pair.
-        heap: what remembers the memory in use; the other rings of a device share it.
+        port: Device, usually a `CheckedPort`.
+        sq_log2: Base-2 logarithm of the slots of the submission ring.
+        cq_log2: Base-2 logarithm of the slots of the completion ring.
+        ring: Number of the ring pair.
+        heap: Memory in use; the rigs of one device share it.
     """
 
     def __init__(
@@ -62,18 +88,22 @@ class Rig:
         self.completions: list[Cqe] = []
 
     def reg(self, reg: Reg) -> int:
-        """Where a register of this ring stands; `reg` is that of ring 0."""
+        """Return the offset of a ring register; `reg` is the register of ring 0."""
         return layout.ring_reg(self.ring, reg)
 
     async def reset(self) -> None:
-        """Reset the device, program the rings and enable it."""
+        """Reset the device, program this ring pair and enable the device.
+
+        Raises:
+            CosimError: The device does not become ready.
+        """
         p = self.port
         await p.write32(Reg.CTRL, layout.CTRL_RESET.put(1))
-        for _ in range(10_000):
+        for _ in range(_RESET_POLLS):
             if layout.STATUS_READY.get(await p.read32(Reg.STATUS)):
                 break
         else:
-            raise CosimError("STATUS.ready does not come after a reset")
+            raise CosimError("STATUS.ready stays 0 after a reset")
         await self._program()
         await p.write32(Reg.IRQ_ENABLE, 3)
         await p.write32(Reg.CTRL, layout.CTRL_ENABLE.put(1))
@@ -89,7 +119,7 @@ class Rig:
         await p.write32(self.reg(Reg.RING0_CQ_SIZE), self.cq_log2)
 
     async def beside(self, ring: int, sq_log2: int = 4, cq_log2: int = 4) -> Rig:
-        """Another ring pair of the same device, ready for descriptors."""
+        """Program another ring pair of the same device and return its rig."""
         rig = Rig(self.port, sq_log2, cq_log2, ring=ring, heap=self._heap)
         await rig._program()
         return rig
@@ -97,31 +127,43 @@ class Rig:
     # ---------------------------------------------------------------- memory
 
     def alloc(self, length: int, align: int = 64, offset: int = 0) -> int:
-        """Fresh memory whose address is `offset` behind a multiple of `align`."""
+        """Allocate memory.
+
+        Args:
+            length: Bytes.
+            align: Alignment of the address minus `offset`.
+            offset: Distance of the address from a multiple of `align`.
+
+        Returns:
+            The bus address.
+
+        Raises:
+            CosimError: The memory is exhausted.
+        """
         addr = (self._heap.next + align - 1) // align * align + offset
         self._heap.next = addr + length
         if self._heap.next > self.port.mem.size:
-            raise CosimError("the test's memory is used up; free it with `release`")
+            raise CosimError("the test memory is exhausted; free it with `release`")
         return addr
 
     def mark(self) -> int:
-        """Where the next allocation goes."""
+        """Return the first free address, for `release`."""
         return self._heap.next
 
     def release(self, mark: int = _HEAP) -> None:
-        """Forget all allocations, or those since `mark`."""
+        """Free all allocations, or those made since `mark`."""
         self._heap.next = mark
 
     def put_list(self, pieces: list[Piece]) -> int:
         """Write a scatter-gather list; returns its address."""
-        addr = self.alloc(16 * max(1, len(pieces)), 16)
+        addr = self.alloc(Sge.SIZE * max(1, len(pieces)), Sge.SIZE)
         raw = b"".join(Sge(addr=p.addr, len=p.length).pack() for p in pieces)
         if raw:
             self.port.mem.write(addr, raw)
         return addr
 
     def put_pieces(self, data: bytes, pieces: list[Piece]) -> None:
-        """Distribute bytes over pieces."""
+        """Write `data` into the pieces, in order."""
         at = 0
         for p in pieces:
             if p.length:
@@ -129,13 +171,33 @@ class Rig:
             at += p.length
 
     def get_pieces(self, pieces: list[Piece], length: int) -> bytes:
-        """Collect `length` bytes from pieces; what lies behind them is not looked at."""
+        """Read the first `length` bytes of the pieces."""
         out = b""
         for p in pieces:
             n = min(p.length, length - len(out))
             if n:
                 out += self.port.mem.read(p.addr, n)
         return out
+
+    def random_pieces(self, rng: random.Random, length: int) -> list[Piece]:
+        """Allocate pieces of random lengths and alignments for `length` bytes in all.
+
+        Eight free bytes before each piece are left for a guard. Some pieces are empty.
+        """
+        out: list[Piece] = []
+        left = length
+        while left:
+            n = min(left, rng.choice((*_PIECES, left)))
+            self.alloc(8, 1)
+            out.append(Piece(self.alloc(n, 64, rng.randrange(64)), n))
+            left -= n
+        if rng.random() < 0.3:
+            out.append(Piece(self.alloc(16), 0))
+        return out
+
+    def first_source(self, descriptor: SqeRecord) -> int:
+        """Return the bus address of the first source piece of a descriptor."""
+        return int.from_bytes(self.port.mem.read(descriptor.src_sg, 8), "little")
 
     # ----------------------------------------------------------- descriptors
 
@@ -149,7 +211,19 @@ class Rig:
         src: list[Piece] | None = None,
         dst: list[Piece] | None = None,
     ) -> tuple[SqeRecord, list[Piece]]:
-        """A good SEAL for `data`, with its plaintext in memory; also returns the destination."""
+        """Write plaintext into memory and build a valid SEAL for it.
+
+        Args:
+            ctx: Context number.
+            data: Plaintext.
+            rtype: Record type, 0 to 255.
+            cookie: Value that the completion repeats.
+            src: Source pieces; by default one aligned piece.
+            dst: Destination pieces; by default one aligned piece of sufficient size.
+
+        Returns:
+            The descriptor and the destination pieces.
+        """
         if src is None:
             src = [Piece(self.alloc(len(data)), len(data))]
         if dst is None:
@@ -168,7 +242,19 @@ class Rig:
         src: list[Piece] | None = None,
         dst: list[Piece] | None = None,
     ) -> tuple[SqeRecord, list[Piece]]:
-        """A good OPEN for a whole record, with its body in memory; also returns the destination."""
+        """Write the body of a record into memory and build a valid OPEN for it.
+
+        Args:
+            ctx: Context number.
+            record: The record with its header.
+            tls13: The record has no explicit nonce.
+            cookie: Value that the completion repeats.
+            src: Source pieces; by default one aligned piece.
+            dst: Destination pieces; by default one aligned piece of sufficient size.
+
+        Returns:
+            The descriptor and the destination pieces.
+        """
         start = 5 if tls13 else 13
         body = record[start:]
         length = len(body) - 16
@@ -198,11 +284,19 @@ class Rig:
         *,
         cut: Callable[[int], list[Piece]] | None = None,
     ) -> tuple[SqeRecord, list[Piece]]:
-        """A job of plain AES-GCM in a context of version 0; also returns the destination.
+        """Write AAD and data into memory and build a valid descriptor of plain AES-GCM.
 
         Args:
-            opcode: SEAL, or OPEN (`data` then ends with the tag).
-            cut: makes the pieces of a buffer; by default there is one.
+            ctx: Number of a context of version 0.
+            opcode: SEAL or OPEN.
+            nonce: 12 bytes.
+            aad: AAD; zero-padded to blocks in memory.
+            data: Plaintext of a SEAL, ciphertext and tag of an OPEN.
+            tag_len: Length of the tag, 4 to 16 bytes.
+            cut: Returns the pieces of a buffer of the given size; by default one piece.
+
+        Returns:
+            The descriptor and the destination pieces.
         """
         sealing = opcode == Opcode.SEAL
         length = len(data) - (0 if sealing else tag_len)
@@ -233,7 +327,7 @@ class Rig:
         version: int = 0x0303,
         receive: bool = False,
     ) -> SqeCtx:
-        """Install an AES-GCM context; the key's length chooses the cipher."""
+        """Build a CTX_SET; the arguments are those of `set_context`."""
         return SqeCtx(
             opcode=Opcode.CTX_SET,
             ctx=ctx,
@@ -248,7 +342,7 @@ class Rig:
 
     @staticmethod
     def resync_descriptor(ctx: int, number: int) -> SqeCtx:
-        """Set the number of a context's next record."""
+        """Build a RESYNC that makes `number` the next record number of a context."""
         return SqeCtx(opcode=Opcode.RESYNC, ctx=ctx, rec_seq=number.to_bytes(8, "big"))
 
     def _with_lists(self, descriptor: SqeRecord, src: list[Piece], dst: list[Piece]) -> SqeRecord:
@@ -261,16 +355,34 @@ class Rig:
             dst_cnt=len(dst),
         )
 
-    async def post(self, *descriptors: SqeRecord | SqeCtx | bytes, bell: bool = True) -> None:
-        """Write descriptors into the ring and ring the bell; reaps while it is full."""
+    @property
+    def sq_slot(self) -> int:
+        """Bus address of the slot for the next descriptor."""
+        return self.sq_base + SqeRecord.SIZE * (self.sq_prod & ((1 << self.sq_log2) - 1))
+
+    @property
+    def cq_slot(self) -> int:
+        """Bus address of the slot of the next completion to consume."""
+        return self.cq_base + Cqe.SIZE * (self.cq_cons & ((1 << self.cq_log2) - 1))
+
+    async def post(
+        self, *descriptors: SqeRecord | SqeCtx | bytes, bell: bool = True, make_room: bool = True
+    ) -> None:
+        """Write descriptors into the submission ring.
+
+        Args:
+            *descriptors: Descriptors, or the 64 bytes of one.
+            bell: Ring the doorbell.
+            make_room: Consume completions while either ring has no room. If False, the
+                caller must know that the submission ring has room.
+        """
         for d in descriptors:
-            while self.sq_prod - self.cq_cons >= 1 << min(self.sq_log2, self.cq_log2):
+            while make_room and self.sq_prod - self.cq_cons >= 1 << min(self.sq_log2, self.cq_log2):
                 if bell:
                     await self.port.write32(self.reg(Reg.RING0_SQ_PROD), self.sq_prod)
                 await self.reap(1)
             raw = d if isinstance(d, bytes) else d.pack()
-            place = self.sq_prod & ((1 << self.sq_log2) - 1)
-            self.port.mem.write(self.sq_base + 64 * place, raw)
+            self.port.mem.write(self.sq_slot, raw)
             self.sq_prod += 1
         if bell:
             await self.port.write32(self.reg(Reg.RING0_SQ_PROD), self.sq_prod)
@@ -279,27 +391,25 @@ class Rig:
         """Wait for `count` more completions and return them.
 
         Raises:
-            CosimError: the device has nothing left to do.
+            CosimError: The device is idle, or raised an interrupt without a completion.
         """
         out: list[Cqe] = []
         woken = False
-        patience = _PATIENCE
+        polls = _POLLS
         while len(out) < count:
-            place = self.cq_cons & ((1 << self.cq_log2) - 1)
-            raw = self.port.mem.read(self.cq_base + Cqe.SIZE * place, Cqe.SIZE)
-            cqe = Cqe.unpack(raw)
+            cqe = Cqe.unpack(self.port.mem.read(self.cq_slot, Cqe.SIZE))
             if cqe.phase == ~(self.cq_cons >> self.cq_log2) & 1:
                 self.cq_cons += 1
                 out.append(replace(cqe, phase=0))
                 await self.port.write32(self.reg(Reg.RING0_CQ_CONS), self.cq_cons)
                 woken = False
-            elif not woken and patience and await self.port.wait_irq():
-                woken = not await self._others_call()
-                patience -= 1
+            elif not woken and polls and await self.port.wait_irq():
+                woken = not await self._only_others_raise()
+                polls -= 1
             else:
                 raise CosimError(
-                    f"{len(out)} of {count} completions came; "
-                    f"{'an interrupt without one; ' if woken else ''}"
+                    f"{len(out)} of {count} completions arrived; "
+                    f"{'an interrupt without a completion; ' if woken else ''}"
                     f"CQ_CONS={self.cq_cons}, "
                     f"STATUS={await self.port.read32(Reg.STATUS):#x}, "
                     f"SQ_CONS={await self.port.read32(self.reg(Reg.RING0_SQ_CONS))}, "
@@ -309,18 +419,18 @@ class Rig:
         self.completions += out
         return out
 
-    async def _others_call(self) -> bool:
-        """Whether only other rings raise the interrupt: then look again."""
-        calling = layout.IRQ_STATUS_RINGS.get(await self.port.read32(Reg.IRQ_STATUS))
-        return calling not in (0, 1 << self.ring)
+    async def _only_others_raise(self) -> bool:
+        """Return whether only other rings raise the interrupt."""
+        raising = layout.IRQ_STATUS_RINGS.get(await self.port.read32(Reg.IRQ_STATUS))
+        return raising not in (0, 1 << self.ring)
 
     async def drain(self) -> list[Cqe]:
-        """Wait for everything that was posted; returns all completions since the reset."""
+        """Wait for all posted descriptors and return all completions since the reset."""
         await self.reap(self.sq_prod - self.cq_cons)
         return self.completions
 
     async def run(self, *descriptors: SqeRecord | SqeCtx | bytes) -> list[Cqe]:
-        """Post and wait; returns the completions of these descriptors."""
+        """Post descriptors, wait for all posted ones and return the completions of these."""
         await self.post(*descriptors)
         return (await self.drain())[-len(descriptors) :]
 
@@ -335,12 +445,22 @@ class Rig:
         version: int = 0x0303,
         receive: bool = False,
     ) -> Cqe:
-        """Install an AES-GCM context; the key's length chooses the cipher."""
+        """Install an AES-GCM context and return the completion.
+
+        Args:
+            ctx: Context number.
+            key: 16 or 32 bytes; the length selects the cipher.
+            salt: 4 bytes of the nonce.
+            iv: TLS 1.2: first explicit nonce; TLS 1.3: rest of the static IV. 8 bytes.
+            seq: Number of the first record.
+            version: 0x0303, 0x0304, or 0 for plain AES-GCM.
+            receive: The context is for OPEN, not for SEAL.
+        """
         descriptor = self.context_descriptor(
             ctx, key, salt=salt, iv=iv, seq=seq, version=version, receive=receive
         )
         return (await self.run(descriptor))[0]
 
     async def resync(self, ctx: int, number: int) -> Cqe:
-        """Set the number of a context's next record."""
+        """Make `number` the next record number of a context and return the completion."""
         return (await self.run(self.resync_descriptor(ctx, number)))[0]

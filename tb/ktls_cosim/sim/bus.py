@@ -1,35 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Valid/ready streams for the tests of single blocks, driven beat by beat.
+"""Valid/ready streams, driven and observed beat by beat; the only module that uses cocotb-bus.
 
-The only user of cocotb-bus, whose `Bus` binds the signals of a port by prefix.
-These bus models wake up every clock cycle; the path of the whole device does
-not use them (its memory and register master are Verilog, `hdl/`).
+`StreamSource` is a cocotb-bus driver, `StreamMonitor` and `StreamSink` are cocotb-bus monitors.
+They serve any block whose ports follow the valid/ready handshake of AXI: name the prefix of the
+port and its payload fields, and choose a pause generator.
+
+    cycles = await start(dut, s_valid=0, m_ready=0)
+    source = StreamSource(dut, "s", ["data", "last"], cycles, random_pause(rng, 0.3))
+    sink = StreamSink(dut, "m", ["data", "last"], cycles, callback=check)
+    source.put(data=1, last=1)
+    beats = await sink.wait_for(1)
+
+The classes run Python code in every clock cycle. Simulations of the whole device therefore use
+none of them: their memory and their register master are Verilog (`hdl/`).
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
-from cocotb_bus.bus import Bus
+from cocotb_bus.drivers import BusDriver
+from cocotb_bus.monitors import BusMonitor
 
 Pause = Callable[[], Iterator[bool]]
-"""Makes an endless sequence: True where the side does nothing in that cycle."""
+"""Makes an endless sequence with one entry per cycle: True where the side does nothing."""
 
 
 def never() -> Iterator[bool]:
+    """A pause generator without pauses."""
     while True:
         yield False
 
 
 def random_pause(rng: random.Random, share: float) -> Pause:
-    """Pause in a random share of the cycles."""
+    """A pause generator that pauses in a random share (0 to 1) of the cycles."""
 
     def pauses() -> Iterator[bool]:
         while True:
@@ -40,115 +50,223 @@ def random_pause(rng: random.Random, share: float) -> Pause:
 
 @dataclass
 class Beat:
-    """A transfer and the cycle in which it happened."""
+    """One transfer.
+
+    Attributes:
+        cycle: The clock cycle of the transfer.
+        values: The payload, field by field.
+    """
 
     cycle: int
-    values: dict[str, int]
+    values: Mapping[str, int]
 
 
 class Cycles:
-    """Counts the cycles of a clock."""
+    """A clock and the count of its cycles.
 
-    def __init__(self, clk: Any) -> None:
+    Attributes:
+        clock: Handle of the clock signal.
+        now: Rising edges since the object was made.
+    """
+
+    def __init__(self, clock: Any) -> None:
+        self.clock = clock
         self.now = 0
-        cocotb.start_soon(self._count(clk))
+        cocotb.start_soon(self._count())
 
-    async def _count(self, clk: Any) -> None:
+    async def _count(self) -> None:
+        edge = RisingEdge(self.clock)
         while True:
-            await RisingEdge(clk)
+            await edge
             self.now += 1
 
 
-class _Stream:
-    """A valid/ready port `<prefix>_*` with payload signals `names`.
+# cocotb-bus has no type hints
+class StreamSource(BusDriver):  # type: ignore[misc]
+    """Drives `valid` and the payload of a port, and waits for `ready`.
 
-    AXI channels have no separator: prefix `m_axi_r`, separator "".
+    `put` queues a beat. The methods of `cocotb_bus.drivers.Driver` work as well: `append` takes
+    the payload as a mapping, with a callback or an event for the moment of the transfer.
+
+    Args:
+        dut: The block that has the port.
+        prefix: Prefix of the port's signals.
+        payload: Names of the payload fields, without the prefix.
+        cycles: The clock of the port.
+        pause: Cycles in which no beat starts.
+        separator: Text between prefix and name; empty for AXI channels (`m_axi_r`).
+
+    Attributes:
+        sent: All transfers so far.
     """
 
     def __init__(
         self,
         dut: Any,
         prefix: str,
-        names: list[str],
+        payload: Sequence[str],
         cycles: Cycles,
         pause: Pause = never,
         separator: str = "_",
-    ):
-        signals = ["valid", "ready", *names]
-        self.bus = Bus(dut, prefix, signals, bus_separator=separator, case_insensitive=False)
-        self.names = names
-        self.cycles = cycles
-        self.pause = pause
-        self._begin()
-        cocotb.start_soon(self._run(dut.clk))
-
-    def _begin(self) -> None:
-        raise NotImplementedError
-
-    async def _run(self, clk: Any) -> None:
-        raise NotImplementedError
-
-
-class StreamSource(_Stream):
-    """Drives valid and payload, waits for ready."""
-
-    def _begin(self) -> None:
-        self.queue: deque[dict[str, int]] = deque()
+    ) -> None:
+        self._signals = ["valid", "ready", *payload]
+        self._cycles = cycles
+        self._pauses = pause()
+        self._sending = False
         self.sent: list[Beat] = []
+        super().__init__(dut, prefix, cycles.clock, bus_separator=separator, case_insensitive=False)
+        self._payload = {name: getattr(self.bus, name) for name in payload}
         self.bus.valid.value = 0
 
-    def send(self, **values: int) -> None:
-        self.queue.append(values)
-
-    async def _run(self, clk: Any) -> None:
-        pauses = self.pause()
-        current = None
-        while True:
-            await RisingEdge(clk)
-            if current is not None and self.bus.ready.value == 1:
-                self.sent.append(Beat(self.cycles.now, current))
-                current = None
-            if current is None and self.queue and not next(pauses):
-                current = self.queue.popleft()
-                for name in self.names:
-                    getattr(self.bus, name).value = current[name]
-            self.bus.valid.value = int(current is not None)
-
-
-class StreamSink(_Stream):
-    """Drives ready and collects what is transferred."""
-
-    def _begin(self) -> None:
-        self.beats: list[Beat] = []
-        self.bus.ready.value = 0
-
-    async def _run(self, clk: Any) -> None:
-        pauses = self.pause()
-        while True:
-            await RisingEdge(clk)
-            if self.bus.ready.value == 1 and self.bus.valid.value == 1:
-                values = {n: int(getattr(self.bus, n).value) for n in self.names}
-                self.beats.append(Beat(self.cycles.now, values))
-            self.bus.ready.value = int(not next(pauses))
-
-    async def wait_for(self, count: int, clk: Any, limit: int = 100_000) -> list[Beat]:
-        """Wait until `count` beats have come.
+    def put(self, **values: int) -> None:
+        """Queue one beat.
 
         Raises:
-            TimeoutError: `limit` cycles passed.
+            ValueError: `values` are not exactly the fields of the payload.
         """
-        start = self.cycles.now
+        if values.keys() != self._payload.keys():
+            raise ValueError(f"the payload is {sorted(self._payload)}, got {sorted(values)}")
+        self.append(values)
+
+    @property
+    def pending(self) -> int:
+        """The number of queued beats whose transfer has not happened yet."""
+        return len(self._sendQ) + self._sending
+
+    async def _driver_send(
+        self, transaction: Mapping[str, int], sync: bool = True, **_: Any
+    ) -> None:
+        """Transfer one beat; called by cocotb-bus for each entry of its queue."""
+        self._sending = True
+        edge = RisingEdge(self.clock)
+        if sync:
+            await edge
+        while next(self._pauses):
+            await edge
+        for name, handle in self._payload.items():
+            handle.value = transaction[name]
+        self.bus.valid.value = 1
+        await edge
+        while self.bus.ready.value != 1:
+            await edge
+        self.sent.append(Beat(self._cycles.now, transaction))
+        # the next beat overwrites this in the same time step if it follows at once
+        self.bus.valid.value = 0
+        self._sending = False
+
+
+class StreamMonitor(BusMonitor):  # type: ignore[misc]
+    """Observes a port without driving any of its signals.
+
+    Args:
+        dut: The block that has the port.
+        prefix: Prefix of the port's signals.
+        payload: Names of the payload fields, without the prefix.
+        cycles: The clock of the port.
+        callback: Called with every `Beat`; `add_callback` adds further ones.
+        separator: Text between prefix and name; empty for AXI channels (`m_axi_r`).
+
+    Attributes:
+        beats: All transfers so far.
+    """
+
+    def __init__(
+        self,
+        dut: Any,
+        prefix: str,
+        payload: Sequence[str],
+        cycles: Cycles,
+        *,
+        callback: Callable[[Beat], object] | None = None,
+        separator: str = "_",
+    ) -> None:
+        self._signals = ["valid", "ready", *payload]
+        self._cycles = cycles
+        self.beats: list[Beat] = []
+        super().__init__(
+            dut,
+            prefix,
+            cycles.clock,
+            callback=self.beats.append,
+            bus_separator=separator,
+            case_insensitive=False,
+        )
+        if callback is not None:
+            self.add_callback(callback)
+        self._payload = {name: getattr(self.bus, name) for name in payload}
+
+    async def _monitor_recv(self) -> None:
+        """Sample the port in every cycle; started by cocotb-bus."""
+        edge = RisingEdge(self.clock)
+        while True:
+            await edge
+            self._sample()
+
+    def _sample(self) -> None:
+        if self.bus.ready.value == 1 and self.bus.valid.value == 1:
+            values = {name: int(handle.value) for name, handle in self._payload.items()}
+            self._recv(Beat(self._cycles.now, values))
+
+    async def wait_for(self, count: int, limit: int = 100_000) -> list[Beat]:
+        """Wait until `beats` has `count` entries, and return it.
+
+        Raises:
+            TimeoutError: `limit` cycles have passed.
+        """
+        edge = RisingEdge(self.clock)
+        start = self._cycles.now
         while len(self.beats) < count:
-            if self.cycles.now - start > limit:
+            if self._cycles.now - start > limit:
                 raise TimeoutError(f"{len(self.beats)} of {count} beats in {limit} cycles")
-            await RisingEdge(clk)
+            await edge
         return self.beats
 
 
-async def start(dut: Any, period_ns: int = 4, **initial: int) -> Cycles:
-    """Start the clock, set inputs and hold `rst` for four cycles.
+class StreamSink(StreamMonitor):
+    """Drives `ready` of a port and collects its transfers.
 
-    Reset is active before any bus model looks at a signal, so none sees X.
+    Args:
+        dut: The block that has the port.
+        prefix: Prefix of the port's signals.
+        payload: Names of the payload fields, without the prefix.
+        cycles: The clock of the port.
+        pause: Cycles in which `ready` is low.
+        callback: Called with every `Beat`.
+        separator: Text between prefix and name; empty for AXI channels (`m_axi_r`).
+    """
+
+    def __init__(
+        self,
+        dut: Any,
+        prefix: str,
+        payload: Sequence[str],
+        cycles: Cycles,
+        pause: Pause = never,
+        *,
+        callback: Callable[[Beat], object] | None = None,
+        separator: str = "_",
+    ) -> None:
+        super().__init__(dut, prefix, payload, cycles, callback=callback, separator=separator)
+        self._pauses = pause()
+        self.bus.ready.value = 0
+
+    async def _monitor_recv(self) -> None:
+        edge = RisingEdge(self.clock)
+        while True:
+            await edge
+            self._sample()
+            self.bus.ready.value = int(not next(self._pauses))
+
+
+async def start(dut: Any, period_ns: int = 4, **initial: int) -> Cycles:
+    """Start the clock `clk`, set inputs, and hold `rst` high for four cycles.
+
+    Call this before making a stream: the reset is then over, and no stream samples an X.
+
+    Args:
+        dut: A block with the inputs `clk` and `rst`.
+        period_ns: Clock period in nanoseconds.
+        initial: Values of further inputs.
     """
     dut.rst.value = 1
     for name, value in initial.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device in a running simulation as a `HostPort` (top level `ktls_tb`)."""
+"""`HostPort` for Python inside the simulator (top level `ktls_tb`)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ _IRQ_STEP_NS = 20_000
 
 
 class SimMemory:
-    """Host memory in the simulation (`ktls_host_mem`): lines of `LINE` bytes, handles kept."""
+    """Host memory in the simulation (`ktls_host_mem`), an array of lines of `LINE` bytes.
+
+    Attributes:
+        size: Size in bytes.
+    """
 
     def __init__(self, host: Any) -> None:
         self._mem = host.mem
-        self._lines: dict[int, Any] = {}
+        self._lines: dict[int, Any] = {}  # handles by number: cocotb takes long to make one
         self.size = len(self._mem) * LINE
 
     def _line(self, number: int) -> Any:
@@ -34,6 +38,7 @@ class SimMemory:
         return int(self._line(number).value).to_bytes(LINE, "little")
 
     def read(self, addr: int, length: int) -> bytes:
+        """Read `length` bytes at byte address `addr`, in no simulation time."""
         check_range(addr, length, self.size)
         if not length:
             return b""
@@ -44,6 +49,7 @@ class SimMemory:
         return data[at : at + length]
 
     def write(self, addr: int, data: bytes) -> None:
+        """Write `data` at byte address `addr`, in no simulation time."""
         check_range(addr, len(data), self.size)
         at = 0
         while at < len(data):
@@ -58,23 +64,31 @@ class SimMemory:
 
 
 class SimPort:
-    """`HostPort` inside cocotb; await the driver's coroutines."""
+    """`HostPort` inside cocotb; a test awaits the driver's coroutines.
+
+    Args:
+        dut: The top level `ktls_tb`.
+        irq_limit_ns: Simulation time in nanoseconds after which `wait_irq` gives up.
+
+    Attributes:
+        mem: Host memory.
+    """
 
     def __init__(self, dut: Any, irq_limit_ns: int = DEFAULT_IRQ_LIMIT_NS) -> None:
         self.dut = dut
         self.mem = SimMemory(dut.host)
         self.irq_limit_ns = irq_limit_ns
         self._go = 0
-        self._timers: dict[int, int] = {}  # of interrupt moderation, by register
+        self._timers: dict[int, int] = {}  # moderation timers by register address
 
     async def ready(self) -> None:
-        """Wait for the end of the power-on reset; call it before anything else."""
+        """Wait for the end of the power-on reset; call this before any other method."""
         await RisingEdge(self.dut.clk)
         if self.dut.rst.value != 0:
             await self.dut.rst.falling_edge
             await RisingEdge(self.dut.clk)
         await FallingEdge(self.dut.clk)
-        # the simulation may have been used before
+        # an earlier test of the same simulation may have left either value
         self._go = int(self.dut.bfm_go.value)
 
     async def _access(self) -> None:
@@ -83,12 +97,14 @@ class SimPort:
         await self.dut.bfm_done.value_change
 
     async def read32(self, addr: int) -> int:
+        """Read the register at byte address `addr`."""
         self.dut.bfm_write.value = 0
         self.dut.bfm_addr.value = addr
         await self._access()
         return int(self.dut.bfm_rdata.value)
 
     async def write32(self, addr: int, value: int) -> None:
+        """Write the register at byte address `addr`."""
         if ring_of(addr)[1] == Reg.RING0_IRQ_MOD:
             self._timers[addr] = RING0_IRQ_MOD_TIMER.get(value)
         elif addr == Reg.CTRL and CTRL_RESET.get(value):
@@ -99,6 +115,12 @@ class SimPort:
         await self._access()
 
     async def wait_irq(self) -> bool:
+        """Wait for the interrupt.
+
+        Returns:
+            False if the device is idle with no moderation timer running, so that no interrupt
+            can come, or if `irq_limit_ns` have passed.
+        """
         waited = 0
         irq = self.dut.irq_seen
         while irq.value != 1:
@@ -109,9 +131,10 @@ class SimPort:
                 return True
             waited += _IRQ_STEP_NS
             if not any(self._timers.values()) and STATUS_IDLE.get(await self.read32(Reg.STATUS)):
-                # look again: the last completion may have come while we asked
+                # the last completion may have arrived during the read of STATUS
                 return bool(irq.value == 1)
         return True
 
     def now(self) -> int:
+        """The simulation time in nanoseconds."""
         return int(get_sim_time("ns"))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulator as a child process: plain Python uses the RTL as if it were a card.
+"""A simulator as a child process: plain Python uses the RTL like a plugged-in card.
 
     with RemoteSim() as port:
         nic = run_sync(KtlsNic.probe(port))
 
-No method suspends, so the driver runs under `ktls.run_sync`.
+No method suspends, so `ktls.run_sync` runs the driver.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from types import TracebackType
 
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import build_root
-from ktls_cosim.sim.runner import Build, command_and_env, compile_build
+from ktls_cosim.sim.build import Build
+from ktls_cosim.sim.cocotb_env import command_and_env
+from ktls_cosim.sim.runner import compile_build
+from ktls_cosim.sim.simulators import find_simulator
 from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, LINE, U32, U64, Op, check_range
 
 ANSWER_LIMIT_S = 120.0
@@ -25,31 +28,46 @@ _MODULE = "ktls_cosim.sim.server"
 
 
 class RemoteMemory:
-    """Host memory in the simulator process."""
+    """Host memory inside the simulator process.
+
+    Attributes:
+        size: Size in bytes.
+    """
 
     def __init__(self, sim: RemoteSim, size: int) -> None:
         self._sim = sim
         self.size = size
 
     def read(self, addr: int, length: int) -> bytes:
+        """Read `length` bytes at byte address `addr`."""
         check_range(addr, length, self.size)
         return self._sim.ask(Op.READ_MEM, addr, length, answer=length) if length else b""
 
     def write(self, addr: int, data: bytes) -> None:
+        """Write `data` at byte address `addr`."""
         check_range(addr, len(data), self.size)
         self._sim.tell(Op.WRITE_MEM, addr, len(data), data)
 
 
 class RemoteSim:
-    """Starts a simulation of the device and is its `HostPort`.
+    """A simulation of the device in a child process, as a `HostPort`.
 
     Args:
-        build: what to simulate; the device of this checkout by default.
-        name: of the folder for log and waves under `build/runs`.
-        waves: record all signals as FST.
+        build: What to simulate; by default the device of this checkout with one lane.
+        simulator: `icarus` or `verilator`.
+        name: Name of the folder under `build/runs` that receives the log and the waves.
+        waves: Whether to record all signals as FST.
+        seed: Seed of the simulation.
+
+    Attributes:
+        mem: Host memory.
+        log: Log file of the simulator.
+        waves: FST file, or None.
+        pid: Process ID of the simulator.
 
     Raises:
-        SimulatorMissing, SimulatorError: it cannot be compiled or started.
+        SimulatorMissing: The simulator is unknown or not installed.
+        SimulatorError: The sources do not compile.
     """
 
     LINES = 32768
@@ -58,18 +76,20 @@ class RemoteSim:
         self,
         build: Build | None = None,
         *,
+        simulator: str = "icarus",
         name: str = "remote",
         waves: bool = False,
         seed: int = 1,
     ) -> None:
         build = build or Build.device()
-        folder = compile_build(build, waves=waves)
+        folder = compile_build(build, simulator, waves=waves)
         self.out = build_root() / "runs" / name
         self.out.mkdir(parents=True, exist_ok=True)
         self.log = self.out / "run.log"
         self.waves: Path | None = self.out / "waves.fst" if waves else None
         ours, theirs = socket.socketpair()
         command, env = command_and_env(
+            find_simulator(simulator),
             folder,
             build.toplevel,
             _MODULE,
@@ -87,9 +107,10 @@ class RemoteSim:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C is for us: who uses the device ends the simulation when he is done
+                # Ctrl-C must reach this process only, which closes the simulation in order
                 start_new_session=True,
             )
+        self.pid = self._process.pid
         ours.settimeout(ANSWER_LIMIT_S)
         self._sock = ours
         self._pending = bytearray()
@@ -98,13 +119,17 @@ class RemoteSim:
     # ------------------------------------------------------------- transport
 
     def tell(self, op: Op, addr: int = 0, n: int = 0, payload: bytes = b"") -> None:
-        """Queue a request that is not answered."""
+        """Queue a request that has no answer; a full queue is sent at once."""
         self._pending += HEAD.pack(op, addr, n) + payload
         if len(self._pending) > 1 << 16:
             self._send()
 
     def ask(self, op: Op, addr: int = 0, n: int = 0, *, answer: int) -> bytes:
-        """Send a request and return its answer of `answer` bytes."""
+        """Send all queued requests and this one, and return its answer of `answer` bytes.
+
+        Raises:
+            SimulatorError: The simulator ended, or did not answer within `ANSWER_LIMIT_S`.
+        """
         self.tell(op, addr, n)
         self._send()
         out = bytearray()
@@ -130,7 +155,7 @@ class RemoteSim:
 
     def _gone(self, what: str) -> SimulatorError:
         try:
-            # its socket closes before its last words are in the log
+            # the socket closes before the simulator has written its last messages to the log
             self._process.wait(timeout=EXIT_LIMIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
@@ -141,16 +166,20 @@ class RemoteSim:
     # -------------------------------------------------------------- HostPort
 
     async def read32(self, addr: int) -> int:
+        """Read the register at byte address `addr`."""
         value: int = U32.unpack(self.ask(Op.READ32, addr, answer=4))[0]
         return value
 
     async def write32(self, addr: int, value: int) -> None:
+        """Write the register at byte address `addr`."""
         self.tell(Op.WRITE32, addr, value & 0xFFFFFFFF)
 
     async def wait_irq(self) -> bool:
+        """Wait for the interrupt; False if none can come or the time limit has passed."""
         return self.ask(Op.WAIT_IRQ, answer=1) == b"\x01"
 
     def now(self) -> int:
+        """The simulation time in nanoseconds."""
         value: int = U64.unpack(self.ask(Op.NOW, answer=8))[0]
         return value
 
@@ -161,7 +190,7 @@ class RemoteSim:
     # ------------------------------------------------------------- lifetime
 
     def close(self) -> None:
-        """End the simulation; waves are complete afterwards."""
+        """End the simulation and complete the wave file."""
         if self._process.poll() is None:
             try:
                 self.tell(Op.END)

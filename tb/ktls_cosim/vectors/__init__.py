@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published test vectors through driver and device."""
+"""`ktls-cosim vectors`: published AES-GCM cases through driver and device."""

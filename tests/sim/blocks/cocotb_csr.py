@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from ktls_cosim.sim.bus import StreamSink, StreamSource, start
+from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, start
 from ktls_hw import layout
 from ktls_hw.layout import Reg, Status, ring_reg
 
@@ -38,8 +40,8 @@ RESET = {
 }
 
 
-def registers(dut) -> dict[int, Reg]:
-    """Every register of the device; those of a later ring stand for those of ring 0."""
+def registers(dut: Any) -> dict[int, Reg]:
+    """All registers by address; a register of a later ring maps to that of ring 0."""
     out: dict[int, Reg] = {int(reg): reg for reg in Reg}
     for reg in Reg:
         if reg >= Reg.RING0_SQ_BASE_LO:
@@ -47,12 +49,12 @@ def registers(dut) -> dict[int, Reg]:
     return out
 
 
-def _rings(dut) -> int:
+def _rings(dut: Any) -> int:
     return len(dut.sq_prod) // 32
 
 
 class Csr:
-    def __init__(self, dut, cycles):
+    def __init__(self, dut: Any, cycles: Cycles) -> None:
         self.dut = dut
         self.aw = StreamSource(dut, "s_axil_aw", ["addr"], cycles, separator="")
         self.w = StreamSource(dut, "s_axil_w", ["data", "strb"], cycles, separator="")
@@ -61,7 +63,7 @@ class Csr:
         self.r = StreamSink(dut, "s_axil_r", ["data", "resp"], cycles, separator="")
 
     @classmethod
-    async def create(cls, dut) -> Csr:
+    async def create(cls, dut: Any) -> Csr:
         cycles = await start(
             dut, masters_idle=1, keys_ready=1, idle=1, cq_failed=0, bus_dead=0,
             sq_cons=0, cq_prod=0, done=0, done_status=0, done_record=0, done_len=0,
@@ -70,20 +72,20 @@ class Csr:
         return cls(dut, cycles)
 
     async def write(self, addr: int, data: int, strb: int = 15) -> None:
-        self.aw.send(addr=addr)
-        self.w.send(data=data, strb=strb)
-        beats = await self.b.wait_for(len(self.b.beats) + 1, self.dut.clk)
+        self.aw.put(addr=addr)
+        self.w.put(data=data, strb=strb)
+        beats = await self.b.wait_for(len(self.b.beats) + 1)
         assert beats[-1].values["resp"] == 0
 
     async def read(self, addr: int) -> int:
-        self.ar.send(addr=addr)
-        beats = await self.r.wait_for(len(self.r.beats) + 1, self.dut.clk)
+        self.ar.put(addr=addr)
+        beats = await self.r.wait_for(len(self.r.beats) + 1)
         assert beats[-1].values["resp"] == 0
         return beats[-1].values["data"]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def reset_values_and_holes(dut):
+async def reset_values_and_holes(dut: Any) -> None:
     csr = await Csr.create(dut)
     known = registers(dut)
     reset = dict(RESET)
@@ -99,7 +101,7 @@ async def reset_values_and_holes(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def writable_bits_and_strobes(dut):
+async def writable_bits_and_strobes(dut: Any) -> None:
     csr = await Csr.create(dut)
     for addr, reg in registers(dut).items():
         before = await csr.read(addr)
@@ -118,7 +120,7 @@ async def writable_bits_and_strobes(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def counters_follow_completions(dut):
+async def counters_follow_completions(dut: Any) -> None:
     csr = await Csr.create(dut)
     events = [
         (Status.OK, 1, 16384), (Status.OK, 1, 1), (Status.OK, 0, 0), (Status.BAD_CTX, 0, 0),
@@ -141,7 +143,7 @@ async def counters_follow_completions(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def interrupt_is_a_level(dut):
+async def interrupt_is_a_level(dut: Any) -> None:
     csr = await Csr.create(dut)
     dut.cq_prod.value = 2
     for _ in range(3):
@@ -157,7 +159,7 @@ async def interrupt_is_a_level(dut):
     await csr.write(Reg.RING0_CQ_CONS, 2)
     await RisingEdge(dut.clk)
     assert dut.irq.value == 0
-    # the driver saw an entry in memory before the device got the answer to its write
+    # the driver may see an entry in memory before the device receives the write response
     await csr.write(Reg.RING0_CQ_CONS, 3)
     await RisingEdge(dut.clk)
     assert dut.irq.value == 0
@@ -173,7 +175,7 @@ async def interrupt_is_a_level(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def the_interrupt_says_which_ring(dut):
+async def the_interrupt_says_which_ring(dut: Any) -> None:
     csr = await Csr.create(dut)
     await csr.write(Reg.IRQ_ENABLE, 1)
     for ring in range(_rings(dut)):
@@ -191,8 +193,8 @@ async def the_interrupt_says_which_ring(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def a_device_that_cannot_go_on_resets_its_data_once(dut):
-    """Registers stay; the units with keys and text are reset when the bus masters are idle."""
+async def a_device_that_cannot_go_on_resets_its_data_once(dut: Any) -> None:
+    """Registers keep their values; the reset of keys and text waits for idle bus masters."""
     csr = await Csr.create(dut)
     await csr.write(Reg.RING0_SQ_PROD, 77)
     dut.masters_idle.value = 0
@@ -211,7 +213,7 @@ async def a_device_that_cannot_go_on_resets_its_data_once(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def reset_waits_for_the_bus_masters(dut):
+async def reset_waits_for_the_bus_masters(dut: Any) -> None:
     csr = await Csr.create(dut)
     await csr.write(Reg.RING0_SQ_PROD, 77)
     await csr.write(Reg.CTRL, 1)

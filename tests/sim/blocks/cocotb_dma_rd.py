@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb tests of the read master (`ktls_dma_rd`) against an AXI4 slave of the test's own.
+"""cocotb tests of the read master (`ktls_dma_rd`) against an AXI4 slave in Python.
 
 The slave is per-beat Python, independent of the Verilog host memory.
 """
@@ -7,6 +7,7 @@ The slave is per-beat Python, independent of the Verilog host memory.
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import ReadOnly, RisingEdge, Timer
@@ -17,12 +18,12 @@ N = 4
 
 
 def pattern(addr: int, size: int) -> int:
-    """What memory holds in the `size` bytes of a beat."""
+    """The content of memory in the `size` bytes of a beat."""
     return int.from_bytes(bytes((addr + i) * 7 & 0xFF for i in range(size)), "little")
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-async def every_client_gets_its_own_beats_in_order(dut):
+async def every_client_gets_its_own_beats_in_order(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     beat = len(dut.rsp_data) // 8  # bytes
     cycles = await start(
@@ -42,7 +43,7 @@ async def every_client_gets_its_own_beats_in_order(dut):
                 served += 1
                 for i in range(a["len"] + 1):
                     addr = a["addr"] + beat * i
-                    r.send(
+                    r.put(
                         data=pattern(addr, beat),
                         resp=2 * (addr % 1024 == 512),
                         last=int(i == a["len"]),
@@ -96,7 +97,7 @@ async def every_client_gets_its_own_beats_in_order(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def flush_ends_what_is_under_way_and_starts_nothing(dut):
+async def flush_ends_what_is_under_way_and_starts_nothing(dut: Any) -> None:
     cycles = await start(
         dut, flush=0, req_valid=1, req_addr=0x1000, req_beats=3, m_axi_rvalid=0, m_axi_arready=0
     )
@@ -105,7 +106,7 @@ async def flush_ends_what_is_under_way_and_starts_nothing(dut):
     dut.flush.value = 1
     for _ in range(4):
         await RisingEdge(dut.clk)
-    assert dut.m_axi_arvalid.value == 1, "an address that was offered must stay"
+    assert dut.m_axi_arvalid.value == 1, "a pending address must stay valid"
     assert dut.idle.value == 0
     ar = StreamSink(dut, "m_axi_ar", ["addr", "len"], cycles, separator="")
     r = StreamSource(dut, "m_axi_r", ["data", "resp", "last"], cycles, separator="")
@@ -113,7 +114,7 @@ async def flush_ends_what_is_under_way_and_starts_nothing(dut):
         await RisingEdge(dut.clk)
     assert len(ar.beats) == 1
     for i in range(4):
-        r.send(data=i, resp=0, last=int(i == 3))
+        r.put(data=i, resp=0, last=int(i == 3))
     for _ in range(10):
         await RisingEdge(dut.clk)
     assert dut.idle.value == 1

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb tests of the write master (`ktls_dma_wr`) against an AXI4 slave of the test's own."""
+"""cocotb tests of the write master (`ktls_dma_wr`) against an AXI4 slave in Python."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import cocotb
 from cocotb.triggers import ReadOnly, RisingEdge, Timer
 
-from ktls_cosim.sim.bus import StreamSink, StreamSource, random_pause, start
+from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, random_pause, start
+
+Job = tuple[int, int]  # address and beats of a burst
 
 
 class Slave:
-    """Takes bursts; answers SLVERR for addresses whose bit 12 is set."""
+    """An AXI4 slave that accepts bursts and returns SLVERR if address bit 12 is set."""
 
-    def __init__(self, dut, cycles, rng, share: float):
+    def __init__(self, dut: Any, cycles: Cycles, rng: random.Random, share: float) -> None:
         pause = random_pause(rng, share)
         self.dut = dut
         self.aw = StreamSink(dut, "m_axi_aw", ["addr", "len"], cycles, pause, separator="")
@@ -31,10 +35,10 @@ class Slave:
                 beats = [self.w.beats.pop(0).values for _ in range(a["len"] + 1)]
                 assert [b["last"] for b in beats] == [0] * a["len"] + [1]
                 self.bursts.append((a["addr"], [(b["data"], b["strb"]) for b in beats]))
-                self.b.send(resp=2 * (a["addr"] >> 12 & 1))
+                self.b.put(resp=2 * (a["addr"] >> 12 & 1))
 
 
-async def begin(dut, share: float) -> Slave:
+async def begin(dut: Any, share: float) -> Slave:
     rng = random.Random(cocotb.RANDOM_SEED)
     cycles = await start(
         dut, flush=0, req_valid=0, req_addr=0, req_beats=0, req0_mark=0, w_valid=0, w0_data=0,
@@ -45,11 +49,11 @@ async def begin(dut, share: float) -> Slave:
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-async def bursts_and_marks_of_two_clients(dut):
+async def bursts_and_marks_of_two_clients(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     slave = await begin(dut, 0.3)
     # client 0: bursts and marks; client 1: bursts
-    jobs: list[list[tuple[int, int] | None]] = [[], []]
+    jobs: list[list[Job | None]] = [[], []]
     for _ in range(60):
         addr = rng.randrange(1 << 20) * 4096 + rng.choice((0, 256))
         jobs[0].append(None if rng.random() < 0.3 else (addr, rng.randint(1, 16)))
@@ -109,7 +113,8 @@ async def bursts_and_marks_of_two_clients(dut):
     assert sorted((a, tuple(d for d, _ in beats)) for a, beats in slave.bursts) == want
 
 
-def _positions(jobs):
+def _positions(jobs: list[Job | None]) -> Iterator[tuple[int, Job]]:
+    """The jobs of one client with the index of their first data word; None is a mark."""
     at = 0
     for job in jobs:
         if job:
@@ -118,7 +123,7 @@ def _positions(jobs):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def flush_completes_a_burst_without_writing(dut):
+async def flush_completes_a_burst_without_writing(dut: Any) -> None:
     slave = await begin(dut, 0.0)
     dut.req_valid.value = 1
     dut.req_addr.value = 0x2000

@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from ktls_cosim.sim.bus import StreamSink, StreamSource, random_pause, start
+from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, random_pause, start
 from readers import answer_reads
 
 MEMORY = 1 << 16
 
 
 class Bench:
-    """Entries and memory of the test's own; a read of an address >= MEMORY fails."""
+    """A list and a memory in Python; a read at or above MEMORY fails."""
 
-    def __init__(self, dut, cycles, rng):
+    def __init__(self, dut: Any, cycles: Cycles, rng: random.Random) -> None:
         self.dut = dut
         self.word = len(dut.m_data) // 8  # bytes
         self.rng = rng
@@ -36,7 +37,7 @@ class Bench:
         cocotb.start_soon(self._watch())
 
     @classmethod
-    async def create(cls, dut) -> Bench:
+    async def create(cls, dut: Any) -> Bench:
         rng = random.Random(cocotb.RANDOM_SEED)
         cycles = await start(dut, job_valid=0, e_valid=0, rsp_valid=0, req_ready=0, m_ready=0)
         return cls(dut, cycles, rng)
@@ -50,11 +51,11 @@ class Bench:
     async def gather(
         self, length: int, entries: list[tuple[int, int]], cut: int = 0
     ) -> tuple[bytes, list[int]]:
-        """One record; returns its words and their error flags."""
+        """Gather one record, and return its words and their error flags."""
         start_at = len(self.out.beats)
-        self.job.send(len=length, cut=cut)
+        self.job.put(len=length, cut=cut)
         for i, (addr, n) in enumerate(entries):
-            self.entry.send(addr=addr, len=n, last=int(i == len(entries) - 1), err=0)
+            self.entry.put(addr=addr, len=n, last=int(i == len(entries) - 1), err=0)
         done = len(self.done)
         for _ in range(20_000):
             await RisingEdge(self.dut.clk)
@@ -66,7 +67,7 @@ class Bench:
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def pieces_of_any_alignment(dut):
+async def pieces_of_any_alignment(dut: Any) -> None:
     bench = await Bench.create(dut)
     rng = bench.rng
     for _ in range(60):
@@ -83,7 +84,7 @@ async def pieces_of_any_alignment(dut):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def a_list_that_is_too_short_is_filled_and_reported(dut):
+async def a_list_that_is_too_short_is_filled_and_reported(dut: Any) -> None:
     bench = await Bench.create(dut)
     for have, want in ((0, 1), (0, 40), (5, 40), (16, 40), (39, 40), (1, 16384)):
         data, errors = await bench.gather(want, [(33, have)])
@@ -97,8 +98,8 @@ async def a_list_that_is_too_short_is_filled_and_reported(dut):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def a_cut_ends_a_word(dut):
-    """Additional data has words of its own; what follows starts in a new one."""
+async def a_cut_ends_a_word(dut: Any) -> None:
+    """The AAD has words of its own; the text starts in a new word."""
     bench = await Bench.create(dut)
     rng, word = bench.rng, bench.word
     for _ in range(60):
@@ -115,11 +116,11 @@ async def a_cut_ends_a_word(dut):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def a_read_error_marks_its_word_and_all_later_ones(dut):
+async def a_read_error_marks_its_word_and_all_later_ones(dut: Any) -> None:
     bench = await Bench.create(dut)
     word = bench.word
     _, errors = await bench.gather(6 * word, [(MEMORY - 3 * word, 6 * word)])
-    # words that still wait in the queue may be marked too: never later, up to 2 early
+    # the flag may also mark up to two earlier words that are still queued, never a later one
     assert errors[3:] == [1, 1, 1]
     assert errors == sorted(errors)
     assert errors[0] == 0

@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ktls_cosim.sim.bus import random_pause
-from ktls_cosim.sim.core import GcmCore
+from ktls_cosim.sim.bus import Pause, random_pause
+from ktls_cosim.sim.gcm_core import GcmCore
 from ktls_cosim.vectors.cases import cavp_encrypt
 
 
-async def _cavp(dut, key_bits: int) -> None:
-    """Eight keys are loaded at a time, so neighbouring cases use different contexts."""
+async def _cavp(dut: Any, key_bits: int) -> None:
+    """Load eight keys at a time, so that neighbouring cases use different contexts."""
     core = await GcmCore.create(dut)
     cases = list(cavp_encrypt(key_bits))
     assert len(cases) == 375
@@ -30,12 +32,12 @@ async def _cavp(dut, key_bits: int) -> None:
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
-async def cavp_aes128_encrypt(dut):
+async def cavp_aes128_encrypt(dut: Any) -> None:
     await _cavp(dut, 128)
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
-async def cavp_aes256_encrypt(dut):
+async def cavp_aes256_encrypt(dut: Any) -> None:
     await _cavp(dut, 256)
 
 
@@ -44,8 +46,8 @@ def _golden(key: bytes, nonce: bytes, aad: bytes, text: bytes) -> tuple[bytes, b
     return sealed[:-16], sealed[-16:]
 
 
-async def _random_records(dut, rng, count: int, **pauses) -> None:
-    """Seal and open, both key sizes, all contexts, lengths around block boundaries, all mixed."""
+async def _random_records(dut: Any, rng: random.Random, count: int, **pauses: Pause) -> None:
+    """Mix sealing and opening, both key sizes, contexts, and lengths around block boundaries."""
     core = await GcmCore.create(dut, **pauses)
     keys = {c: rng.randbytes(rng.choice((16, 32))) for c in rng.sample(range(64), 12)}
     for c, key in keys.items():
@@ -66,12 +68,12 @@ async def _random_records(dut, rng, count: int, **pauses) -> None:
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
-async def seal_and_open_without_pauses(dut):
+async def seal_and_open_without_pauses(dut: Any) -> None:
     await _random_records(dut, random.Random(cocotb.RANDOM_SEED), 120)
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
-async def seal_and_open_with_pauses_on_both_sides(dut):
+async def seal_and_open_with_pauses_on_both_sides(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     await _random_records(
         dut, rng, 80, in_pause=random_pause(rng, 0.4), out_pause=random_pause(rng, 0.6)
@@ -79,11 +81,11 @@ async def seal_and_open_with_pauses_on_both_sides(dut):
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
-async def output_blocked_for_long(dut):
-    """A sink that stops: nothing is lost, and input stops too."""
+async def output_blocked_for_long(dut: Any) -> None:
+    """The sink stops for long: the input stops, too, and no word is lost."""
     rng = random.Random(cocotb.RANDOM_SEED)
 
-    def mostly_blocked():
+    def mostly_blocked() -> Iterator[bool]:
         while True:
             yield from [True] * 150
             yield from [False] * 25
@@ -92,7 +94,7 @@ async def output_blocked_for_long(dut):
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
-async def a_key_is_set_while_records_of_others_flow(dut):
+async def a_key_is_set_while_records_of_others_flow(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     core = await GcmCore.create(dut)
     first, second = rng.randbytes(32), rng.randbytes(16)
@@ -103,31 +105,31 @@ async def a_key_is_set_while_records_of_others_flow(dut):
     for _ in range(20):
         await RisingEdge(dut.clk)
     await core.set_key(2, second)
-    assert len(core.sink.beats) < 200, "the record was over before the key was set"
+    assert len(core.sink.beats) < 200, "the record ended before the key was installed"
     sealed, tag = _golden(second, b"m" * 12, b"", text[:50])
     core.record(2, b"m" * 12, b"", text[:50], sealed, tag)
     await core.check()
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
-async def a_wiped_key_is_gone(dut):
+async def a_wiped_key_is_gone(dut: Any) -> None:
     core = await GcmCore.create(dut)
     key = bytes(range(1, 17))
     await core.set_key(7, key)
     await core.set_key(7, bytes(16), clear=True)
     sealed, tag = _golden(key, b"n" * 12, b"", b"secret")
     core.record(7, b"n" * 12, b"", b"secret", sealed, tag)
-    beats = await core.sink.wait_for(2, dut.clk)
+    beats = await core.sink.wait_for(2)
     assert beats[0].values["data"] != core.expected[0][0]
-    # H is wiped as well, so the tag is E(0-key schedule, J0) alone: any text gives the same
+    # H is zero, too, so the tag is E(zero key schedule, J0) alone and does not depend on the text
     core.record(7, b"n" * 12, b"", b"other!", sealed, tag)
-    beats = await core.sink.wait_for(4, dut.clk)
+    beats = await core.sink.wait_for(4)
     assert beats[1].values["data"] == beats[3].values["data"]
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
-async def throughput_and_latency(dut):
-    """The throughput law: a + n + 1 cycles per record of n words, a key change costs nothing."""
+async def throughput_and_latency(dut: Any) -> None:
+    """A record of a AAD words and n text words takes a + n + 1 cycles, with any change of key."""
     rng = random.Random(cocotb.RANDOM_SEED)
     core = await GcmCore.create(dut)
     for c in (0, 1):
@@ -136,7 +138,7 @@ async def throughput_and_latency(dut):
     for i in range(records):
         core.record(i % 2, bytes(12), bytes(13), bytes(core.word * n), b"", bytes(16))
         core.expected = []
-    beats = await core.sink.wait_for(records * (n + 1), dut.clk)
+    beats = await core.sink.wait_for(records * (n + 1))
     tags = [b.cycle for b in beats if b.values["tag"]]
     assert [b - a for a, b in pairwise(tags)] == [n + 2] * (records - 1)
     text = [b.cycle for b in beats[:n]]

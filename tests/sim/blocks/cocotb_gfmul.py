@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import Timer
@@ -13,7 +14,7 @@ from reference import gf_multiply
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def products(dut):
+async def products(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     bits = [1 << i for i in (0, 1, 63, 64, 119, 120, 126, 127)]
     pairs = [(a, b) for a in bits[:3] for b in bits] + [(2**128 - 1, 2**128 - 1)]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
@@ -12,7 +13,7 @@ from ktls_cosim.sim.bus import start
 from reference import gf_multiply
 
 
-async def powers_of(dut, h: int) -> list[int]:
+async def powers_of(dut: Any, h: int) -> list[int]:
     count = len(dut.powers) // 128
     dut.h.value = h
     dut.start.value = 1
@@ -30,7 +31,7 @@ async def powers_of(dut, h: int) -> list[int]:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def powers_are_right_and_nothing_stays(dut):
+async def powers_are_right_and_nothing_stays(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     await start(dut, start=0, h=0)
     for h in (1 << 127, 1, (1 << 128) - 1, *(rng.getrandbits(128) for _ in range(20))):

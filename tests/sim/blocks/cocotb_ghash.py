@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
@@ -12,9 +13,9 @@ from cocotb.triggers import RisingEdge
 from reference import gf_multiply
 
 
-async def hash_blocks(dut, blocks: list[tuple[int, int, int]]) -> list[int]:
-    """Feed (first, h, x) back to back; returns y after each."""
-    out = []
+async def hash_blocks(dut: Any, blocks: list[tuple[int, int, int]]) -> list[int]:
+    """Feed (first, h, x) back to back, and return y after each."""
+    out: list[int] = []
     dut.v_i.value = 0
     for first, h, x in [*blocks, (0, 0, 0)]:
         await RisingEdge(dut.clk)
@@ -29,8 +30,8 @@ async def hash_blocks(dut, blocks: list[tuple[int, int, int]]) -> list[int]:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def single_bits(dut):
-    """x^i * x^j for every i and j on a diagonal: each V_i and the reduction."""
+async def single_bits(dut: Any) -> None:
+    """x^i * x^j for every i and j on a diagonal: covers each V_i and the reduction."""
     Clock(dut.clk, 4, unit="ns").start()
     jobs = [(1, 1 << (127 - i), 1 << (127 - (i * 37) % 128)) for i in range(128)]
     jobs += [(1, 1, 1 << i) for i in range(128)]
@@ -38,7 +39,7 @@ async def single_bits(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def key_changes_between_hashes(dut):
+async def key_changes_between_hashes(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     Clock(dut.clk, 4, unit="ns").start()
     jobs, want, y = [], [], 0
@@ -55,7 +56,7 @@ async def key_changes_between_hashes(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def holds_its_value_without_valid(dut):
+async def holds_its_value_without_valid(dut: Any) -> None:
     Clock(dut.clk, 4, unit="ns").start()
     (y,) = await hash_blocks(dut, [(1, 3 << 100, 5 << 90)])
     dut.v_i.value = 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
@@ -12,12 +13,12 @@ from ktls_cosim.sim.bus import start
 from reference import round_keys, stage_of
 
 
-async def begin(dut) -> None:
+async def begin(dut: Any) -> None:
     await start(dut, valid=0, clear=0, ctx=0, k256=0, key=0, h_done=0)
 
 
-async def collect(dut, cycles: int) -> list[tuple[int, int, int]]:
-    """All round keys that are written in so many cycles: (stage, context, key)."""
+async def collect(dut: Any, cycles: int) -> list[tuple[int, int, int]]:
+    """The round keys written within `cycles` cycles, as (stage, context, key)."""
     out = []
     for _ in range(cycles):
         await RisingEdge(dut.clk)
@@ -27,7 +28,7 @@ async def collect(dut, cycles: int) -> list[tuple[int, int, int]]:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def reset_wipes_every_context(dut):
+async def reset_wipes_every_context(dut: Any) -> None:
     await begin(dut)
     assert dut.ready.value == 0
     writes = await collect(dut, 70)
@@ -38,7 +39,7 @@ async def reset_wipes_every_context(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def schedules_match_fips197(dut):
+async def schedules_match_fips197(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     await begin(dut)
     await collect(dut, 70)
@@ -64,13 +65,13 @@ async def schedules_match_fips197(dut):
         await RisingEdge(dut.clk)
         await RisingEdge(dut.clk)
         assert dut.ready.value == 1
-        # nothing of the key is left in the engine
+        # the engine holds no part of the key
         assert int(dut.win.value) == 0
         assert int(dut.kw_data.value) == 0
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def clear_writes_zeros(dut):
+async def clear_writes_zeros(dut: Any) -> None:
     await begin(dut)
     await collect(dut, 70)
     dut.valid.value = 1

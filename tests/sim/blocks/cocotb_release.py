@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from ktls_cosim.sim.bus import StreamSink, StreamSource, never, random_pause, start
+from ktls_cosim.sim.bus import Cycles, Pause, StreamSink, StreamSource, never, random_pause, start
 
 FACTS = ["data", "cnt", "open", "tag", "slot", "len", "tag_len", "tls13", "rtype", "poison"]
 TAG = bytes(range(0xE0, 0xF0))
 
 
 class Bench:
-    def __init__(self, dut, cycles, pause):
+    def __init__(self, dut: Any, cycles: Cycles, pause: Pause) -> None:
         self.dut = dut
         self.word = len(dut.a_data) // 8  # bytes
         self.cycles = cycles
@@ -23,7 +24,7 @@ class Bench:
         self.out = StreamSink(dut, "out", ["data", "cnt"], cycles, pause)
 
     @classmethod
-    async def create(cls, dut, share: float = 0.0) -> Bench:
+    async def create(cls, dut: Any, share: float = 0.0) -> Bench:
         idle = dict.fromkeys(
             ("new_valid", "new_slot", "tag_valid", "tag_slot", "tag_data", "res_slot", "res_take"),
             0,
@@ -33,7 +34,7 @@ class Bench:
         return cls(dut, cycles, pause)
 
     def left(self, piece: bytes) -> int:
-        """A piece as a word: its byte 0 stands on the left."""
+        """A piece as a word, with byte 0 on the left."""
         return int.from_bytes(piece.ljust(self.word, b"\0"), "big")
 
     async def pulse(self, name: str, slot: int, **values: int) -> None:
@@ -47,20 +48,20 @@ class Bench:
     def send(
         self, slot: int, inner: bytes, *, tls13: bool, poison: bool = False, tag_len: int = 16
     ) -> None:
-        """An opened record."""
+        """Send an opened record."""
         facts = {
             "slot": slot, "len": len(inner), "tag_len": tag_len, "tls13": int(tls13), "rtype": 22,
             "poison": int(poison), "open": 1,
         }  # fmt: skip
         for i in range(0, len(inner), self.word):
             piece = inner[i : i + self.word]
-            self.a.send(data=self.left(piece), cnt=len(piece), tag=0, **facts)
-        self.a.send(data=self.left(TAG), cnt=16, tag=1, **facts)
+            self.a.put(data=self.left(piece), cnt=len(piece), tag=0, **facts)
+        self.a.put(data=self.left(TAG), cnt=16, tag=1, **facts)
 
     def send_sealed(self, slot: int, pieces: list[bytes]) -> None:
-        """A sealed record: all of it leaves, its tag included."""
+        """Send a sealed record, which must leave completely, with its tag."""
         for i, piece in enumerate(pieces):
-            self.a.send(
+            self.a.put(
                 data=self.left(piece), cnt=len(piece), tag=int(i == len(pieces) - 1), open=0,
                 slot=slot, len=99, tag_len=16, tls13=0, rtype=23, poison=0,
             )  # fmt: skip
@@ -84,7 +85,7 @@ class Bench:
 
     async def text(self, length: int) -> bytes:
         pieces = -(-length // self.word)
-        await self.out.wait_for(pieces, self.dut.clk)
+        await self.out.wait_for(pieces)
         out = b""
         for beat in self.out.beats[:pieces]:
             out += beat.values["data"].to_bytes(self.word, "little")[: beat.values["cnt"]]
@@ -93,7 +94,7 @@ class Bench:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def text_of_every_length(dut):
+async def text_of_every_length(dut: Any) -> None:
     bench = await Bench.create(dut, 0.3)
     for n in (*range(35), 255, 256):
         slot = n % 8
@@ -106,10 +107,10 @@ async def text_of_every_length(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def tls13_type_and_padding(dut):
+async def tls13_type_and_padding(dut: Any) -> None:
     bench = await Bench.create(dut, 0.2)
     for n, padding in ((0, 0), (0, 40), (1, 0), (15, 0), (15, 1), (16, 15), (16, 16), (70, 33)):
-        # zeros at the end of the text belong to it
+        # zeros at the end of the text are part of it
         text = bytes(n)
         inner = text + b"\x15" + bytes(padding)
         await bench.pulse("new", 3)
@@ -125,7 +126,7 @@ async def tls13_type_and_padding(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def nothing_leaves_before_the_tag_has_come(dut):
+async def nothing_leaves_before_the_tag_has_come(dut: Any) -> None:
     bench = await Bench.create(dut)
     await bench.pulse("new", 1)
     bench.send(1, b"\x55" * 64, tls13=False)
@@ -138,8 +139,8 @@ async def nothing_leaves_before_the_tag_has_come(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def a_wrong_tag_gives_zeros_in_the_same_time(dut):
-    """Wherever the tag differs, and if it does not, and after a source error: equal cycles."""
+async def a_wrong_tag_gives_zeros_in_the_same_time(dut: Any) -> None:
+    """The time is equal for every position of a wrong bit, a right tag, and a source error."""
     bench = await Bench.create(dut)
     spans = set()
     length = 2 * bench.word + 8
@@ -151,7 +152,7 @@ async def a_wrong_tag_gives_zeros_in_the_same_time(dut):
         await bench.pulse("tag", 2, data=int.from_bytes(tag, "big"))
         begin = bench.cycles.now
         bench.send(2, b"\xaa" * length, tls13=False, poison=case == "poison")
-        await bench.out.wait_for(3, dut.clk)
+        await bench.out.wait_for(3)
         spans.add(bench.out.beats[2].cycle - begin)
         good = case is None
         assert await bench.text(length) == (b"\xaa" * length if good else bytes(length))
@@ -160,36 +161,36 @@ async def a_wrong_tag_gives_zeros_in_the_same_time(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def records_back_to_back_keep_one_piece_per_cycle(dut):
+async def records_back_to_back_keep_one_piece_per_cycle(dut: Any) -> None:
     bench = await Bench.create(dut)
     for slot in range(4):
         await bench.pulse("new", slot)
         await bench.pulse("tag", slot, data=int.from_bytes(TAG, "big"))
     for slot in range(4):
         bench.send(slot, bytes([slot + 1]) * 40 * bench.word, tls13=False)
-    await bench.out.wait_for(160, dut.clk)
+    await bench.out.wait_for(160)
     beats = bench.out.beats
-    # a record of 40 words takes 41 cycles in, so that much out
+    # a record of 40 words enters in 41 cycles, so it must also leave in 41
     assert beats[159].cycle - beats[0].cycle <= 3 * 41 + 39
     for slot in range(4):
         assert await bench.text(40 * bench.word) == bytes([slot + 1]) * 40 * bench.word
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def sealed_records_keep_their_place(dut):
-    """Behind a record that waits for its tag nothing leaves, then everything in order."""
+async def sealed_records_keep_their_place(dut: Any) -> None:
+    """No later record overtakes a record that waits for its tag; the order is kept."""
     bench = await Bench.create(dut)
     header, tag = b"\x17\x03\x03\x00\x25", bytes(range(16))
     bench.send_sealed(0, [header, b"A" * 16, b"B" * 4, tag])
     await bench.pulse("new", 1)
     bench.send(1, b"\x77" * (bench.word + 4), tls13=False)
     bench.send_sealed(2, [header, b"C" * 16, tag])
-    await bench.out.wait_for(4, dut.clk)
+    await bench.out.wait_for(4)
     for _ in range(40):
         await RisingEdge(dut.clk)
         assert not int(dut.out_valid.value)
     await bench.pulse("tag", 1, data=int.from_bytes(TAG, "big"))
-    await bench.out.wait_for(4 + 2 + 3, dut.clk)
+    await bench.out.wait_for(4 + 2 + 3)
     out = b""
     for beat in bench.out.beats:
         out += beat.values["data"].to_bytes(bench.word, "little")[: beat.values["cnt"]]

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from ktls_cosim.sim.bus import StreamSink, StreamSource, random_pause, start
+from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, random_pause, start
 
 
 class Bench:
-    """Entries, a byte source and a memory of the test's own."""
+    """A list, a byte source and a memory in Python."""
 
-    def __init__(self, dut, cycles, rng):
+    def __init__(self, dut: Any, cycles: Cycles, rng: random.Random) -> None:
         self.dut = dut
         self.word = len(dut.s_data) // 8  # bytes
         self.rng = rng
@@ -29,7 +30,7 @@ class Bench:
         cocotb.start_soon(self._watch())
 
     @classmethod
-    async def create(cls, dut) -> Bench:
+    async def create(cls, dut: Any) -> Bench:
         rng = random.Random(cocotb.RANDOM_SEED)
         cycles = await start(dut, job_valid=0, e_valid=0, s_valid=0, req_ready=0, w_ready=0)
         return cls(dut, cycles, rng)
@@ -41,23 +42,23 @@ class Bench:
                 self.done.append((int(self.dut.done_short.value), int(self.dut.done_err.value)))
 
     async def scatter(self, data: bytes, entries: list[tuple[int, int]]) -> dict[int, int]:
-        """One record; returns address to byte of what was written."""
+        """Scatter one record, and return the written bytes by address."""
         self.req.beats.clear()
         self.w.beats.clear()
-        self.job.send(len=len(data))
+        self.job.put(len=len(data))
         for i, (addr, n) in enumerate(entries):
-            self.entry.send(addr=addr, len=n, last=int(i == len(entries) - 1), err=0)
+            self.entry.put(addr=addr, len=n, last=int(i == len(entries) - 1), err=0)
         at = 0
         while at < len(data):
             n = min(len(data) - at, self.rng.choice((0, 1, 5, 13, 16, self.word, self.word)))
             piece = data[at : at + n] + self.rng.randbytes(self.word - n)
-            self.src.send(data=int.from_bytes(piece, "little"), cnt=n)
+            self.src.put(data=int.from_bytes(piece, "little"), cnt=n)
             at += n
         for _ in range(20_000):
             await RisingEdge(self.dut.clk)
             if self.req.beats and self.req.beats[-1].values["mark"]:
                 need = sum(b.values["beats"] + 1 for b in self.req.beats[:-1])
-                idle = not self.src.queue and self.dut.s_valid.value == 0
+                idle = not self.src.pending and self.dut.s_valid.value == 0
                 if len(self.w.beats) == need and idle:
                     break
         else:
@@ -78,7 +79,7 @@ class Bench:
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def pieces_of_any_alignment(dut):
+async def pieces_of_any_alignment(dut: Any) -> None:
     bench = await Bench.create(dut)
     rng = bench.rng
     for _ in range(50):
@@ -97,13 +98,13 @@ async def pieces_of_any_alignment(dut):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def a_destination_that_is_too_small_drops_the_rest(dut):
+async def a_destination_that_is_too_small_drops_the_rest(dut: Any) -> None:
     bench = await Bench.create(dut)
     for room, size in ((0, 1), (0, 100), (10, 11), (16, 100), (99, 100)):
         data = bench.rng.randbytes(size)
         got = await bench.scatter(data, [(100, room)])
         assert got == {100 + i: data[i] for i in range(room)}
         assert bench.done[-1] == (1, 0)
-        # the next record is not disturbed
+        # the next record is unaffected
         assert await bench.scatter(b"next", [(7, 4)]) == {7 + i: b for i, b in enumerate(b"next")}
         assert bench.done[-1] == (0, 0)

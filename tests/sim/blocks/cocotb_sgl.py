@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cocotb
 
-from ktls_cosim.sim.bus import StreamSink, StreamSource, random_pause, start
+from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, random_pause, start
 from ktls_hw.layout import Sge
 from readers import answer_reads
 
@@ -15,9 +16,9 @@ MEMORY = 1 << 14
 
 
 class Bench:
-    """Lists in a memory of the test's own; a read in `bad` fails."""
+    """Lists in a memory in Python; a read that touches an address in `bad` fails."""
 
-    def __init__(self, dut, cycles, rng):
+    def __init__(self, dut: Any, cycles: Cycles, rng: random.Random) -> None:
         self.dut = dut
         self.rng = rng
         self.beat = len(dut.rsp_data) // 8  # bytes
@@ -37,17 +38,17 @@ class Bench:
         )
 
     @classmethod
-    async def create(cls, dut) -> Bench:
+    async def create(cls, dut: Any) -> Bench:
         rng = random.Random(cocotb.RANDOM_SEED)
         cycles = await start(dut, job_valid=0, rsp_valid=0, req_ready=0, e_ready=0)
         return cls(dut, cycles, rng)
 
     async def read(self, lists: list[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
-        """Lists as (address, entries); the entries of all of them."""
+        """Read lists, given as (address, entries), and return all their entries."""
         self.out.beats.clear()
         for addr, count in lists:
-            self.job.send(addr=addr, cnt=count)
-        beats = await self.out.wait_for(sum(max(1, n) for _, n in lists), self.dut.clk)
+            self.job.put(addr=addr, cnt=count)
+        beats = await self.out.wait_for(sum(max(1, n) for _, n in lists))
         return [
             (b.values["addr"], b.values["len"], b.values["last"], b.values["err"]) for b in beats
         ]
@@ -61,7 +62,7 @@ class Bench:
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def lists_of_any_length_at_any_place(dut):
+async def lists_of_any_length_at_any_place(dut: Any) -> None:
     bench = await Bench.create(dut)
     rng = bench.rng
     for _ in range(12):
@@ -73,7 +74,7 @@ async def lists_of_any_length_at_any_place(dut):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def an_empty_list_is_one_entry_of_no_bytes(dut):
+async def an_empty_list_is_one_entry_of_no_bytes(dut: Any) -> None:
     bench = await Bench.create(dut)
     entries = await bench.read([(32, 0), (48, 2), (64, 0)])
     assert entries[1:3] == bench.want(48, 2)
@@ -81,7 +82,7 @@ async def an_empty_list_is_one_entry_of_no_bytes(dut):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def entries_of_a_beat_that_fails_have_no_bytes(dut):
+async def entries_of_a_beat_that_fails_have_no_bytes(dut: Any) -> None:
     bench = await Bench.create(dut)
     bench.bad = range(128, 129)
     entries = await bench.read([(64, 12)])

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb tests of the descriptor fetch (`ktls_sq`): rings take turns, none holds up another."""
+"""cocotb tests of the descriptor fetch (`ktls_sq`): rings take turns and never block each other."""
 
 from __future__ import annotations
 
 import random
 from collections import deque
+from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from ktls_cosim.sim.bus import StreamSink, random_pause, start
+from ktls_cosim.sim.bus import Cycles, StreamSink, random_pause, start
 from readers import answer_reads
 
 MASK = 0xFFFFFFFF
@@ -17,9 +18,9 @@ STRIDE = 1 << 20  # between the rings in memory
 
 
 class Bench:
-    """A memory in which descriptor `index` of a ring holds just that."""
+    """Rings in a memory in Python; every descriptor contains its own address."""
 
-    def __init__(self, dut, cycles, rng, pause: float):
+    def __init__(self, dut: Any, cycles: Cycles, rng: random.Random, pause: float) -> None:
         self.dut = dut
         self.rings = len(dut.prod) // 32
         self.beat = len(dut.rsp_data) // 8  # bytes
@@ -30,7 +31,7 @@ class Bench:
         )
         self.prod = [0] * self.rings
         self.cq_cons = [0] * self.rings
-        # a descriptor says where it stands
+        # every descriptor contains its own address
         cocotb.start_soon(
             answer_reads(
                 dut,
@@ -41,7 +42,7 @@ class Bench:
         )
 
     @classmethod
-    async def create(cls, dut, sq_log2: int, cq_log2: list[int], pause: float = 0.3) -> Bench:
+    async def create(cls, dut: Any, sq_log2: int, cq_log2: list[int], pause: float = 0.3) -> Bench:
         rng = random.Random(cocotb.RANDOM_SEED)
         rings = len(dut.prod) // 32
         cycles = await start(
@@ -63,7 +64,7 @@ class Bench:
             await RisingEdge(self.dut.clk)
 
     def taken(self) -> list[tuple[int, int]]:
-        """Ring and index of every descriptor that came, after a look at what it holds."""
+        """Ring and index of every fetched descriptor, after a check of its content."""
         out = []
         for b in self.d.beats:
             ring, index = b.values["ring"], b.values["index"]
@@ -76,31 +77,31 @@ class Bench:
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-async def rings_take_turns(dut):
-    """With work in every ring each is served once in a turn, whoever came first."""
+async def rings_take_turns(dut: Any) -> None:
+    """With work in every ring each is served once per turn, in spite of a head start."""
     bench = await Bench.create(dut, 5, [5])
     bench.prod[0] = 30
     bench.set()
     await bench.wait(15)
     bench.prod = [30] * bench.rings
     bench.set()
-    await bench.d.wait_for(30 * bench.rings, dut.clk)
+    await bench.d.wait_for(30 * bench.rings)
     taken = bench.taken()
     for n in range(bench.rings):
         assert [i for ring, i in taken if ring == n] == list(range(30))
-    # from the first descriptor of the last ring on nobody is served twice in a turn
+    # after the first descriptor of the last ring, no ring is served twice per turn
     start_at = next(k for k, (ring, _) in enumerate(taken) if ring == bench.rings - 1)
     full = taken[start_at + 1 :]
     turns = 30 - full[0][1] if full[0][0] == 0 else 0
-    assert turns > 5, "the ring that came first kept the others out"
+    assert turns > 5, "the ring with the head start blocked the others"
     for k in range(0, turns * bench.rings, bench.rings):
         assert [ring for ring, _ in full[k : k + bench.rings]] == list(range(bench.rings))
     assert dut.idle.value == 1
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-async def nothing_is_fetched_without_room_for_its_completion(dut):
-    """Such a ring waits, the others go on; room that comes is used."""
+async def nothing_is_fetched_without_room_for_its_completion(dut: Any) -> None:
+    """A ring without room waits, the others continue, and new room is used."""
     bench = await Bench.create(dut, 4, [1, 4])
     bench.prod = [10] * bench.rings
     bench.set()
@@ -116,13 +117,13 @@ async def nothing_is_fetched_without_room_for_its_completion(dut):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def random_work_of_all_rings(dut):
-    """Rings wrap, completions are read late, reads fail: all come once and in order."""
+async def random_work_of_all_rings(dut: Any) -> None:
+    """Wraps, late completions, failed reads: every descriptor arrives once and in order."""
     rng = random.Random(cocotb.RANDOM_SEED)
     bench = await Bench.create(dut, 3, [0, 1, 2, 3])
     bench.bad = {STRIDE * (1 + n) + 64 * rng.randrange(8) for n in range(bench.rings)}
     seen = 0
-    due = [deque() for _ in range(bench.rings)]
+    due: list[deque[int]] = [deque() for _ in range(bench.rings)]
     for _ in range(400):
         n = rng.randrange(bench.rings)
         room = 8 - (bench.prod[n] - bench.cq_cons[n])
@@ -141,7 +142,7 @@ async def random_work_of_all_rings(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def a_disabled_device_fetches_nothing(dut):
+async def a_disabled_device_fetches_nothing(dut: Any) -> None:
     bench = await Bench.create(dut, 4, [4])
     dut.enable.value = 0
     bench.prod = [3] * bench.rings
@@ -149,4 +150,4 @@ async def a_disabled_device_fetches_nothing(dut):
     await bench.wait(50)
     assert not bench.req.beats
     dut.enable.value = 1
-    await bench.d.wait_for(3 * bench.rings, dut.clk)
+    await bench.d.wait_for(3 * bench.rings)

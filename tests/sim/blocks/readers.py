@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What answers the reads of a single block: `req_*` in, `rsp_*` out, in order."""
+"""A memory for the tests of single blocks: requests `req_*`, responses `rsp_*`, in order."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ktls_cosim.sim.bus import StreamSink
 async def answer_reads(
     dut: Any, req: StreamSink, data: Callable[[int, int], bytes], bad: Callable[[int, int], bool]
 ) -> None:
-    """Answer every burst, a beat per cycle; never ends.
+    """Answer every burst, one beat per cycle. Never returns.
 
     Args:
-        req: takes the requests.
-        data: the bytes at an address, so many.
-        bad: whether a read of them fails.
+        req: The sink of the requests.
+        data: Returns the bytes at an address, given the address and their number.
+        bad: Whether the read of these bytes fails.
     """
     size = len(dut.rsp_data) // 8  # bytes of a beat
     served = 0

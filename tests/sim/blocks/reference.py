@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slow, obvious references for the tests of single blocks."""
+"""Slow, simple references for the tests of single blocks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 
 def aes_block(key: bytes, block: bytes) -> bytes:
+    """Encrypt one 16-byte block."""
     return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
 
 
@@ -35,7 +36,7 @@ SBOX = _sbox()
 
 
 def round_keys(key: bytes) -> list[bytes]:
-    """FIPS 197 section 5.2."""
+    """The round keys of a 16- or 32-byte AES key (FIPS 197 section 5.2)."""
     nk = len(key) // 4
     words = [key[4 * i : 4 * i + 4] for i in range(nk)]
     rcon = 1
@@ -52,12 +53,12 @@ def round_keys(key: bytes) -> list[bytes]:
 
 
 def stage_of(round_number: int, key_size: int) -> int:
-    """Pipeline stage that holds a round key: AES-128 skips stages 1 to 4."""
+    """The pipeline stage of a round key; AES-128 skips stages 1 to 4."""
     return round_number if key_size == 32 or round_number == 0 else round_number + 4
 
 
 def gf_multiply(x: int, y: int) -> int:
-    """NIST SP 800-38D algorithm 1; bit 127 is the coefficient of x^0."""
+    """The product in GF(2^128) (SP 800-38D algorithm 1); bit 127 is the coefficient of x^0."""
     z, v = 0, y
     for i in range(127, -1, -1):
         if x >> i & 1:

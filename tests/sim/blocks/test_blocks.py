@@ -9,7 +9,9 @@ import pytest
 
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import ROOT
-from ktls_cosim.sim.runner import Build, compile_build, rtl_sources, run_tests
+from ktls_cosim.sim.build import Build, rtl_sources
+from ktls_cosim.sim.runner import compile_build, run_tests
+from support import Simulate
 
 BLOCKS = [
     ("ktls_fifo", "cocotb_fifo"),
@@ -30,7 +32,7 @@ BLOCKS = [
     ("ktls_sq", "cocotb_sq"),
 ]
 
-# blocks that are as wide as the device
+# blocks whose width follows the device's
 WIDE = [
     ("ktls_gcm", "cocotb_gcm", "LANES"),
     ("ktls_record", "cocotb_record", "LANES"),
@@ -44,30 +46,35 @@ WIDE = [
 
 
 @pytest.mark.parametrize(("toplevel", "module"), BLOCKS, ids=[b[0] for b in BLOCKS])
-def test_block(simulate, toplevel: str, module: str) -> None:
+def test_block(simulate: Simulate, toplevel: str, module: str) -> None:
     simulate(Build.block(toplevel), module)
+
+
+def test_bus_models(simulate: Simulate) -> None:
+    """The classes of `ktls_cosim.sim.bus` in the hands of a user."""
+    simulate(Build.block("ktls_fifo"), "cocotb_plugin")
 
 
 @pytest.mark.parametrize("lanes", [2, 4])
 @pytest.mark.parametrize(("toplevel", "module", "width"), WIDE, ids=[w[0] for w in WIDE])
-def test_wide_block(simulate, toplevel: str, module: str, width: str, lanes: int) -> None:
+def test_wide_block(simulate: Simulate, toplevel: str, module: str, width: str, lanes: int) -> None:
     simulate(Build.block(toplevel, **{width: lanes * (128 if width == "DATA_W" else 1)}), module)
 
 
 @pytest.mark.parametrize("rings", [3, 8])
-def test_several_rings(simulate, rings: int) -> None:
+def test_several_rings(simulate: Simulate, rings: int) -> None:
     simulate(Build.block("ktls_csr", RINGS=rings), "cocotb_csr")
     width = {3: 128, 8: 512}[rings]
     simulate(Build.block("ktls_sq", RINGS=rings, RING_W=3, DATA_W=width), "cocotb_sq")
 
 
 @pytest.mark.parametrize("powers", [2, 4])
-def test_powers_of_the_hash_key(simulate, powers: int) -> None:
+def test_powers_of_the_hash_key(simulate: Simulate, powers: int) -> None:
     simulate(Build.block("ktls_gfpow", N=powers), "cocotb_gfpow")
 
 
-def test_small_gcm_core(simulate) -> None:
-    """The core that is small instead of fast: all tests but two about the fast one's law."""
+def test_small_gcm_core(simulate: Simulate) -> None:
+    """The small core passes all tests but the two about the rate of the fast core."""
     results = simulate(
         Build.block("ktls_gcm_small"),
         "cocotb_gcm",
@@ -76,21 +83,21 @@ def test_small_gcm_core(simulate) -> None:
     assert len(results) == 6
 
 
-def test_ghash_as_synthesis_reads_it(simulate) -> None:
-    """Icarus normally runs the table form; this is the form that Yosys and Verilator see."""
+def test_ghash_as_synthesis_reads_it(simulate: Simulate) -> None:
+    """Icarus normally runs the table form; this is the form that Yosys and Verilator read."""
     build = Build("ktls_ghash", tuple(rtl_sources()), defines={"KTLS_HW_STYLE": 1})
     simulate(build, "cocotb_ghash")
 
 
-def test_gfmul_as_synthesis_reads_it(simulate) -> None:
-    """The tree of LUTs that stands behind one parity per sum in simulation."""
+def test_gfmul_as_synthesis_reads_it(simulate: Simulate) -> None:
+    """The tree of LUTs, which simulation replaces by one parity per sum."""
     build = Build("ktls_gfmul", tuple(rtl_sources()), defines={"KTLS_LUT_TREE": 1})
-    # seconds per product in an event-driven simulator; each is a sum over all of the tree
+    # a product takes seconds in an event-driven simulator; each one exercises the whole tree
     simulate(build, "cocotb_gfmul", env={"KTLS_PAIRS": "2"})
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
-def test_gcm_as_synthesis_reads_it(simulate, lanes: int) -> None:
+def test_gcm_as_synthesis_reads_it(simulate: Simulate, lanes: int) -> None:
     build = Build("ktls_gcm", tuple(rtl_sources()), {"LANES": lanes}, {"KTLS_HW_STYLE": 1})
     simulate(build, "cocotb_gcm", testcase="seal_and_open_with_pauses_on_both_sides")
 
@@ -107,22 +114,24 @@ def test_gcm_as_synthesis_reads_it(simulate, lanes: int) -> None:
     ],
 )
 def test_illegal_parameters_stop_elaboration(
-    simulator: None, toplevel: str, parameters: dict[str, int], message: str
+    simulator: str, toplevel: str, parameters: dict[str, int], message: str
 ) -> None:
     with pytest.raises(SimulatorError, match=message):
-        compile_build(Build.block(toplevel, **parameters))
+        compile_build(Build.block(toplevel, **parameters), simulator)
 
 
-def test_a_filter_that_matches_nothing_fails(simulator: None) -> None:
+def test_a_filter_that_matches_nothing_fails(simulator: str) -> None:
     with pytest.raises(SimulatorError, match="ran no test"):
-        run_tests(Build.block("ktls_fifo"), "cocotb_fifo", testcase="no_such_test")
+        run_tests(
+            Build.block("ktls_fifo"), "cocotb_fifo", simulator=simulator, testcase="no_such_test"
+        )
 
 
-def test_a_failure_leaves_waves_log_and_message(simulator: None) -> None:
-    """The FIFO's tests expect 16 words; one of 8 fails them."""
+def test_a_failure_leaves_waves_log_and_message(simulator: str) -> None:
+    """The tests of the FIFO expect 16 words, so a FIFO of 8 words fails them."""
     results, out = run_tests(
-        Build.block("ktls_fifo", LOG2=3), "cocotb_fifo", testcase="holds_16_words_and_no_more",
-        waves=True, name="failing-on-purpose",
+        Build.block("ktls_fifo", LOG2=3), "cocotb_fifo", simulator=simulator,
+        testcase="holds_16_words_and_no_more", waves=True, name="failing-on-purpose",
     )  # fmt: skip
     assert [r.passed for r in results] == [False]
     assert "assert" in results[0].message
@@ -130,11 +139,11 @@ def test_a_failure_leaves_waves_log_and_message(simulator: None) -> None:
     assert "holds_16_words" in (out / "run.log").read_text()
 
 
-def test_a_changed_parameter_is_another_build(simulator: None) -> None:
-    a = compile_build(Build.block("ktls_fifo", WIDTH=8))
-    b = compile_build(Build.block("ktls_fifo", WIDTH=32))
+def test_a_changed_parameter_is_another_build(simulator: str) -> None:
+    a = compile_build(Build.block("ktls_fifo", WIDTH=8), simulator)
+    b = compile_build(Build.block("ktls_fifo", WIDTH=32), simulator)
     assert a != b
 
 
 def test_file_list_is_complete() -> None:
-    assert rtl_sources() == sorted((ROOT / "rtl").glob("*.v"), key=Path.as_posix)
+    assert rtl_sources() == sorted((ROOT / "rtl").rglob("*.v"), key=Path.as_posix)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random work, and a hash of all outputs of the device in every cycle of it."""
+"""Random jobs, and a hash over all outputs of the device in every cycle."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import json
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import cocotb
 from cocotb.triggers import FallingEdge
 from cocotb.utils import get_sim_time
 
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.port import SimPort
-from ktls_hw.layout import Opcode, SqeCtx
+from ktls_hw.layout import Opcode, SqeCtx, SqeRecord
 
 
 async def _work(rig: Rig, rng: random.Random) -> None:
-    """A few records of both directions, mistakes among them, then sometimes a reset."""
+    """A few records of both directions, some with mistakes, and sometimes a reset."""
     await rig.reset()
     rig.release()
     for c in range(3):
@@ -28,7 +30,7 @@ async def _work(rig: Rig, rng: random.Random) -> None:
         version = rng.choice((0x0303, 0x0304))
         await rig.set_context(c, key, version=version, iv=rng.randbytes(8), receive=c == 2)
     keys = TrafficKeys(version, 52 if len(key) == 32 else 51, key, b"SALT", bytes(8), 0)
-    jobs = []
+    jobs: list[SqeCtx | SqeRecord] = []
     for _ in range(rng.randint(2, 8)):
         text = rng.randbytes(rng.choice((0, 1, 16, 40, 200)))
         if rng.random() < 0.3:
@@ -47,14 +49,14 @@ async def _work(rig: Rig, rng: random.Random) -> None:
 
 
 @cocotb.test(timeout_time=500, timeout_unit="ms")
-async def hash_of_every_output_in_every_cycle(dut):
+async def hash_of_every_output_in_every_cycle(dut: Any) -> None:
     host = dut.host
     port = SimPort(dut)
     await port.ready()
-    scoreboard = Scoreboard("pytest tests/sim/test_agreement.py")
+    scoreboard = Scoreboard("pytest tests/sim/device/test_agreement.py")
     rig = Rig(CheckedPort(port, scoreboard))
     out = []
-    # between edges, where simulators cannot differ in what has happened already
+    # between clock edges no simulator's order of events is visible
     await FallingEdge(dut.clk)
     dut.outputs.on.value = 1
     first, count = map(int, os.environ["KTLS_SEEDS"].split())

@@ -5,26 +5,30 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 import cocotb
 
-from ktls_cosim.check.device import Scoreboard
 from ktls_cosim.check.lockstep import LockstepPort
-from ktls_cosim.scenarios.sockets import SCENARIOS, Env, Scenario, stress
+from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.scenarios import SCENARIOS, Env, Scenario
+from ktls_cosim.scenarios.stress import stress
 from ktls_cosim.sim.port import SimPort
 from ktls_hw.model import ModelMemory, NicModel
 
-# memory outlives a scenario in the simulation, so it does in the model
+# the memory of the simulation outlives a scenario, so that of the model must, too
 MEMORY = ModelMemory()
-# a slow and moody memory: latency in cycles, share of paused cycles of 256
-MOODY = {"latency": 50, "stall_ar": 60, "stall_r": 60, "stall_aw": 60, "stall_w": 60, "stall_b": 60}
+# a slow and randomly stalling memory: latency in cycles, stalled cycles of 256
+STALLING = {
+    "latency": 50, "stall_ar": 60, "stall_r": 60, "stall_aw": 60, "stall_w": 60, "stall_b": 60,
+}  # fmt: skip
 
 
-async def _run(dut, name: str, scenario: Scenario) -> None:
-    moody = bool(os.environ.get("KTLS_MOODY"))
+async def _run(dut: Any, name: str, scenario: Scenario) -> None:
+    stalling = bool(os.environ.get("KTLS_STALLING"))
     host = dut.host
-    for knob, value in MOODY.items():
-        getattr(host, knob).value = value if moody else int(knob == "latency")
+    for knob, value in STALLING.items():
+        getattr(host, knob).value = value if stalling else int(knob == "latency")
     host.err_resp.value = 2 + (cocotb.RANDOM_SEED >> 32 & 1)  # SLVERR or DECERR
     host.stall_seed.value = cocotb.RANDOM_SEED & 0xFFFFFFFF
     port = SimPort(dut)
@@ -45,7 +49,7 @@ async def _run(dut, name: str, scenario: Scenario) -> None:
         host.err_write.value = int(write)
 
     lockstep = LockstepPort(port, model)
-    scoreboard = Scoreboard(f"pytest tests/sim/test_device.py -k {name}")
+    scoreboard = Scoreboard(f"pytest tests/sim/device/test_device.py -k {name}")
     env = Env(lockstep, scoreboard, random.Random(cocotb.RANDOM_SEED), fail_bus, lockstep=True)
     await scenario(env)
     scoreboard.finish()
@@ -61,8 +65,8 @@ async def _long_stress(env: Env) -> None:
     await stress(env, int(os.environ["KTLS_JOBS"]))
 
 
-def _test(name: str, scenario: Scenario, skip: bool = False):
-    async def run(dut):
+def _test(name: str, scenario: Scenario, skip: bool = False) -> object:
+    async def run(dut: Any) -> None:
         await _run(dut, name, scenario)
 
     run.__name__ = run.__qualname__ = name

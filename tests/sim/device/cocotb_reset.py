@@ -1,39 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resets at every cycle of a job, errors that end the device, and a bus that dies.
+"""Resets in every cycle of a job, fatal errors of the device, and a dead bus.
 
-After each of them no key is left in the device, the bus stays legal (`ktls_axi_check`
-watches), and the next record is right.
+After each of them the device holds no key, the bus protocol is intact (`ktls_axi_check` checks
+it), and the next record is right.
 """
 
 from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from ktls_cosim.check.device import CheckedPort, Scoreboard
+from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.port import SimPort
 from ktls_hw import layout
-from ktls_hw.layout import Opcode, Reg, SqeCtx, Status
+from ktls_hw.layout import Opcode, Reg, SqeCtx, SqeRecord, Status
 
 TEXT = bytes(range(1, 75))
 CTX = 1
 
 
 class Bench:
-    """A device with a memory of 3 cycles latency, and a look at its key memory."""
+    """A device with a memory of 3 cycles latency, and handles of all its key storage."""
 
-    def __init__(self, dut):
+    port: CheckedPort
+    rig: Rig
+    contexts: range
+    memories: list[Any]
+    registers: list[Any]
+
+    def __init__(self, dut: Any) -> None:
         self.dut = dut
-        self.scoreboard = Scoreboard("pytest tests/sim/test_reset.py")
+        self.scoreboard = Scoreboard("pytest tests/sim/device/test_reset.py")
         self.rng = random.Random(cocotb.RANDOM_SEED)
 
     @classmethod
-    async def create(cls, dut) -> Bench:
+    async def create(cls, dut: Any) -> Bench:
         dut.host.latency.value = 3
         bench = cls(dut)
         port = SimPort(dut)
@@ -41,14 +49,14 @@ class Bench:
         bench.port = CheckedPort(port, bench.scoreboard)
         bench.rig = Rig(bench.port)
         bench.contexts = range(int(dut.CONTEXTS.value))
-        gcm = dut.nic.g_fast.gcm
+        gcm = dut.nic.data.core.g_fast.gcm
         lanes = len(dut.m_wdata) // 128
         bench.memories = [gcm.h_mem]
         for lane in range(lanes):
             aes = gcm.g_lane[lane].aes
             bench.memories.append(aes.key_mem)
             bench.memories += [aes.g_round[r].round.key_mem for r in range(1, 15)]
-        bench.registers = [gcm.keyexp.win, gcm.keyexp.acc, dut.nic.exec.d]
+        bench.registers = [gcm.keyexp.win, gcm.keyexp.acc, dut.nic.exec.descriptor]
         if lanes > 1:
             pow_ = gcm.g_h.pow
             bench.registers += [pow_.powers, pow_.a, pow_.v, pow_.z]
@@ -63,15 +71,15 @@ class Bench:
             assert register.value == 0, f"{register._path} holds a key"
 
     async def next_record_is_right(self, key: bytes) -> None:
-        """A record of another key, in the context that was in use."""
+        """Seal a record with another key in the same context."""
         self.rig.release()
         await self.rig.set_context(CTX, key)
         (cqe,) = await self.rig.run(self.rig.seal_descriptor(CTX, b"the next record")[0])
         assert (cqe.status, cqe.rec_seq) == (Status.OK, 0)
 
 
-def _descriptor(rig: Rig, job: str, version: int, key: bytes):
-    """What is under way when the reset comes."""
+def _descriptor(rig: Rig, job: str, version: int, key: bytes) -> SqeCtx | SqeRecord:
+    """The descriptor that the device processes when the reset arrives."""
     if job == "delete":
         return SqeCtx(opcode=Opcode.CTX_DEL, ctx=CTX)
     if job == "set":
@@ -84,14 +92,14 @@ def _descriptor(rig: Rig, job: str, version: int, key: bytes):
     return rig.open_descriptor(CTX, record, tls13=version == 0x0304)[0]
 
 
-async def _every_cycle(dut, job: str, version: int, key_size: int) -> None:
+async def _every_cycle(dut: Any, job: str, version: int, key_size: int) -> None:
     bench = await Bench.create(dut)
     rig, port = bench.rig, bench.port
     key = bytes(range(1, key_size + 1))
     every = int(os.environ.get("KTLS_RESET_EVERY", "1"))
 
     async def begin() -> None:
-        """Rings and context as at the start of each try."""
+        """Set rings and context to their state before the job."""
         await rig.reset()
         rig.release()
         await rig.set_context(CTX, key, version=version, receive=job == "open")
@@ -112,8 +120,8 @@ async def _every_cycle(dut, job: str, version: int, key_size: int) -> None:
             await ClockCycles(dut.clk, cycle)
         await rig.reset()
         bench.assert_no_key()
-        (gone,) = await rig.run(rig.seal_descriptor(CTX, b"no context any more")[0])
-        assert gone.status == Status.BAD_CTX
+        (refused,) = await rig.run(rig.seal_descriptor(CTX, b"this context is empty")[0])
+        assert refused.status == Status.BAD_CTX
         await bench.next_record_is_right(bytes(reversed(key)))
         tried += 1
     bench.scoreboard.finish()
@@ -121,8 +129,8 @@ async def _every_cycle(dut, job: str, version: int, key_size: int) -> None:
     assert tried > cycles // every - 2
 
 
-def _test(job: str, version: int, key_size: int):
-    async def run(dut):
+def _test(job: str, version: int, key_size: int) -> tuple[str, object]:
+    async def run(dut: Any) -> None:
         await _every_cycle(dut, job, version, key_size)
 
     suffix = "" if version == 0x0303 else "_tls13"
@@ -139,7 +147,7 @@ globals().update(
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
-async def an_error_of_the_completion_ring_wipes_the_keys(dut):
+async def an_error_of_the_completion_ring_wipes_the_keys(dut: Any) -> None:
     bench = await Bench.create(dut)
     rig = bench.rig
     for cycle in range(0, 120, 9):
@@ -164,8 +172,8 @@ async def an_error_of_the_completion_ring_wipes_the_keys(dut):
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
-async def a_dead_bus_is_an_error_and_a_reset_ends_it(dut):
-    """Whatever the device was waiting for; the bus is reset, too."""
+async def a_dead_bus_is_an_error_and_a_reset_ends_it(dut: Any) -> None:
+    """The bus dies at every stage of a job; the reset also resets the bus."""
     bench = await Bench.create(dut)
     rig, port = bench.rig, bench.port
     text = TEXT * (len(dut.m_wdata) // 128)  # equally long for every number of lanes

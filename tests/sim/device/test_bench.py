@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks run and check what they measure; what they measure is nobody's condition."""
+"""The benchmarks run and check every record; no test depends on their figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ktls_cosim.bench.sim import run_bench_sim
 
 
 @pytest.mark.slow
-def test_bench_sim(simulator: None, tmp_path: Path, capsys) -> None:
+def test_bench_sim(simulator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "bench.json"
     assert run_bench_sim(out, rounds=1) == 0
     ratios = json.loads(out.read_text())["ratios"]

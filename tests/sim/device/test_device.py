@@ -1,48 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole device: every scenario in lockstep with the model, fast and moody memory."""
+"""The whole device: every scenario in lockstep with the model, memory fast and stalling."""
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 
 import pytest
 
 from ktls import run_sync
-from ktls_cosim.check.device import Scoreboard
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import SimulatorError
-from ktls_cosim.scenarios.sockets import SCENARIOS, Env
-from ktls_cosim.sim.runner import Build
+from ktls_cosim.scenarios import SCENARIOS, Env
+from ktls_cosim.sim.build import Build
+from ktls_cosim.sim.remote import RemoteSim
+from ktls_cosim.target import Target
+from support import Simulate
 
 
-def test_scenarios_in_lockstep(simulate) -> None:
-    results = simulate(Build.device(), "cocotb_device")
+def test_scenarios_in_lockstep(simulate: Simulate, target: Target) -> None:
+    results = simulate(Build.device(lanes=target.lanes), "cocotb_device")
     assert len(results) == len(SCENARIOS)
 
 
-def test_scenarios_with_a_slow_and_pausing_memory(simulate) -> None:
-    results = simulate(Build.device(), "cocotb_device", env={"KTLS_MOODY": "1"})
+def test_scenarios_with_a_slow_and_pausing_memory(simulate: Simulate, target: Target) -> None:
+    results = simulate(
+        Build.device(lanes=target.lanes), "cocotb_device", env={"KTLS_STALLING": "1"}
+    )
     assert len(results) == len(SCENARIOS)
 
 
 @pytest.mark.parametrize("lanes", [2, 4])
-def test_scenarios_with_several_lanes(simulate, lanes: int) -> None:
-    """All of `tests/sim` passes with them: `LANES=4 pytest tests/sim`."""
-    moody = "1" if lanes == 4 else ""
-    build = Build.device(LANES=lanes)
-    results = simulate(build, "cocotb_device", env={"KTLS_MOODY": moody})
+def test_scenarios_with_several_lanes(simulate: Simulate, lanes: int) -> None:
+    """`LANES=4 pytest tests/sim` runs all other tests with them, too."""
+    stalling = "1" if lanes == 4 else ""
+    build = Build.device(lanes=lanes)
+    results = simulate(build, "cocotb_device", env={"KTLS_STALLING": stalling})
     assert len(results) == len(SCENARIOS)
 
 
-def test_small_device(simulate) -> None:
-    """Another number of contexts: the driver reads it from CAPS."""
+def test_small_device(simulate: Simulate, target: Target) -> None:
+    """With four contexts; the driver reads their number from CAPS."""
     simulate(
-        Build.device(CONTEXTS=4),
+        Build.device(lanes=target.lanes, CONTEXTS=4),
         "cocotb_device",
         testcase=r"cocotb_device\.(hello_world|contexts_run_out)",
     )
 
 
-# what a core could get wrong; all scenarios run on the small core in `make soak`
+# scenarios that depend on the core; `make soak` runs all of them on the small core
 _CORE = (
     "hello_world|aes256_hello_world|tls13_hello_world|many_connections|resync|bus_errors|"
     "rekey_with_records_queued|reset_with_records_under_way|seal_and_open_mixed|random_stress|"
@@ -50,25 +57,25 @@ _CORE = (
 )
 
 
-def test_another_core_in_the_same_place(simulate) -> None:
-    """The small core under the same device, driver and checks."""
+def test_another_core_in_the_same_place(simulate: Simulate) -> None:
+    """The small core in the same device, with the same driver and checks."""
     results = simulate(
-        Build.device(SMALL_CORE=1, LANES=1), "cocotb_device", testcase=rf"cocotb_device\.({_CORE})"
+        Build.device(SMALL_CORE=1), "cocotb_device", testcase=rf"cocotb_device\.({_CORE})"
     )
     assert len(results) == len(_CORE.split("|"))
 
 
 @pytest.mark.slow
-def test_every_scenario_on_the_small_core(simulate) -> None:
-    results = simulate(Build.device(SMALL_CORE=1, LANES=1), "cocotb_device", timeout_s=1200)
+def test_every_scenario_on_the_small_core(simulate: Simulate) -> None:
+    results = simulate(Build.device(SMALL_CORE=1), "cocotb_device", timeout_s=1200)
     assert len(results) == len(SCENARIOS)
 
 
-def test_simulator_as_a_child_process(simulator: None, seed: int) -> None:
-    """Plain Python uses the RTL as if it were a card."""
-    from ktls_cosim.sim.remote import RemoteSim
-
-    with RemoteSim(name="test_remote") as port:
+def test_simulator_as_a_child_process(simulator: str, target: Target, seed: int) -> None:
+    """Plain Python uses the RTL like a plugged-in card."""
+    with RemoteSim(
+        Build.device(lanes=target.lanes), simulator=simulator, name="test_remote"
+    ) as port:
 
         def no_faults(lo: int, hi: int, read: bool, write: bool) -> None:
             raise AssertionError("not used")
@@ -82,11 +89,9 @@ def test_simulator_as_a_child_process(simulator: None, seed: int) -> None:
             port.mem.read(port.mem.size - 4, 8)
 
 
-def test_a_dead_simulator_is_an_error_with_its_log(simulator: None) -> None:
-    from ktls_cosim.sim.remote import RemoteSim
-
-    with RemoteSim(name="test_dead") as port:
+def test_a_dead_simulator_is_an_error_with_its_log(simulator: str) -> None:
+    with RemoteSim(simulator=simulator, name="test_dead") as port:
         run_sync(port.read32(0))
-        port._process.kill()
+        os.kill(port.pid, signal.SIGKILL)
         with pytest.raises(SimulatorError, match=r"run\.log"):
             run_sync(port.read32(0))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deliberate faults in the RTL: each must be caught, by the check that should catch it."""
+"""Deliberate faults in the RTL: the check that should catch a fault must catch it."""
 
 from __future__ import annotations
 
+import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +11,27 @@ from pathlib import Path
 import pytest
 
 from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, connect_wire, run_sync, uapi
-from ktls_cosim.check.device import CheckedPort, MismatchError, Scoreboard
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.mismatch import MismatchError
+from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError, SimulatorError
 from ktls_cosim.paths import build_root
-from ktls_cosim.scenarios.sockets import SCENARIOS, Env
+from ktls_cosim.scenarios import SCENARIOS, Env
+from ktls_cosim.sim.build import Build, rtl_sources
 from ktls_cosim.sim.remote import RemoteSim
-from ktls_cosim.sim.runner import Build, rtl_sources, run_tests
+from ktls_cosim.sim.runner import run_tests
+from ktls_cosim.target import Target
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change of one place in one file.
+    """A change at one place of one file.
 
     Attributes:
+        name: Name of the fault.
+        file: File of the RTL.
+        old: The text to replace; it occurs once.
+        new: Its replacement.
         caught: `check/field` of the first mismatch, or `driver` if the driver itself stops.
     """
 
@@ -33,12 +42,12 @@ class Mutant:
     caught: str
 
     def sources(self) -> list[Path]:
-        """The RTL with this fault in it."""
+        """Write the RTL with this fault, and return its files."""
         folder = build_root() / "mutants" / self.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         text = next(p for p in rtl_sources() if p.name == self.file).read_text()
-        assert text.count(self.old) == 1, f"{self.file} no longer has one {self.old!r}"
+        assert text.count(self.old) == 1, f"{self.file} does not contain {self.old!r} once"
         changed = folder / self.file
         changed.write_text(text.replace(self.old, self.new))
         return [changed if p.name == self.file else p for p in rtl_sources()]
@@ -75,8 +84,8 @@ DEVICE = [
     Mutant("tls13_type_too_early", "ktls_record.v",
            "{rtype, {DATA_W - 8{1'b0}}} >> {end_at, 3'b000}",
            "{rtype, {DATA_W - 8{1'b0}}}", "golden/ciphertext"),
-    Mutant("tls13_iv_counts", "ktls_exec.v", "if (!tls13) iv_mem[c] <= iv + 64'd1;",
-           "iv_mem[c] <= iv + 64'd1;",
+    Mutant("tls13_iv_counts", "ktls_exec.v", "if (!tls13) iv_mem[ctx] <= iv + 64'd1;",
+           "iv_mem[ctx] <= iv + 64'd1;",
            "golden/ciphertext"),
     Mutant("strobes_ignore_the_end", "ktls_scatter.v", "~(ones << n[BEAT_LOG2:0]) << off",
            "ones << off", "scenario"),
@@ -84,14 +93,14 @@ DEVICE = [
 
 
 @pytest.mark.parametrize("mutant", DEVICE[:-1], ids=lambda m: m.name)
-def test_device_mutant_is_caught(simulator: None, mutant: Mutant) -> None:
-    """Ten records with AES-256 through the product's driver."""
+def test_device_mutant_is_caught(simulator: str, target: Target, mutant: Mutant) -> None:
+    """Ten records with AES-256 through the driver."""
     version = uapi.TLS_1_3_VERSION if mutant.name.startswith("tls13") else uapi.TLS_1_2_VERSION
     info = CryptoInfo(version, 52, bytes(range(8)), bytes(range(32)), b"salt", bytes(8))
     scoreboard = Scoreboard()
-    build = Build.device(mutant.sources())
+    build = Build.device(mutant.sources(), lanes=target.lanes)
     found = "nothing"
-    with RemoteSim(build, name=f"mutant-{mutant.name}") as port:
+    with RemoteSim(build, simulator=simulator, name=f"mutant-{mutant.name}") as port:
         try:
             nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
             sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
@@ -145,7 +154,7 @@ SCENARIO = [
      "open_refuses_what_is_not_authentic"),
     (Mutant("direction_not_checked", "ktls_exec.v", " || receive != opening", "", "scenario"),
      "open_mistakes"),
-    (Mutant("completed_too_early", "ktls_cq.v", "(!data || !opened || res_valid)", "1'b1",
+    (Mutant("completed_too_early", "ktls_cq.v", "(!has_job || !opened || res_valid)", "1'b1",
             "scenario"),
      "open_every_tail"),
     (Mutant("short_tag_compared_in_part", "ktls_release.v", "{128{1'b1}} >> {a_tag_len, 3'b000}",
@@ -178,7 +187,7 @@ SCENARIO = [
             "scenario"),
      "key_limits"),
     (Mutant("full_ring_holds_up_others", "ktls_sq.v",
-            "waiting[g] && owed >> cq_log2[4*g+:4] == 32'd0", "waiting[g]", "scenario"),
+            "waiting[g] && unread >> cq_log2[4*g+:4] == 32'd0", "waiting[g]", "scenario"),
      "a_ring_that_nobody_empties_holds_up_no_other"),
     (Mutant("completion_in_another_ring", "ktls_cq.v", "addr <= base[64*ring+:64]",
             "addr <= base[63:0]", "scenario"),
@@ -196,14 +205,19 @@ SCENARIO = [
 
 
 @pytest.mark.parametrize(("mutant", "name"), SCENARIO, ids=lambda x: getattr(x, "name", ""))
-def test_scenario_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) -> None:
-    """By the scoreboard, or by what the scenario wants to see."""
-    _scenario_finds(Build.device(mutant.sources()), rng, mutant, name)
+def test_scenario_mutant_is_caught(
+    simulator: str, target: Target, rng: random.Random, mutant: Mutant, name: str
+) -> None:
+    """The scoreboard or the scenario itself finds the fault."""
+    build = Build.device(mutant.sources(), lanes=target.lanes)
+    _scenario_finds(build, simulator, rng, mutant, name)
 
 
-def _scenario_finds(build: Build, rng, mutant: Mutant, name: str) -> None:
+def _scenario_finds(
+    build: Build, simulator: str, rng: random.Random, mutant: Mutant, name: str
+) -> None:
     scoreboard = Scoreboard()
-    with RemoteSim(build, name=f"mutant-{mutant.name}") as port:
+    with RemoteSim(build, simulator=simulator, name=f"mutant-{mutant.name}") as port:
         env = Env(port, scoreboard, rng, lambda *_: None)
         failed = False
         try:
@@ -238,9 +252,11 @@ LANES = [
 
 
 @pytest.mark.parametrize(("mutant", "name"), LANES, ids=lambda x: getattr(x, "name", ""))
-def test_lane_mutant_is_caught(simulator: None, rng, mutant: Mutant, name: str) -> None:
-    """What only a device with several lanes can get wrong."""
-    _scenario_finds(Build.device(mutant.sources(), LANES=4), rng, mutant, name)
+def test_lane_mutant_is_caught(
+    simulator: str, rng: random.Random, mutant: Mutant, name: str
+) -> None:
+    """Faults that only a device with several lanes can have."""
+    _scenario_finds(Build.device(mutant.sources(), lanes=4), simulator, rng, mutant, name)
 
 
 AXI = [
@@ -254,9 +270,12 @@ AXI = [
 
 
 @pytest.mark.parametrize("mutant", AXI, ids=lambda m: m.name)
-def test_broken_bus_rule_stops_the_simulation(simulator: None, rng, mutant: Mutant) -> None:
-    """The AXI4 checks of the test bench find it, not a wrong record much later."""
-    with RemoteSim(Build.device(mutant.sources()), name=f"mutant-{mutant.name}") as port:
+def test_broken_bus_rule_stops_the_simulation(
+    simulator: str, target: Target, rng: random.Random, mutant: Mutant
+) -> None:
+    """The AXI4 checks of the test bench find the fault, before any record is wrong."""
+    build = Build.device(mutant.sources(), lanes=target.lanes)
+    with RemoteSim(build, simulator=simulator, name=f"mutant-{mutant.name}") as port:
         for knob in ("stall_ar", "stall_aw"):
             port.knob(knob, 200)
         env = Env(port, Scoreboard(), rng, lambda *_: None)
@@ -264,10 +283,51 @@ def test_broken_bus_rule_stops_the_simulation(simulator: None, rng, mutant: Muta
             run_sync(SCENARIOS["any_alignment"](env))
 
 
-def test_writing_behind_the_end_is_caught(simulator: None, rng) -> None:
-    """The record is right, but bytes behind it are overwritten: guards notice."""
-    build = Build.device(DEVICE[-1].sources())
-    with RemoteSim(build, name="mutant-strobes") as port:
+ASSERTIONS = [
+    (Mutant("read_credits_ignored", "ktls_gather.v",
+            "wire room = held <= (1 << BUF_LOG2) - 16;", "wire room = 1'b1;",
+            r"gather\.buffer at \d+: FIFO overflow"),
+     "sizes_around_blocks"),
+    (Mutant("word_without_a_word", "ktls_fifo.v", "stored != 0 && (!m_valid", "(!m_valid",
+            "FIFO underflow"),
+     "hello_world"),
+    (Mutant("command_withdrawn", "ktls_record.v", "take_cmd = cmd_valid && cmd_ready",
+            "take_cmd = cmd_valid",
+            r"record\.g_cmd_stable at \d+: valid fell before ready"),
+     "sizes_around_blocks"),
+    (Mutant("command_changes", "ktls_record.v", "cmd_len = {17'd0, inner};",
+            "cmd_len = {17'd0, inner ^ {14'd0, m_valid}};",
+            r"record\.g_cmd_stable at \d+: data changed before ready"),
+     "sizes_around_blocks"),
+    (Mutant("every_completion_retires_a_job", "ktls_cq.v", "retire = take && has_job",
+            "retire = take", r"exec at \d+: a job finishes although none is under way"),
+     "hello_world"),
+    (Mutant("data_answers_count_as_entries", "ktls_dma_wr.v",
+            "b1_done = answered && tag_client[rp]", "b1_done = answered",
+            r"cq at \d+: a write response without an outstanding entry"),
+     "hello_world"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mutant", "name"), ASSERTIONS, ids=lambda x: getattr(x, "name", ""))
+def test_assertion_stops_the_simulation(
+    simulator: str, target: Target, rng: random.Random, mutant: Mutant, name: str
+) -> None:
+    """Each kind of assertion in the RTL names the instance, the time and the broken rule."""
+    build = Build.device(mutant.sources(), lanes=target.lanes)
+    with RemoteSim(build, simulator=simulator, name=f"mutant-{mutant.name}") as port:
+        port.knob("stall_w", 200)
+        env = Env(port, Scoreboard(), rng, lambda *_: None)
+        with pytest.raises(SimulatorError, match=mutant.caught):
+            run_sync(SCENARIOS[name](env))
+
+
+def test_writing_after_the_end_is_caught(
+    simulator: str, target: Target, rng: random.Random
+) -> None:
+    """The record is right, but the device overwrites bytes after it: the guard bytes differ."""
+    build = Build.device(DEVICE[-1].sources(), lanes=target.lanes)
+    with RemoteSim(build, simulator=simulator, name="mutant-strobes") as port:
         env = Env(port, Scoreboard(), rng, lambda *_: None)
         with pytest.raises(AssertionError, match="byte 0x"):
             run_sync(SCENARIOS["any_alignment"](env))
@@ -283,7 +343,8 @@ BLOCK = [
      "ktls_aes", "cocotb_aes", "stage_15_wipes_a_context"),
     (Mutant("hash_key_not_wiped", "ktls_gcm.v", "h_mem[kw_ctx] <= {DATA_W{1'b0}};", ";", ""),
      "ktls_gcm", "cocotb_gcm", "a_wiped_key_is_gone"),
-    (Mutant("tail_not_masked", "ktls_gcm.v", "if (x_tail != 0) block_x", "if (1'b0) block_x", ""),
+    (Mutant("tail_not_masked", "ktls_gcm.v", "if (x_tail != 0) `KTLS_V(x_text)",
+            "if (1'b0) `KTLS_V(x_text)", ""),
      "ktls_gcm", "cocotb_gcm", "seal_and_open_without_pauses"),
     (Mutant("bubble_per_record", "ktls_gcm.v", "assign cmd_ready = !busy || go_len;",
             "assign cmd_ready = !busy;", ""),
@@ -307,31 +368,36 @@ BLOCK = [
     ("mutant", "toplevel", "module", "test"), BLOCK, ids=lambda x: getattr(x, "name", "")
 )
 def test_block_mutant_is_caught(
-    simulator: None, mutant: Mutant, toplevel: str, module: str, test: str, seed: int
+    simulator: str, mutant: Mutant, toplevel: str, module: str, test: str, seed: int
 ) -> None:
     parameters = {"RINGS": 4, "RING_W": 2} if toplevel == "ktls_sq" else {}
     build = Build(toplevel, tuple(mutant.sources()), parameters)
-    (result,), _ = run_tests(build, module, testcase=test, seed=seed, name=f"mutant-{mutant.name}")
+    (result,), _ = run_tests(
+        build, module, simulator=simulator, testcase=test, seed=seed,
+        name=f"mutant-{mutant.name}",
+    )  # fmt: skip
     assert not result.passed
 
 
 DEAD_ENDS = [
-    (Mutant("masters_wait_for_a_dead_bus", "ktls_nic.v", "assign bus_rst = core_rst || bus_dead;",
-            "assign bus_rst = core_rst;", ""),
+    (Mutant("masters_wait_for_a_dead_bus", "ktls_nic.v", "wire bus_rst = core_rst || bus_dead;",
+            "wire bus_rst = core_rst;", ""),
      "a_dead_bus_is_an_error_and_a_reset_ends_it"),
     (Mutant("keys_survive_an_error", "ktls_csr.v", "core_rst || halt_cnt != 0", "core_rst", ""),
      "an_error_of_the_completion_ring_wipes_the_keys"),
-    (Mutant("descriptor_kept_after_reset", "ktls_exec.v", "d <= 512'd0;\n    end\n  end",
+    (Mutant("descriptor_kept_after_reset", "ktls_exec.v", "descriptor <= 512'd0;\n    end\n  end",
             "end\n  end", ""),
      "reset_during_set_256"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("mutant", "test"), DEAD_ENDS, ids=lambda x: getattr(x, "name", ""))
-def test_dead_end_mutant_is_caught(simulator: None, mutant: Mutant, test: str, seed: int) -> None:
-    build = Build.device(mutant.sources(), CONTEXTS=2)
+def test_dead_end_mutant_is_caught(
+    simulator: str, target: Target, mutant: Mutant, test: str, seed: int
+) -> None:
+    build = Build.device(mutant.sources(), lanes=target.lanes, CONTEXTS=2)
     (result,), _ = run_tests(
-        build, "cocotb_reset", testcase=test, seed=seed, name=f"mutant-{mutant.name}",
-        env={"KTLS_RESET_EVERY": "3"},
+        build, "cocotb_reset", simulator=simulator, testcase=test, seed=seed,
+        name=f"mutant-{mutant.name}", env={"KTLS_RESET_EVERY": "3"},
     )  # fmt: skip
     assert not result.passed

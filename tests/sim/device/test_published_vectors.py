@@ -8,8 +8,10 @@ import pytest
 from ktls_cosim.cli import main
 
 
-def test_a_slice_of_the_published_vectors(simulator: None, capsys) -> None:
-    """The same cases every time: 40 of each source, and all of RFC 8448."""
+def test_a_slice_of_the_published_vectors(
+    simulator: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Always the same cases: 40 of each source, and all of RFC 8448."""
     assert main(["vectors", "--sample", "40"]) == 0
     words = capsys.readouterr().out.split()
     at = words.index("total")
@@ -17,7 +19,7 @@ def test_a_slice_of_the_published_vectors(simulator: None, capsys) -> None:
 
 
 @pytest.mark.slow
-def test_all_published_vectors(simulator: None, capsys) -> None:
+def test_all_published_vectors(simulator: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["vectors"]) == 0
     words = capsys.readouterr().out.split()
     at = words.index("total")

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings of real kernels with the RTL sealing every AES-GCM record it can."""
+"""Recordings of real kernels; the RTL seals every AES-GCM record that it supports."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import pytest
+
 from ktls_cosim.cli import main
 
 RECORDINGS = Path(__file__).parents[2] / "oracle"
 
 
-def test_a_sample_of_the_recordings_through_the_rtl(tmp_path: Path, capsys) -> None:
-    """Chosen by a fixed seed from every category whose scenarios make the device seal."""
+def test_a_sample_of_the_recordings_through_the_rtl(
+    simulator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fixed seed selects scenarios in which the device seals, from every category."""
     out = tmp_path / "out.json"
     code = main(
         ["conformance", str(RECORDINGS), "--port", "sim", "--sample", "66", "--seed", "1",

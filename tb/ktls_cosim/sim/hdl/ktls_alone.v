@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: a top level that drives the device without Python, to see what Python costs.
-// Interface: +image=FILE is host memory (hexadecimal lines of 64 bytes), +setup=FILE has
-//   register writes (address and value in one hexadecimal number), +records=N says how
-//   many descriptors behind the first are sealed one after the other: doorbell, interrupt,
-//   consumer index, as the driver does it. Prints CNT_RECORDS at the end.
+// Purpose: a top level that drives the device without Python, to measure the share of Python in a
+//   simulation (`ktls-cosim bench sim`).
+// Interface: plusargs. +image=FILE is host memory ($readmemh lines of 128 bytes). +setup=FILE
+//   holds register writes (address in bits [43:32], value in [31:0]). +records=N is the number
+//   of records to seal after the first descriptor, one at a time: doorbell, interrupt, consumer
+//   index, as the driver does it. At the end it prints CNT_RECORDS.
 `timescale 1ns / 1ps
 `default_nettype none
 
@@ -47,7 +48,7 @@ ktls_tb tb ();
     $readmemh(path, setup);
     if (!$value$plusargs("records=%d", records)) $fatal(1, "+records is missing");
     wait (!tb.rst);
-    // a reset clears the key memory first
+    // the device wipes its key memory after reset, one context per cycle
     for (n = 0; n < 500; n = n + 1) @(posedge tb.clk);
     for (n = 0; n < 64 && setup[n] != 0; n = n + 1) write(setup[n][43:32], setup[n][31:0]);
     for (written = 1; written <= records + 1; written = written + 1) begin

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: one number for everything that came out of a design in every cycle, by which
-//   two simulators are compared.
-// Interface: while `on`, `v` enters `hash` in every cycle; set `hash` to start anew. An
-//   unknown bit counts as 0, which is what a two-state simulator starts from.
+// Purpose: one number for the outputs of a design in all cycles, to compare two simulators.
+// Interface: while `on` is 1, every cycle hashes `v` into `hash`. Write `hash` to restart. An X bit
+//   counts as 0, because a two-state simulator starts from 0.
+// verilator lint_off PROCASSINIT
 `timescale 1ns / 1ps
 `default_nettype none
 

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: host memory behind AXI4, for simulation: Python reads and writes `mem`
-//   per record, no Python runs per beat.
-// Interface: reads are answered `latency` cycles after their address, writes
-//   `latency` cycles after their last beat, both in order and pipelined. stall_*
-//   (0..255 of 256) makes a channel pause at random. Accesses to [err_lo, err_hi)
-//   are answered with err_resp if err_read or err_write says so, those behind the
-//   end of memory with DECERR; such writes change nothing. While `dead` nothing moves
-//   and everything under way is forgotten, as after the reset of a bus.
-// Data format: mem[n] holds bytes 64n..64n+63, byte 64n in [7:0].
+// Purpose: simulated host memory with an AXI4 port. Python reads and writes `mem` once per record,
+//   so no Python runs per beat.
+// Interface: a read is answered `latency` cycles after its address and a write `latency` cycles
+//   after its last beat, both in order and pipelined. stall_* pauses a channel at random, in
+//   stall_* of 256 cycles. Accesses to [err_lo, err_hi) are answered with err_resp if err_read or
+//   err_write is set; accesses beyond the end of `mem` are answered with DECERR. A write that is
+//   answered with an error changes nothing. While `dead` is set no channel moves, and
+//   all open transactions are discarded, as after the reset of a bus.
+// Data format: mem[n] holds bytes 128 n to 128 n + 127, byte 128 n in [7:0].
+// verilator lint_off PROCASSINIT
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_host_mem #(
     parameter DATA_W = 128,
-    // lines of 128 bytes: `LINE` of sim/wire.py
+    // lines of 128 bytes (`LINE` in sim/wire.py)
     parameter LINES  = 32768
 ) (
     input  wire                clk,
@@ -43,14 +45,16 @@ module ktls_host_mem #(
 );
 
   localparam BYTES = DATA_W / 8;
-  localparam Q = 64;  // transactions of each kind that may wait
+  localparam [63:0] LAST = {32'd0, BYTES[31:0]} - 64'd1;
+  localparam LINE_W = $clog2(LINES);
+  localparam Q = 64;  // open transactions of each kind
 
   reg [1023:0] mem[0:LINES-1];
   integer n;
 
   initial for (n = 0; n < LINES; n = n + 1) mem[n] = 1024'd0;
 
-  // knobs, written from Python
+  // Python writes these.
   reg [31:0] latency = 1;
   reg [7:0] stall_ar = 0;
   reg [7:0] stall_r = 0;
@@ -75,7 +79,7 @@ module ktls_host_mem #(
 
   wire settled = !dead && !stalling && go_ar && go_r && go_aw && go_w && go_b;
 
-  // xorshift: the same numbers in every simulator
+  // xorshift instead of $random: the same numbers in every simulator
   function dice(input [7:0] share);
     begin
       stall_seed = stall_seed ^ (stall_seed << 13);
@@ -102,12 +106,11 @@ module ktls_host_mem #(
     end
   end
 
-  // the response to a beat at an address: a macro, because a function call costs as much
-  // as the beat
+  // The response to a beat. A macro, because in Icarus a function call costs as much as the beat.
   `define KTLS_RESPOND(resp, addr, errors) \
       resp = 2'b00; \
       if (addr[63:7] >= LINES) resp = 2'b11; \
-      else if (errors) if (addr + BYTES > err_lo && addr < err_hi) resp = err_resp;
+      else if (errors) if (addr + LAST >= err_lo && addr < err_hi) resp = err_resp;
 
   // ---------------------------------------------------------------------- reads
 
@@ -117,14 +120,12 @@ module ktls_host_mem #(
   reg [5:0] ar_wp = 0;
   reg [5:0] ar_rp = 0;
   reg [7:0] beat = 0;
-  // temporaries are memories: rtl/ktls_defs.vh
-  reg r_now[0:0];
-  reg [63:0] a[0:0];
-  reg [1:0] rr[0:0];
-  reg last[0:0];
+  `KTLS_TMP(1, r_now)
+  `KTLS_TMP(64, r_addr)
+  `KTLS_TMP(2, r_resp)
+  `KTLS_TMP(1, r_last)
   wire [5:0] ar_waiting = ar_wp - ar_rp;
 
-  // an address that waits is not refused again because of a pause
   assign arready = go_ar && ar_waiting != 6'd63;
   wire take_ar = arvalid && arready;
 
@@ -135,20 +136,20 @@ module ktls_host_mem #(
       ar_due[ar_wp] <= now + latency;
       ar_wp <= ar_wp + 1;
     end
-    r_now[0] = 1'b0;
+    `KTLS_V(r_now) = 1'b0;
     if (ar_waiting != 0)
-      if (go_r) if (!rvalid || rready) r_now[0] = $signed(now - ar_due[ar_rp]) >= 0;
-    if (r_now[0]) begin
-      a[0] = ar_addr[ar_rp] + beat * BYTES;
-      last[0] = beat == ar_len[ar_rp];
+      if (go_r) if (!rvalid || rready) `KTLS_V(r_now) = $signed(now - ar_due[ar_rp]) >= 0;
+    if (`KTLS_V(r_now)) begin
+      `KTLS_V(r_addr) = ar_addr[ar_rp] + beat * BYTES;
+      `KTLS_V(r_last) = beat == ar_len[ar_rp];
       rvalid <= 1'b1;
-      `KTLS_RESPOND(rr[0], a[0], err_read)
-      rresp <= rr[0];
-      // what comes with an error must not be used: make it recognisable
-      if (rr[0] != 0) rdata <= {DATA_W / 8{8'hEE}};
-      else rdata <= mem[a[0][63:7]][8*a[0][6:0]+:DATA_W];
-      rlast <= last[0];
-      if (last[0]) begin
+      `KTLS_RESPOND(`KTLS_V(r_resp), `KTLS_V(r_addr), err_read)
+      rresp <= `KTLS_V(r_resp);
+      // The device must not use data that came with an error: make it recognisable.
+      if (`KTLS_V(r_resp) != 0) rdata <= {DATA_W / 8{8'hEE}};
+      else rdata <= mem[`KTLS_V(r_addr) [7+:LINE_W]][8*`KTLS_V(r_addr) [6:0]+:DATA_W];
+      rlast <= `KTLS_V(r_last);
+      if (`KTLS_V(r_last)) begin
         beat  <= 0;
         ar_rp <= ar_rp + 1;
       end else begin
@@ -176,9 +177,9 @@ module ktls_host_mem #(
   reg [5:0] b_rp = 0;
   reg [7:0] wbeat = 0;
   reg [1:0] worst = 0;
-  reg b_now[0:0];
-  reg [63:0] w[0:0];
-  reg [1:0] wr[0:0];
+  `KTLS_TMP(1, b_now)
+  `KTLS_TMP(64, w_addr)
+  `KTLS_TMP(2, w_resp)
   integer i;
   wire [5:0] aw_waiting = aw_wp - aw_rp;
   wire [5:0] b_waiting = b_wp - b_rp;
@@ -192,28 +193,30 @@ module ktls_host_mem #(
       aw_wp <= aw_wp + 1;
     end
     if (wvalid && wready) begin
-      w[0] = aw_addr[aw_rp] + wbeat * BYTES;
-      `KTLS_RESPOND(wr[0], w[0], err_write)
-      if (wr[0] == 0) begin
-        if (&wstrb) mem[w[0][63:7]][8*w[0][6:0]+:DATA_W] <= wdata;
+      `KTLS_V(w_addr) = aw_addr[aw_rp] + wbeat * BYTES;
+      `KTLS_RESPOND(`KTLS_V(w_resp), `KTLS_V(w_addr), err_write)
+      if (`KTLS_V(w_resp) == 0) begin
+        if (&wstrb) mem[`KTLS_V(w_addr) [7+:LINE_W]][8*`KTLS_V(w_addr) [6:0]+:DATA_W] <= wdata;
         else
           for (i = 0; i < BYTES; i = i + 1)
-          if (wstrb[i]) mem[w[0][63:7]][8*(w[0][6:0]+i)+:8] <= wdata[8*i+:8];
+          if (wstrb[i])
+            mem[`KTLS_V(w_addr) [7+:LINE_W]][8*`KTLS_V(w_addr) [6:0]+8*i+:8] <= wdata[8*i+:8];
       end
       wbeat <= wbeat + 1;
-      worst <= worst | wr[0];
+      worst <= worst | `KTLS_V(w_resp);
       if (wlast) begin
         wbeat <= 0;
         worst <= 0;
         aw_rp <= aw_rp + 1;
         b_due[b_wp] <= now + latency;
-        b_resp[b_wp] <= worst | wr[0];
+        b_resp[b_wp] <= worst | `KTLS_V(w_resp);
         b_wp <= b_wp + 1;
       end
     end
-    b_now[0] = 1'b0;
-    if (b_waiting != 0) if (go_b) if (!bvalid || bready) b_now[0] = $signed(now - b_due[b_rp]) >= 0;
-    if (b_now[0]) begin
+    `KTLS_V(b_now) = 1'b0;
+    if (b_waiting != 0)
+      if (go_b) if (!bvalid || bready) `KTLS_V(b_now) = $signed(now - b_due[b_rp]) >= 0;
+    if (`KTLS_V(b_now)) begin
       bvalid <= 1'b1;
       bresp  <= b_resp[b_rp];
       b_rp   <= b_rp + 1;
@@ -233,9 +236,8 @@ module ktls_host_mem #(
 
   `undef KTLS_RESPOND
 
-`ifdef VERILATOR
-  wire unused_ok = &{1'b0, awlen};
-`endif
+  // WLAST marks the end of a burst; ktls_axi_check compares it with the length.
+  `KTLS_UNUSED(awlen)
 
 endmodule
 

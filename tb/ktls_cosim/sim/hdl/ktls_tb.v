@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: the device with everything around it that must be fast: clock, reset,
-//   host memory, register master and bus checks. Python talks to the bfm_*
-//   signals once per register access and to host.mem once per record.
-// Interface: change bfm_go to start an access; bfm_done takes its value when it is
-//   finished. irq_seen is the interrupt. Both change between the clock edges, so that
-//   Python never looks at a design in which a clock edge is half done, whatever order a
-//   simulator has. The clock runs only while Python waits for something.
+// Purpose: the device with everything that must run fast around it: clock, reset, host memory,
+//   register master and bus checks. Python uses the bfm_* signals once per register access and
+//   host.mem once per record.
+// Interface: toggle bfm_go to start a register access; bfm_done takes the value of bfm_go when it
+//   is finished. irq_seen is the interrupt. Both change 1 ns after a clock edge, so Python never
+//   sees a half-evaluated edge, in whatever order a simulator processes events. The clock runs
+//   only while Python waits.
+// verilator lint_off PROCASSINIT
 `timescale 1ns / 1ps
 `default_nettype none
 
@@ -51,7 +52,7 @@ module ktls_tb #(
   wire [31:0] rdata;
   wire [1:0] bresp, rresp;
 
-  // one test per cycle while nothing happens
+  // Icarus: see ktls_defs.vh; one test per cycle while the master is idle
   wire asked = busy || bfm_go != bfm_done;
 
   always @(posedge clk) begin
@@ -206,12 +207,12 @@ module ktls_tb #(
       .arready(m_arready)
   );
 
-  // ---------------------------------------- everything that leaves the device, as a number
+  // ------------------------------------------------- hash of all outputs of the device
 
   localparam OUT_W = 1 + 4 + 1 + 32 + 4 + 2 * 85 + DATA_W / 8 * 9 + 2 + 2;
   localparam HASH_W = (OUT_W + 63) / 64 * 64;
 
-  // sampled, so that it costs nothing while nobody asks for it
+  // a register, not a wire: it costs nothing while the hash is off
   reg [HASH_W-1:0] sample;
 
   always @(posedge clk) begin

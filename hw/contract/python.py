@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python layout: codes, register fields and structures."""
+
+from __future__ import annotations
+
+import textwrap
+
+from contract.contract import COLUMNS, ENUM_DOCS, ENUMS, NOTE, SPDX, Contract, Register, Struct
+
+PYTHON_HEAD = f"""\
+# {SPDX}
+# {NOTE}
+\"\"\"Registers, descriptors, completions and codes of the ktls NIC.\"\"\"
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+from ktls_hw.fields import Field, put_bytes, put_int, structure_value
+"""
+
+
+def python(c: Contract) -> str:
+    """Return `ktls_hw/layout.py`: codes, register fields and structures."""
+    out = [PYTHON_HEAD]
+    for key, (py, _) in ENUMS.items():
+        out += ["", f"class {py}(IntEnum):", *_docstring(ENUM_DOCS[key]), ""]
+        for name, value, desc in c.enums[key]:
+            out += [f"    {name} = {value}", *_docstring(desc)]
+        out.append("")
+    out += ["", "class Reg(IntEnum):", *_docstring("Byte offsets of the registers."), ""]
+    for r in c.registers:
+        out += [f"    {r.name} = 0x{r.offset:03X}", *_docstring(f"{r.title}.")]
+    out += ["", ""]
+    for name, (count, stride) in c.arrays.items():
+        out += [f"{name}_COUNT = {count}", f"{name}_STRIDE = 0x{stride:X}"]
+    for r in c.registers:
+        for f in r.fields:
+            out.append(f"{r.name}_{f.name.upper()} = Field({f.lsb}, {f.width})")
+            if f.reset:
+                out.append(f"{r.name}_{f.name.upper()}_RESET = 0x{f.reset:X}")
+    for name in c.arrays:
+        out += _python_array(name, [r for r in c.registers if r.name.startswith(f"{name}0_")])
+    for s in c.structs:
+        out += _python_struct(s)
+    return "\n".join(out) + "\n"
+
+
+def _docstring(text: str, indent: str = "    ") -> list[str]:
+    lines = textwrap.wrap(text, COLUMNS - len(indent) - len('""""""'))
+    lines[0] = '"""' + lines[0]
+    lines[-1] += '"""'
+    return [indent + line for line in lines]
+
+
+def _python_array(name: str, registers: list[Register]) -> list[str]:
+    first = min(registers, key=lambda r: r.offset).name
+    low = name.lower()
+    return f"""
+
+def {low}_reg({low}: int, reg: int) -> int:
+    \"\"\"Return the address of a register of {low} `{low}`.
+
+    Args:
+        {low}: number of the {low}.
+        reg: address of the register in {name}0.
+    \"\"\"
+    return reg + {name}_STRIDE * {low}
+
+
+def {low}_of(addr: int) -> tuple[int, int]:
+    \"\"\"Split a register address into a {low} number and the address in {name}0.
+
+    An address outside the {low}s gives 0 and the address itself.
+    \"\"\"
+    {low}, offset = divmod(addr - Reg.{first}, {name}_STRIDE)
+    return ({low}, Reg.{first} + offset) if 0 <= {low} < {name}_COUNT else (0, addr)\
+""".splitlines()
+
+
+def _python_struct(s: Struct) -> list[str]:
+    cls = "".join(p.capitalize() for p in s.name.split("_"))
+    out = [
+        "",
+        "",
+        "@dataclass(frozen=True, slots=True)",
+        f"class {cls}:",
+        *_docstring(f"{s.title}. {s.size} bytes, little endian."),
+        "",
+        f"    SIZE: ClassVar[int] = {s.size}",
+        *_docstring("Bytes in memory."),
+    ]
+    for f in s.fields:
+        kind, default = ("bytes", 'b""') if f.verbatim else ("int", "0")
+        out += [f"    {f.name}: {kind} = {default}", *_docstring(f.desc)]
+    out += [
+        "",
+        "    def pack(self) -> bytes:",
+        '        """Return the structure as it is in memory.',
+        "",
+        "        Raises:",
+        "            ValueError: the value of a field does not fit.",
+        '        """',
+        "        value = 0",
+    ]
+    for f in s.fields:
+        put = "put_bytes" if f.verbatim else "put_int"
+        out.append(f'        value |= {put}(self.{f.name}, {f.lsb}, {f.width}, "{f.name}")')
+    out += [
+        '        return value.to_bytes(self.SIZE, "little")',
+        "",
+        "    @classmethod",
+        f"    def unpack(cls, data: bytes) -> {cls}:",
+        '        """Return the structure that these bytes hold.',
+        "",
+        "        Raises:",
+        f"            ValueError: not {s.size} bytes.",
+        '        """',
+        "        value = structure_value(data, cls.SIZE, cls.__name__)",
+        "        return cls(",
+    ]
+    for f in s.fields:
+        if f.verbatim:
+            first, size = f.lsb // 8, f.width // 8
+            out.append(f"            {f.name}=bytes(data[{first} : {first + size}]),")
+        else:
+            out.append(f"            {f.name}=(value >> {f.lsb}) & 0x{f.mask:X},")
+    out.append("        )")
+    if any(f.verbatim and f.name == "key" for f in s.fields):
+        out += [
+            "",
+            "    def __repr__(self) -> str:",
+            f'        return f"{cls}(ctx={{self.ctx}}, cipher={{self.cipher}}, key=<hidden>)"',
+        ]
+    return out

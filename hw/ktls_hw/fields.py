@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bit fields: the hand-written helpers of the generated `ktls_hw.layout`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a 32-bit register.
+
+    Attributes:
+        lsb: position of the least significant bit.
+        width: number of bits.
+    """
+
+    lsb: int
+    width: int
+
+    def get(self, word: int) -> int:
+        """Return the field's value in the register value `word`."""
+        return (word >> self.lsb) & ((1 << self.width) - 1)
+
+    def put(self, value: int) -> int:
+        """Return `value` at the field's position.
+
+        Raises:
+            ValueError: the value does not fit into the field.
+        """
+        if value >> self.width:
+            raise ValueError(f"{value:#x} does not fit into {self.width} bits")
+        return value << self.lsb
+
+
+def put_int(value: int, lsb: int, width: int, name: str) -> int:
+    """Return an integer field at its position in a structure.
+
+    Args:
+        value: the field's value.
+        lsb: position of its least significant bit, counted from byte 0, bit 0.
+        width: number of bits.
+        name: name of the field, for the error.
+
+    Raises:
+        ValueError: the value does not fit into the field.
+    """
+    if value < 0 or value >> width:
+        raise ValueError(f"{name}={value:#x} does not fit into {width} bits")
+    return value << lsb
+
+
+def put_bytes(value: bytes, lsb: int, width: int, name: str) -> int:
+    """Return a field of bytes, stored in order, at its position in a structure.
+
+    Args:
+        value: the bytes; a shorter value is padded with zeros at its end.
+        lsb: position of the first byte's bit 0, counted from byte 0, bit 0.
+        width: number of bits.
+        name: name of the field, for the error.
+
+    Raises:
+        ValueError: the bytes do not fit into the field.
+    """
+    if len(value) * 8 > width:
+        raise ValueError(f"{name} holds {len(value)} bytes, at most {width // 8} fit")
+    return int.from_bytes(value, "little") << lsb
+
+
+def structure_value(data: bytes, size: int, name: str) -> int:
+    """Return the bytes of a structure as one little-endian integer.
+
+    Args:
+        data: the bytes.
+        size: bytes of the structure.
+        name: name of the structure, for the error.
+
+    Raises:
+        ValueError: `data` is not `size` bytes long.
+    """
+    if len(data) != size:
+        raise ValueError(f"{name} is {size} bytes, got {len(data)}")
+    return int.from_bytes(data, "little")

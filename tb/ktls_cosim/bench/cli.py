@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command line of `ktls-cosim bench`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from ktls_cosim.bench.model import run_bench_model
+from ktls_cosim.bench.rtl import run_bench_rtl
+from ktls_cosim.bench.sim import run_bench_sim
+from ktls_cosim.options import add_json
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `bench`."""
+    parser.add_argument(
+        "what",
+        choices=("rtl", "sim", "model"),
+        help="rtl: cycles of core and device; sim: CPU time of a record in simulation; "
+        "model: cost of the kTLS model",
+    )
+    add_json(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: Namespace) -> int:
+    if args.what == "rtl":
+        return run_bench_rtl(args.json, simulator=args.target.simulator)
+    if args.what == "sim":
+        return run_bench_sim(args.json, lanes=args.target.lanes)
+    return run_bench_model(args.json)

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command line of `ktls-cosim kernel`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from ktls_cosim.kernel.differential import run_kernel
+from ktls_cosim.options import add_jobs, add_seed
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `kernel`."""
+    parser.add_argument("--scripts", type=int, default=5000, metavar="N", help="default: 5000")
+    add_seed(parser, "the scripts")
+    add_jobs(parser, "kernels that run at once")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: Namespace) -> int:
+    return run_kernel(args.scripts, args.seed, args.jobs)

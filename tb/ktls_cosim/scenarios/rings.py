@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenarios about ring pairs and the interrupt."""
+
+from __future__ import annotations
+
+from ktls_cosim.scenarios.env import VERSIONS, Env, scenario
+from ktls_cosim.scenarios.rig import Rig
+from ktls_hw import layout
+from ktls_hw.layout import Reg, Status
+
+
+@scenario
+async def rings_wrap(env: Env) -> None:
+    """Rings wrap many times; the completion ring is smaller than the submission ring."""
+    rig = await env.rig(sq_log2=2, cq_log2=1)
+    await rig.set_context(0, env.bytes(16))
+    for _ in range(4):
+        rig.release()
+        for n in (0, 1, 40, 16, 100):
+            await rig.post(rig.seal_descriptor(0, env.bytes(n))[0])
+    done = await rig.drain()
+    assert [c.rec_seq for c in done[1:]] == list(range(20))
+    assert [c.sq_index for c in done] == list(range(21))
+
+
+@scenario
+async def full_completion_ring(env: Env) -> None:
+    """The device stalls on a full completion ring and continues once it has room."""
+    rig = await env.rig(sq_log2=4, cq_log2=1)
+    await rig.set_context(0, env.bytes(16))
+    seals = [rig.seal_descriptor(0, env.bytes(50))[0] for _ in range(8)]
+    await rig.post(*seals, make_room=False)
+    done = await rig.drain()
+    assert [c.status for c in done] == [Status.OK] * 9
+
+
+async def _all_rings(env: Env, sizes: list[tuple[int, int]]) -> list[Rig]:
+    """Reset the device and return a rig for each of its rings."""
+    first = await env.rig(sq_log2=sizes[0][0], cq_log2=sizes[0][1])
+    count = layout.CAPS_RINGS.get(await first.port.read32(Reg.CAPS))
+    return [first, *[await first.beside(n, *sizes[n % len(sizes)]) for n in range(1, count)]]
+
+
+@scenario
+async def several_rings(env: Env) -> None:
+    """Each ring completes its own descriptors in order, with its own record numbers."""
+    rng = env.rng
+    rigs = await _all_rings(env, [(4, 4), (2, 3), (5, 1), (0, 0)])
+    assert len(rigs) > 1
+    expected: list[list[Status]] = [[] for _ in rigs]
+    numbers = [0] * len(rigs)
+    for n, rig in enumerate(rigs):
+        await rig.set_context(n, env.bytes(rng.choice((16, 32))), version=rng.choice(VERSIONS))
+        expected[n].append(Status.OK)
+        assert layout.IRQ_STATUS_RINGS.get(await rig.port.read32(Reg.IRQ_STATUS)) == 0
+    for _ in range(60):
+        n = rng.randrange(len(rigs))
+        rig = rigs[n]
+        good = rng.random() < 0.8
+        context = n if good else len(rigs)
+        text = env.bytes(rng.choice((0, 1, 16, 100, 700)))
+        await rig.post(rig.seal_descriptor(context, text)[0])
+        expected[n].append(Status.OK if good else Status.BAD_CTX)
+        numbers[n] += good
+        if rng.random() < 0.2:
+            await rng.choice(rigs).drain()
+    # fill all rings, then ring all doorbells: the rings take turns
+    for n, rig in enumerate(rigs):
+        await rig.drain()
+        for _ in range(1 << min(rig.sq_log2, rig.cq_log2)):
+            await rig.post(rig.seal_descriptor(n, env.bytes(rng.randrange(300)))[0], bell=False)
+            expected[n].append(Status.OK)
+            numbers[n] += 1
+    for rig in rigs:
+        await rig.post()
+    for n, rig in enumerate(rigs):
+        done = await rig.drain()
+        assert [c.status for c in done] == expected[n]
+        assert [c.sq_index for c in done] == list(range(len(done)))
+        assert [c.rec_seq for c in done[1:] if c.numbered] == list(range(numbers[n]))
+
+
+@scenario
+async def rings_raise_the_interrupt(env: Env) -> None:
+    """IRQ_STATUS names the rings that request service; each ring has its own moderation."""
+    rigs = await _all_rings(env, [(3, 3)])
+    port = rigs[0].port
+    for n, rig in enumerate(rigs):
+        await rig.set_context(n, env.bytes(16))
+    last = len(rigs) - 1
+    first_seal = rigs[0].seal_descriptor(0, env.bytes(30))[0]
+    seals = [rigs[last].seal_descriptor(last, env.bytes(30))[0] for _ in range(2)]
+    await rigs[last].port.write32(
+        rigs[last].reg(Reg.RING0_IRQ_MOD), layout.RING0_IRQ_MOD_COUNT.put(2)
+    )
+    await rigs[last].post(seals[0])
+    assert not await port.wait_irq()
+    await rigs[0].post(first_seal)
+    assert await port.wait_irq()
+    assert layout.IRQ_STATUS_RINGS.get(await port.read32(Reg.IRQ_STATUS)) == 1
+    await rigs[0].drain()
+    await rigs[last].post(seals[1])
+    assert await port.wait_irq()
+    assert layout.IRQ_STATUS_RINGS.get(await port.read32(Reg.IRQ_STATUS)) == 1 << last
+    assert layout.IRQ_STATUS_CQ.get(await port.read32(Reg.IRQ_STATUS)) == 1
+    await rigs[last].drain()
+    assert not await port.wait_irq()
+
+
+@scenario
+async def a_ring_that_nobody_empties_holds_up_no_other(env: Env) -> None:
+    """The descriptors of a full ring wait in memory while the other rings proceed."""
+    rigs = await _all_rings(env, [(4, 4), (4, 1)])
+    for n, rig in enumerate(rigs):
+        await rig.set_context(n, env.bytes(16))
+    stuck = rigs[1]
+    await stuck.port.write32(stuck.reg(Reg.RING0_IRQ_MOD), layout.RING0_IRQ_MOD_COUNT.put(99))
+    for _ in range(6):
+        seal, _ = stuck.seal_descriptor(1, env.bytes(20))
+        await stuck.post(seal, bell=False, make_room=False)
+    await stuck.post()
+    for _ in range(20):
+        (cqe,) = await rigs[0].run(rigs[0].seal_descriptor(0, env.bytes(200))[0])
+        assert cqe.status == Status.OK
+    await stuck.port.write32(stuck.reg(Reg.RING0_IRQ_MOD), layout.RING0_IRQ_MOD_COUNT.put(1))
+    assert [c.status for c in await stuck.drain()] == [Status.OK] * 7
+
+
+@scenario
+async def interrupt_moderation(env: Env) -> None:
+    """IRQ_MOD.count delays the interrupt; IRQ_MOD.timer limits the delay."""
+    rig = await env.rig()
+    await rig.set_context(0, env.bytes(16))
+    await rig.port.write32(Reg.RING0_IRQ_MOD, layout.RING0_IRQ_MOD_COUNT.put(3))
+    good = [rig.seal_descriptor(0, b"moderate")[0] for _ in range(3)]
+    await rig.post(*good[:2])
+    assert not await rig.port.wait_irq()
+    await rig.post(good[2])
+    assert await rig.port.wait_irq()
+    await rig.reap(3)
+    await rig.port.write32(
+        Reg.RING0_IRQ_MOD,
+        layout.RING0_IRQ_MOD_COUNT.put(100) | layout.RING0_IRQ_MOD_TIMER.put(200),
+    )
+    await rig.post(good[0])
+    assert await rig.port.wait_irq()
+    await rig.reap(1)

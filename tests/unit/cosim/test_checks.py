@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each check of scoreboard, lockstep and driver catches the lie that it exists for.
+
+`CASES` has a row for every place in `ktls_cosim.check` that reports a mismatch;
+`test_every_report_has_a_case` finds a place without one.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+import ktls_cosim.check.device as device_checks
+from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, Wire, connect_wire, run_sync, uapi
+from ktls.record import Protection
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.check.lockstep import LockstepError, LockstepPort
+from ktls_cosim.check.mismatch import MismatchError
+from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.scenarios.rig import Rig
+from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, Status
+from ktls_hw.model import NicModel
+from liar import Liar
+
+INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(range(8)), b"K" * 16, b"salt", bytes(8))
+KEYS = TrafficKeys.from_crypto_info(INFO.pack())
+TEXT = b"text" * 20
+NONCE = bytes(range(12))
+
+# ------------------------------------------------------------------------ at the device
+
+
+def about(opcode: Opcode, /, **changes: int) -> Callable[[Cqe], Cqe]:
+    """Alter these fields of every completion of this opcode."""
+    return lambda cqe: replace(cqe, **changes) if cqe.opcode == opcode else cqe
+
+
+async def seal(rig: Rig) -> None:
+    await rig.set_context(0, INFO.key, salt=INFO.salt, iv=INFO.iv)
+    await rig.run(rig.seal_descriptor(0, TEXT)[0])
+
+
+async def seal_without_context(rig: Rig) -> None:
+    await rig.run(rig.seal_descriptor(5, TEXT)[0])
+
+
+async def seal_too_much(rig: Rig) -> None:
+    await rig.set_context(0, INFO.key, salt=INFO.salt, iv=INFO.iv)
+    await rig.run(replace(rig.seal_descriptor(0, bytes(16384))[0], len=16385))
+
+
+def opening(spoil: int = 0) -> Callable[[Rig], Awaitable[None]]:
+    async def go(rig: Rig) -> None:
+        await rig.set_context(0, INFO.key, salt=INFO.salt, iv=INFO.iv, receive=True)
+        record = bytearray(seal_record(KEYS, 0, 23, TEXT).wire)
+        record[-1] ^= spoil
+        descriptor, (place,) = rig.open_descriptor(0, bytes(record))
+        await rig.post(descriptor)
+        if spoil:
+            # the device has run already; what it released stands in memory when CQ_CONS moves
+            rig.port.mem.write(place.addr, b"leak")
+        await rig.reap(1)
+
+    return go
+
+
+async def resync(rig: Rig) -> None:
+    await rig.set_context(0, INFO.key, seq=10)
+    await rig.resync(0, 20)
+    await rig.resync(0, 15)
+
+
+async def resync_without_context(rig: Rig) -> None:
+    await rig.resync(5, 20)
+
+
+async def plain_gcm(rig: Rig) -> None:
+    await rig.run(SqeCtx(opcode=Opcode.CTX_SET, ctx=0, cipher=51, key=INFO.key))
+    await rig.run(rig.gcm_descriptor(0, Opcode.SEAL, NONCE, b"aad", TEXT)[0])
+
+
+async def two_seals(rig: Rig) -> None:
+    await rig.set_context(0, INFO.key, salt=INFO.salt, iv=INFO.iv)
+    await rig.run(rig.seal_descriptor(0, TEXT)[0], rig.seal_descriptor(0, TEXT)[0])
+
+
+async def unread(rig: Rig) -> None:
+    await rig.set_context(0, INFO.key, salt=INFO.salt, iv=INFO.iv)
+    await rig.post(rig.seal_descriptor(0, TEXT)[0])
+
+
+def later(cqe: Cqe) -> Cqe:
+    """The second descriptor seems to complete first."""
+    return replace(cqe, sq_index=2) if cqe.sq_index == 1 else cqe
+
+
+@dataclass(frozen=True)
+class AtDevice:
+    """A driver's steps, a lie about them, and the check that must notice."""
+
+    steps: Callable[[Rig], Awaitable[None]]
+    lie: Callable[[Cqe], Cqe]
+    check: str
+    field: str | None = None
+
+    def run(self) -> Scoreboard:
+        async def go() -> None:
+            rig = Rig(CheckedPort(Liar(NicModel(), completion=self.lie), scoreboard))
+            await rig.reset()
+            await self.steps(rig)
+
+        scoreboard = Scoreboard()
+        run_sync(go())
+        return scoreboard
+
+
+OK = int(Status.OK)
+AT_DEVICE = {
+    "a completion of another opcode": AtDevice(
+        seal, about(Opcode.SEAL, opcode=int(Opcode.OPEN)), "completion"
+    ),
+    "a completion out of order": AtDevice(two_seals, later, "completion"),
+    "a completion that nobody reads": AtDevice(unread, about(Opcode.SEAL), "completion"),
+    "another record number": AtDevice(seal, about(Opcode.SEAL, rec_seq=7), "number"),
+    "OK without a context": AtDevice(
+        seal_without_context, about(Opcode.SEAL, status=OK), "completion"
+    ),
+    "OK for more than a record holds": AtDevice(
+        seal_too_much, about(Opcode.SEAL, status=OK, len=16414), "completion"
+    ),
+    "OK without a record number": AtDevice(seal, about(Opcode.SEAL, numbered=0), "completion"),
+    "a sealed record that is too short": AtDevice(
+        seal, about(Opcode.SEAL, len=100), "golden", "tag"
+    ),
+    "OK for a forged record": AtDevice(opening(1), about(Opcode.OPEN, status=OK), "open"),
+    "AUTH_FAILED for a good record": AtDevice(
+        opening(), about(Opcode.OPEN, status=int(Status.AUTH_FAILED)), "open"
+    ),
+    "text of a forged record": AtDevice(opening(1), about(Opcode.OPEN), "open"),
+    "another type of an opened record": AtDevice(opening(), about(Opcode.OPEN, rtype=22), "open"),
+    "another length of an opened record": AtDevice(opening(), about(Opcode.OPEN, len=79), "open"),
+    "RESYNC goes back": AtDevice(resync, about(Opcode.RESYNC, status=OK), "number"),
+    "RESYNC without a context": AtDevice(
+        resync_without_context, about(Opcode.RESYNC, status=OK), "completion"
+    ),
+    "plain AES-GCM with a record number": AtDevice(
+        plain_gcm, about(Opcode.SEAL, numbered=1), "number"
+    ),
+    "plain AES-GCM that failed": AtDevice(
+        plain_gcm, about(Opcode.SEAL, status=int(Status.AUTH_FAILED)), "golden"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class NotOpened:
+    """The golden model and the device make the same mistake in sealing; opening shows it."""
+
+    check = "open"
+    field = None
+
+    def run(self) -> Scoreboard:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(device_checks, "open_record", lambda *_: (23, b"another text"))
+            return AtDevice(seal, about(Opcode.SEAL), "open").run()
+
+
+# -------------------------------------------------------------------------- on the wire
+
+
+def sealed(number: int, text: bytes, *, iv: int = 0, rtype: int = 23) -> bytes:
+    """A record as software seals it, its explicit nonce `iv` after the right one."""
+    explicit = int.from_bytes(INFO.iv, "big") + number + iv
+    return b"".join(Protection(INFO).seal_at(number, explicit, rtype, text))
+
+
+@dataclass(frozen=True)
+class OnWire:
+    """The application sends "one"; this reaches the wire."""
+
+    wire: bytes
+    check: str
+    field: str | None = None
+
+    def run(self) -> Scoreboard:
+        scoreboard = Scoreboard()
+        scoreboard.tx_configured(1, INFO.pack())
+        scoreboard.app_sent(1, 23, b"one")
+        scoreboard.wire_sent(1, self.wire)
+        return scoreboard
+
+
+@dataclass(frozen=True)
+class Received:
+    """The peer sends "one" as a record; the application gets this."""
+
+    got: bytes
+    wire: bytes = sealed(0, b"one")
+    rtype: int = 23
+    check = "received"
+    field = None
+
+    def run(self) -> Scoreboard:
+        scoreboard = Scoreboard()
+        scoreboard.rx_configured(1, INFO.pack(), b"")
+        scoreboard.wire_received(1, self.wire)
+        scoreboard.app_received(1, self.rtype, self.got)
+        return scoreboard
+
+
+CASES: dict[str, AtDevice | NotOpened | OnWire | Received] = {
+    **AT_DEVICE,
+    "a sealed record that does not open": NotOpened(),
+    "nothing on the wire": OnWire(b"", "leftover"),
+    "half a record on the wire": OnWire(sealed(0, b"one")[:-1], "leftover"),
+    "a forged record on the wire": OnWire(sealed(0, b"one")[:-1] + b"\0", "open"),
+    "another text on the wire": OnWire(sealed(0, b"two"), "stream"),
+    "another type on the wire": OnWire(sealed(0, b"one", rtype=22), "stream"),
+    "another explicit nonce on the wire": OnWire(sealed(0, b"one", iv=5), "golden", "nonce"),
+    "more than was received": Received(b"one+"),
+    "another text than was received": Received(b"two"),
+    "another type than was received": Received(b"one", rtype=22),
+    "the text of a forged record": Received(b"one", wire=sealed(0, b"one")[:-1] + b"\0"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_lie_is_caught(name: str) -> None:
+    case = CASES[name]
+    scoreboard = case.run()
+    with pytest.raises(MismatchError) as e:
+        scoreboard.finish()
+    first = e.value.mismatches[0]
+    assert (first.check, first.field) == (case.check, case.field), str(first)
+
+
+def test_the_honest_device_passes() -> None:
+    """The steps of the cases are right; only the lies are wrong."""
+    for name, case in AT_DEVICE.items():
+        if case.steps not in (unread, resync) and "forged" not in name:
+            assert not replace(case, lie=lambda cqe: cqe).run().mismatches, name
+
+
+def test_every_report_has_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove or add a report in `ktls_cosim.check`, and a case is missing."""
+    places: set[tuple[str, int]] = set()
+    report = Scoreboard.report
+
+    def noted(self: Scoreboard, *args: object) -> None:
+        frame = sys._getframe(1)
+        places.add((Path(frame.f_code.co_filename).name, frame.f_lineno))
+        report(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Scoreboard, "report", noted)
+    for case in CASES.values():
+        scoreboard = case.run()
+        with pytest.raises(MismatchError):
+            scoreboard.finish()
+    calls: dict[tuple[str, int], range] = {}
+    for path in Path(device_checks.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "report"
+            ):
+                assert node.end_lineno is not None
+                calls[path.name, node.lineno] = range(node.lineno, node.end_lineno + 1)
+    assert len(calls) > 15
+    for (file, line), lines in calls.items():
+        assert any(f == file and at in lines for f, at in places), f"{file}:{line} has no case"
+
+
+# ------------------------------------------------------------------------- in lockstep
+
+
+def test_lockstep_compares_registers() -> None:
+    liar = Liar(NicModel(), register=lambda addr, value: value ^ (addr == Reg.CNT_RECORDS))
+    port = LockstepPort(NicModel(), liar)
+    assert run_sync(port.read32(Reg.ID))
+    with pytest.raises(LockstepError, match="register"):
+        run_sync(port.read32(Reg.CNT_RECORDS))
+
+
+def test_lockstep_compares_the_interrupt() -> None:
+    async def go(shadow: Liar) -> None:
+        rig = Rig(LockstepPort(NicModel(), shadow))
+        await rig.reset()
+        await rig.post(rig.seal_descriptor(0, TEXT)[0])
+        await rig.port.wait_irq()
+
+    run_sync(go(Liar(NicModel())))
+    with pytest.raises(LockstepError, match="interrupt"):
+        run_sync(go(Liar(NicModel(), interrupt=lambda _line: False)))
+
+
+# ------------------------------------------------------------------------ in the driver
+
+
+def transmit(lie: Callable[[Cqe], Cqe]) -> None:
+    """One record through the driver, without any checker."""
+    stack = KtlsStack(run_sync(KtlsNic.probe(Liar(NicModel(), completion=lie))))
+    sock = connect_wire(stack, lambda _data: None)
+    sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
+    sock.send(b"hello")
+    sock.close()
+
+
+def receive(lie: Callable[[Cqe], Cqe]) -> None:
+    """The same in the other direction."""
+    stack = KtlsStack(run_sync(KtlsNic.probe(Liar(NicModel(), completion=lie))))
+    far = Wire(lambda _data: None)
+    sock = connect_wire(stack, far)
+    sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_RX, INFO.pack())
+    far.feed(sealed(0, b"hello"))
+    assert sock.recv(10) == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("work", "lie"),
+    [
+        (transmit, about(Opcode.SEAL, sq_index=9)),
+        (transmit, about(Opcode.SEAL, cookie=9)),
+        (transmit, about(Opcode.SEAL, rec_seq=9)),
+        (receive, about(Opcode.OPEN, rec_seq=9)),
+    ],
+    ids=["descriptor", "cookie", "number of SEAL", "number of OPEN"],
+)
+def test_the_driver_compares_completions(
+    work: Callable[[Callable[[Cqe], Cqe]], None], lie: Callable[[Cqe], Cqe]
+) -> None:
+    work(lambda cqe: cqe)
+    with pytest.raises(DeviceError):
+        work(lie)
+
+
+@pytest.mark.parametrize("register", [Reg.ID, Reg.VERSION])
+def test_the_driver_refuses_another_device(register: Reg) -> None:
+    liar = Liar(NicModel(), register=lambda addr, value: value ^ (addr == register) << 16)
+    with pytest.raises(DeviceError):
+        run_sync(KtlsNic.probe(liar))

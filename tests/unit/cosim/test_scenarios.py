@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every scenario on the functional model, with several seeds."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ktls import run_sync
+from ktls_cosim.check.lockstep import LockstepError, LockstepPort
+from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.port import Port
+from ktls_cosim.scenarios import SCENARIOS, Env
+from ktls_hw.layout import CTRL_RESET, Reg
+from ktls_hw.model import Fault, NicModel
+
+
+def run(name: str, seed: int, port: Port, *models: NicModel, lockstep: bool = False) -> Scoreboard:
+    def fail_bus(lo: int, hi: int, read: bool, write: bool) -> None:
+        for m in models:
+            m.mem.heal()
+            if lo != hi:
+                m.mem.fail(lo, hi, read=read, write=write)
+
+    scoreboard = Scoreboard(
+        f"pytest tests/unit/cosim/test_scenarios.py -k {name} --rtl-seed={seed}"
+    )
+    run_sync(SCENARIOS[name](Env(port, scoreboard, random.Random(seed), fail_bus, lockstep)))
+    scoreboard.finish()
+    return scoreboard
+
+
+@pytest.mark.parametrize("offset", range(5))
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario_on_the_model(name: str, offset: int, seed: int) -> None:
+    model = NicModel()
+    scoreboard = run(name, seed + offset, model, model)
+    assert scoreboard.device_records > 0
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_two_models_in_lockstep(name: str, seed: int) -> None:
+    a, b = NicModel(), NicModel()
+    run(name, seed, LockstepPort(a, b), a, b, lockstep=True)
+
+
+class BrokenAfterReset(NicModel):
+    """A model that breaks the fourth record after each reset."""
+
+    fault: Fault
+
+    async def write32(self, addr: int, value: int) -> None:
+        await super().write32(addr, value)
+        if addr == Reg.CTRL and CTRL_RESET.get(value):
+            self.inject(self.fault, record=3)
+
+
+@pytest.mark.parametrize("fault", [Fault.FLIPPED_CIPHERTEXT_BIT, Fault.SWAPPED_TAG_BYTES])
+def test_lockstep_finds_a_difference(fault: Fault, seed: int) -> None:
+    good, broken = NicModel(), BrokenAfterReset()
+    broken.fault = fault
+    with pytest.raises(LockstepError, match="memory at"):
+        run("sizes_around_blocks", seed, LockstepPort(good, broken), good, broken, lockstep=True)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NIC driver on the functional model: set-up, device errors and fallback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ktls import (
+    CryptoInfo,
+    DeviceError,
+    DeviceIdle,
+    KtlsNic,
+    KtlsSocket,
+    KtlsStack,
+    connect_wire,
+    run_sync,
+    uapi,
+)
+from ktls.dma import DmaBuffers, page_entries
+from ktls.errors import NotOffloadable, PortSuspended
+from ktls.nic_aead import aead, aead_add
+from ktls.ring import Completion, Ring
+from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.wire import Scoreboard
+from ktls_hw.layout import Opcode, Reg, Sge, Status
+from ktls_hw.model import Fault, ModelMemory, NicModel
+
+INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(8), b"K" * 16, b"salt", bytes(8))
+
+
+def connection(model: NicModel, scoreboard: Scoreboard) -> tuple[KtlsNic, KtlsSocket]:
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
+    sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
+    sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
+    return nic, sock
+
+
+class Other(NicModel):
+    """A device with a different value in one register."""
+
+    def __init__(self, reg: Reg, value: int) -> None:
+        super().__init__()
+        self.answer = {reg: value}
+
+    async def read32(self, addr: int) -> int:
+        value = self.answer.get(Reg(addr))
+        return await super().read32(addr) if value is None else value
+
+
+@pytest.mark.parametrize(
+    ("reg", "value", "message"),
+    [
+        (Reg.ID, 0xFFFFFFFF, "ID is 0xffffffff"),
+        (Reg.VERSION, 0x00020000, "version 2.0"),
+        (Reg.STATUS, 0, "stays 0"),
+    ],
+)
+def test_probe_refuses_unknown_devices(reg: Reg, value: int, message: str) -> None:
+    with pytest.raises(DeviceError, match=message):
+        run_sync(KtlsNic.probe(Other(reg, value)))
+
+
+def test_probe_needs_memory() -> None:
+    with pytest.raises(DeviceError, match="hold no record buffer"):
+        run_sync(KtlsNic.probe(NicModel(ModelMemory(16384))))
+
+
+def test_a_failed_record_is_sealed_in_software_under_its_number() -> None:
+    """After bus errors on source, destination and lists the peer still sees a valid stream."""
+    model = NicModel()
+    scoreboard = Scoreboard()
+    nic, sock = connection(model, scoreboard)
+    base = nic.buffers.base
+    for offset in (DmaBuffers.SRC, DmaBuffers.DST, DmaBuffers.SRC_LIST, DmaBuffers.DST_LIST):
+        sock.send(b"before " * 10)
+        sock.flush()
+        for n in range(nic.buffers.count):
+            model.mem.fail(
+                base + n * DmaBuffers.SIZE + offset, base + n * DmaBuffers.SIZE + offset + 8
+            )
+        sock.send(b"fails on the device " * 100)
+        sock.flush()
+        model.mem.heal()
+        sock.send(b"after")
+    sock.close()
+    scoreboard.finish()
+    assert scoreboard.wire_records == 12
+    assert scoreboard.device_records == 8
+    assert scoreboard.device_refused == 4
+
+
+def test_lost_completion_is_an_error_with_registers_not_a_hang() -> None:
+    model = NicModel()
+    _, sock = connection(model, Scoreboard())
+    model.inject(Fault.LOST_COMPLETION, record=0)
+    sock.send(b"lost")
+    with pytest.raises(DeviceIdle, match="1 descriptor has no completion") as e:
+        sock.flush()
+    assert e.value.registers["RING0_SQ_CONS"] == e.value.registers["RING0_SQ_PROD"]
+    assert e.value.rings["in_flight"] == 1
+
+
+def test_keys_do_not_stay_in_the_ring() -> None:
+    model = NicModel()
+    connection(model, Scoreboard())
+    assert INFO.key not in model.mem.read(0, model.mem.size)
+
+
+def test_many_records_with_tiny_rings() -> None:
+    model = NicModel()
+    scoreboard = Scoreboard()
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard), sq_log2=1, cq_log2=0))
+    sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
+    sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
+    for n in range(50):
+        sock.send(bytes(n + 1))
+    sock.close()
+    scoreboard.finish()
+    assert scoreboard.device_records == 50
+
+
+def test_contexts_are_spread_over_the_rings() -> None:
+    """The driver uses as many rings as requested, but no more than the device has."""
+    for wanted, have, used in ((1, 4, 1), (3, 4, 3), (8, 2, 2)):
+        nic = run_sync(KtlsNic.probe(NicModel(rings=have), rings=wanted))
+        for _ in range(6):
+            run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+        assert [pair.cq.cons for pair in nic.pairs] == [6 // used] * used
+        registers = run_sync(nic.registers())
+        assert [f"RING{n}_CQ_PROD" in registers for n in range(4)] == [n < used for n in range(4)]
+        assert [registers[f"RING{n}_CQ_PROD"] for n in range(used)] == [6 // used] * used
+
+
+def test_a_completion_lost_in_a_later_ring_is_found() -> None:
+    model = NicModel(rings=2)
+    nic = run_sync(KtlsNic.probe(model, rings=2))
+    contexts = [run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO)) for _ in range(2)]
+    model.inject(Fault.LOST_COMPLETION, record=0)
+    run_sync(nic.xmit(contexts[1], 23, b"lost", lambda _done: None))
+    with pytest.raises(DeviceIdle, match="1 descriptor has no completion") as e:
+        run_sync(nic.flush())
+    assert e.value.rings["ring1_sq_prod"] == 2
+    assert e.value.registers["RING1_SQ_CONS"] == 2
+
+
+def test_same_driver_under_asyncio() -> None:
+    async def main() -> bytes:
+        wire = bytearray()
+        stack = KtlsStack(await KtlsNic.probe(NicModel()), settle_at_once=False)
+        sock = connect_wire(stack, wire.extend)
+        sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
+        sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
+        sock.send(b"hello")
+        sock.close()
+        await stack.settle()
+        return bytes(wire)
+
+    assert len(asyncio.run(main())) == 34
+
+
+def test_run_sync_names_a_port_that_suspends() -> None:
+    class Suspension:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    async def suspends() -> None:
+        await Suspension()
+
+    with pytest.raises(PortSuspended, match="inside cocotb"):
+        run_sync(suspends())
+
+
+def test_ring_indices_wrap_at_32_bits() -> None:
+    ring = Ring(0x1000, 2, 32, prod=0xFFFFFFFE, cons=0xFFFFFFFE)
+    phases = []
+    for _ in range(4):
+        ring.produce()
+        phases.append(ring.phase())
+        ring.consume()
+    assert ring.prod == ring.cons == 2
+    assert phases == [0, 0, 1, 1]
+    for _ in range(4):
+        ring.produce()
+    assert ring.full
+    assert ring.address(0xFFFFFFFF) == 0x1000 + 3 * 32
+
+
+def test_page_entries() -> None:
+    assert page_entries(4096, 0) == []
+    assert page_entries(4090, 10) == [Sge(addr=4090, len=6), Sge(addr=4096, len=4)]
+    assert [e.len for e in page_entries(8192, 16384)] == [4096] * 4
+
+
+def test_plain_gcm_resync_and_padding_through_the_driver() -> None:
+    """The calls that kTLS itself does not use."""
+    scoreboard = Scoreboard()
+    model = NicModel()
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
+    done: list[Completion] = []
+    key, nonce, aad = bytes(range(32)), bytes(12), b"additional"
+    for direction, opcode, data in (
+        (uapi.TLS_TX, Opcode.SEAL, b"a text"),
+        (uapi.TLS_RX, Opcode.OPEN, AESGCM(key).encrypt(nonce, b"a text", aad)[:-4]),
+    ):
+        context = run_sync(aead_add(nic, direction, key))
+        run_sync(aead(nic, context, opcode, nonce, aad, data, done.append, 12))
+        run_sync(nic.flush())
+        run_sync(nic.tls_dev_del(context))
+    assert [c.data for c in done] == [AESGCM(key).encrypt(nonce, b"a text", aad)[:-4], b"a text"]
+    with pytest.raises(ValueError, match="nonce has 11"):
+        run_sync(aead(nic, context, Opcode.SEAL, nonce[1:], b"", b"", done.append))
+    with pytest.raises(ValueError, match="a buffer holds"):
+        run_sync(aead(nic, context, Opcode.SEAL, nonce, bytes(16384), bytes(16384), done.append))
+    with pytest.raises(NotOffloadable, match="24 bytes"):
+        run_sync(aead_add(nic, uapi.TLS_TX, bytes(24)))
+
+    info = replace(INFO, version=uapi.TLS_1_3_VERSION)
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, info))
+    run_sync(nic.tls_dev_resync(context, 7))
+    run_sync(nic.xmit(context, 23, b"padded", done.append, pad=100))
+    run_sync(nic.flush())
+    assert (done[-1].rec_seq, len(done[-1].data)) == (7, 5 + 6 + 1 + 100 + 16)
+    with pytest.raises(DeviceError, match="BAD_SEQ"):
+        run_sync(nic.tls_dev_resync(context, 7))
+    run_sync(nic.tls_dev_del(context))
+    scoreboard.finish()
+
+
+def test_a_key_near_its_limit_is_announced() -> None:
+    scoreboard = Scoreboard()
+    model = NicModel()
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
+    run_sync(model.write32(Reg.KEY_WARN, 2))
+    run_sync(model.write32(Reg.KEY_LIMIT, 3))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+    done: list[Completion] = []
+    for _ in range(4):
+        run_sync(nic.xmit(context, 23, b"x", done.append))
+    run_sync(nic.flush())
+    assert [c.rekey for c in done] == [False, True, True, True]
+    assert [c.status for c in done] == [Status.OK] * 3 + [Status.KEY_EXHAUSTED]
+
+
+def test_scatter_gather_lists_are_padded_with_zeros() -> None:
+    model = NicModel()
+    nic = run_sync(KtlsNic.probe(model))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+    run_sync(nic.xmit(context, 23, b"x", lambda _done: None))
+    source = model.mem.read(nic.buffers.base + DmaBuffers.SRC_LIST, 256)
+    assert Sge.unpack(source[: Sge.SIZE]).len == 1
+    assert source[Sge.SIZE :] == bytes(256 - Sge.SIZE)
