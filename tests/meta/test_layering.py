@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import ast
 import os
-import shutil
 import subprocess
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from ktls_cosim.paths import ROOT
+from support import project_files
 
 TRY = """
 import importlib, pkgutil, sys
@@ -218,21 +217,9 @@ def test_model_and_driver_do_not_share_code() -> None:
         assert used <= {"ktls_hw", "ktls_hw.layout"}, path
 
 
-def tracked_top_level() -> set[str]:
-    """Names at the top of the tree; in a tarball, those that .gitignore does not name."""
-    if shutil.which("git"):
-        listed = subprocess.run(
-            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout.splitlines()
-        if listed:
-            return {name.split("/")[0] for name in listed}
-    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
-    names = {path.name for path in ROOT.iterdir()}
-    return {name for name in names if not any(fnmatch(name, rule) for rule in ignored)}
-
-
 def test_top_level_is_as_agreed() -> None:
-    visible = {name for name in tracked_top_level() if not name.startswith(".")}
+    top = {name.split("/")[0] for name in project_files()}
+    visible = {name for name in top if not name.startswith(".")}
     assert visible == {
         "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
         "docs", "driver", "hw", "ktls_nic.core", "pyproject.toml", "rtl", "tb", "tests",
