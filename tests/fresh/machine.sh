@@ -46,6 +46,8 @@ if [ -z "${KTLS_FRESH_INSIDE:-}" ]; then
     exec env KTLS_FRESH_INSIDE=1 unshare --mount --pid --fork --kill-child --mount-proc \
         "$0" "$suite" "${steps[@]}"
 fi
+# The first process of a namespace ignores the signals for which it has no handler.
+trap 'exit 130' INT TERM
 exec 9>"$cache/lock"
 flock --nonblock 9 || die "another run uses $cache"
 
