@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import NoReturn, Protocol
 
 import pytest
 
 from ktls import KtlsOSError
 from ktls_cosim.errors import SimulatorMissing
+from ktls_cosim.paths import ROOT
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.runner import TestResult
 from ktls_cosim.sim.simulators import find_simulator
@@ -78,3 +82,26 @@ def usable(simulator: str) -> str:
         return find_simulator(simulator).name
     except SimulatorMissing as e:
         unavailable(str(e))
+
+
+def project_files() -> list[str]:
+    """Return the project's files relative to its root.
+
+    Git lists them. In a tarball, or without git, they are all files that .gitignore does not name.
+    """
+    if shutil.which("git"):
+        done = subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if done.stdout:
+            return done.stdout.splitlines()
+    rules = [".git", *(r.strip("/") for r in (ROOT / ".gitignore").read_text().split())]
+
+    def kept(names: list[str]) -> list[str]:
+        return [name for name in names if not any(fnmatch(name, rule) for rule in rules)]
+
+    found: list[str] = []
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = kept(folders)
+        found += [str(Path(folder, name).relative_to(ROOT)) for name in kept(files)]
+    return found

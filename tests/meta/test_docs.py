@@ -16,7 +16,7 @@ import pytest
 
 from ktls_cosim.cli import main
 from ktls_cosim.paths import ROOT
-from support import ENV, have_simulator, missing
+from support import ENV, have_simulator, missing, project_files
 from test_readme import shape
 
 DOCS = ROOT / "docs"
@@ -298,10 +298,7 @@ def test_lines_fit_in_100_columns(page: Path) -> None:
 
 
 def test_spelling() -> None:
-    listed = run("git", "ls-files").stdout.split()
-    if not listed:
-        pytest.skip("not a git checkout")
-    done = run(*tool("codespell_lib"), *listed)
+    done = run(*tool("codespell_lib"), *project_files())
     assert done.returncode == 0, done.stdout
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ktls_cosim.paths import ROOT
-from support import ENV
+from support import ENV, project_files
 
 TRY = """
 import importlib, pkgutil, sys
@@ -217,13 +217,8 @@ def test_model_and_driver_do_not_share_code() -> None:
 
 
 def test_top_level_entries() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.split()
-    if not listed:
-        pytest.skip("not a git checkout")
-    top = {name.split("/")[0] for name in listed}
-    visible = {t for t in top if not t.startswith(".")}
+    top = {name.split("/")[0] for name in project_files()}
+    visible = {name for name in top if not name.startswith(".")}
     assert visible == {
         "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
         "docs", "driver", "hw", "ktls_nic.core", "pyproject.toml", "rtl", "tb", "tests",
