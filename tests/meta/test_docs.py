@@ -31,7 +31,8 @@ FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTAL
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 # other people's programs, and the shell's own commands
 FOREIGN = {
-    ".", "curl", "echo", "fusesoc", "git", "mkdir", "nginx", "openssl", "pip", "pre-commit", "tshark",
+    ".", "curl", "echo", "fusesoc", "git", "mkdir", "nginx", "openssl", "pip",
+    "pre-commit", "tshark",
 }  # fmt: skip
 
 
