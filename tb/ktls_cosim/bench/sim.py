@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ktls import run_sync
 from ktls_cosim.errors import CosimError, SimulatorMissing
-from ktls_cosim.paths import ROOT, build_root
+from ktls_cosim.paths import IN_CHECKOUT, ROOT, build_root
 from ktls_cosim.port import Memory
 from ktls_cosim.report import console, table, write_json
 from ktls_cosim.scenarios.rig import Rig
@@ -191,7 +191,12 @@ def run_bench_sim(json_out: Path | None, *, lanes: int = 1, rounds: int = ROUNDS
         json_out: File for the figures.
         lanes: 16-byte blocks per cycle of the device (1, 2 or 4).
         rounds: Number of rounds, after a first one that compiles.
+
+    Raises:
+        CosimError: This is not a checkout, or a measurement failed.
     """
+    if not IN_CHECKOUT:
+        raise CosimError("`bench sim` needs a checkout: a wheel does not contain tests/textbook")
     out = console(110)
     alone = Alone(lanes)
     measures: dict[str, Callable[[], float]] = {
@@ -209,7 +214,7 @@ def run_bench_sim(json_out: Path | None, *, lanes: int = 1, rounds: int = ROUNDS
             try:
                 seconds = measure()
             except SimulatorMissing as e:
-                out.print(f"{name} is left out: {e}")
+                out.print(f"{name} is left out: {e}", markup=False)
                 del measures[name]
                 continue
             if i:  # the first round compiles

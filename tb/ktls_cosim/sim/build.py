@@ -48,7 +48,7 @@ class Build:
         """The device inside its test bench of host memory and register master (`ktls_tb`).
 
         Args:
-            rtl: Verilog files with a top level `ktls_nic`; by default those of this checkout.
+            rtl: Verilog files with a top level `ktls_nic`; by default those of this project.
             lanes: 16-byte blocks per cycle (1, 2 or 4).
             parameters: Further parameters of `ktls_tb`.
         """

