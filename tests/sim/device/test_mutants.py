@@ -73,7 +73,7 @@ DEVICE = [
     Mutant("doubled_completion", "ktls_cq.v", ".m_ready(take),",
            ".m_ready(take && (index != 32'd3 || beat[7])),", "driver"),
     Mutant("ghash_polynomial", "ktls_ghash.v", "8'he1", "8'he0", "golden/tag"),
-    Mutant("key_schedule_256", "ktls_keyexp.v", "(job_k256 && phase == 3'd4) ? sub : newest",
+    Mutant("key_schedule_256", "ktls_keyexp.v", "(cur_k256 && phase == 3'd4) ? sub : newest",
            "newest", "golden/ciphertext"),
     Mutant("record_number_in_aad", "ktls_record.v", "{seq, rtype, WIRE", "{iv, rtype, WIRE",
            "golden/tag"),
