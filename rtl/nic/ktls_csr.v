@@ -57,9 +57,9 @@ module ktls_csr #(
     input  wire                cq_failed,
     input  wire                bus_dead,
     output wire [        23:0] now,
-    output wire [        31:0] key_warn,
-    output wire [        31:0] key_limit,
-    output wire [        31:0] watchdog,
+    output reg  [        31:0] key_warn,
+    output reg  [        31:0] key_limit,
+    output reg  [        31:0] watchdog,
     // rings, ring 0 in the lowest bits
     output reg  [64*RINGS-1:0] sq_base,
     output reg  [ 4*RINGS-1:0] sq_log2,
@@ -164,14 +164,7 @@ module ktls_csr #(
   // ----------------------------------------------------------------- registers
 
   reg [31:0] irq_enable;
-  reg [31:0] key_warn_reg;
-  reg [31:0] key_limit_reg;
-  reg [31:0] watchdog_reg;
   reg [32*RINGS-1:0] irq_mod;
-
-  assign key_warn  = key_warn_reg;
-  assign key_limit = key_limit_reg;
-  assign watchdog  = watchdog_reg;
 
   // The registers of ring n are those of ring 0, n strides higher. Split an address into its ring
   // and the address of the same register of ring 0.
@@ -184,18 +177,18 @@ module ktls_csr #(
       case (waddr)
         REG_CTRL: enable <= ctrl_new[CTRL_ENABLE_LSB];
         REG_IRQ_ENABLE: irq_enable <= merge(irq_enable, s_axil_wdata, s_axil_wstrb) & 32'd3;
-        REG_KEY_WARN: key_warn_reg <= merge(key_warn_reg, s_axil_wdata, s_axil_wstrb);
-        REG_KEY_LIMIT: key_limit_reg <= merge(key_limit_reg, s_axil_wdata, s_axil_wstrb);
-        REG_WATCHDOG: watchdog_reg <= merge(watchdog_reg, s_axil_wdata, s_axil_wstrb);
+        REG_KEY_WARN: key_warn <= merge(key_warn, s_axil_wdata, s_axil_wstrb);
+        REG_KEY_LIMIT: key_limit <= merge(key_limit, s_axil_wdata, s_axil_wstrb);
+        REG_WATCHDOG: watchdog <= merge(watchdog, s_axil_wdata, s_axil_wstrb);
         default: ;
       endcase
     end
     if (core_rst) begin
       enable <= CTRL_ENABLE_RESET;
       irq_enable <= 32'd0;
-      key_warn_reg <= 32'd0;
-      key_limit_reg <= 32'd0;
-      watchdog_reg <= WATCHDOG_CYCLES_RESET;
+      key_warn <= 32'd0;
+      key_limit <= 32'd0;
+      watchdog <= WATCHDOG_CYCLES_RESET;
     end
   end
 
@@ -346,9 +339,9 @@ module ktls_csr #(
         REG_STATUS: s_axil_rdata <= {28'd0, bus_dead, cq_failed, idle, ready};
         REG_IRQ_STATUS: s_axil_rdata <= causes;
         REG_IRQ_ENABLE: s_axil_rdata <= irq_enable;
-        REG_KEY_WARN: s_axil_rdata <= key_warn_reg;
-        REG_KEY_LIMIT: s_axil_rdata <= key_limit_reg;
-        REG_WATCHDOG: s_axil_rdata <= watchdog_reg;
+        REG_KEY_WARN: s_axil_rdata <= key_warn;
+        REG_KEY_LIMIT: s_axil_rdata <= key_limit;
+        REG_WATCHDOG: s_axil_rdata <= watchdog;
         REG_CNT_DESCRIPTORS: s_axil_rdata <= cnt_descriptors;
         REG_CNT_RECORDS: s_axil_rdata <= cnt_records;
         REG_CNT_BYTES_LO: begin

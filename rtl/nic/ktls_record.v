@@ -4,8 +4,8 @@
 //   after the core it adds header and explicit nonce and passes ciphertext and tag on.
 // Interface: job_* takes a job: one record to seal or to open (layout: bits [JOB_RECORD_W-1:0]
 //   of ktls_job.vh). src_* takes the words of its source (ktls_gather). cmd_*, s_* and m_* are
-//   the core. out_* gives the pieces of the result. A word has LANES blocks of 16 bytes. Any
-//   side may stall. cmd_* and out_* stay stable until they are accepted.
+//   the core. out_* delivers the result in pieces: header, words of text, tag. A word has LANES
+//   blocks of 16 bytes. Any side may stall. cmd_* and out_* stay stable until they are accepted.
 //   SEAL: the source is the text. In TLS 1.3 the inner type and the padding follow the text, up
 //   to JOB_INNER bytes: in the last word of the text and in words of their own.
 //   OPEN: the source is ciphertext and tag. The result is the text, which ktls_release holds
