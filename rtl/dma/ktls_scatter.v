@@ -2,7 +2,7 @@
 //
 // Purpose: write the bytes of a result to any number of buffers at any alignment.
 // Interface: job_* (bytes of the result) and e_* are those of ktls_plan. s_* takes pieces of 0
-//   to DATA_W / 8 bytes, in order. req_* and w_* are a client of ktls_dma_wr: bursts, then their beats.
+//   to DATA_W / 8 bytes. req_* and w_* are a client of ktls_dma_wr: bursts, then their beats.
 //   After the last burst of a job one mark follows, also for a job that wrote nothing. Bytes
 //   for which the list has no room are dropped. done_* pulses once per job, before its writes
 //   are answered. Any side may stall.
