@@ -79,7 +79,7 @@ module ktls_sgl #(
   assign req_beats = {4'd0, more};
 
   wire sent = req_valid && req_ready;
-  // An empty list makes a beat of its own. It waits for earlier bursts, to keep the order.
+  // An empty list becomes a beat of its own. It waits for earlier bursts, to keep the order.
   wire empty_list = busy && left == 0 && !waiting && room;
   reg begun_burst;  // the burst that is arriving has given beats
   reg push;

@@ -90,7 +90,7 @@ module ktls_cq #(
 
   localparam ST_WAIT = 2'd0;  // for the oldest announced completion
   localparam ST_REQUEST = 2'd1;  // ask for the burst
-  localparam ST_WRITE = 2'd2;  // give its beats
+  localparam ST_WRITE = 2'd2;  // send its beats
 
   generate
     if (CPL_W != CPL_BITS) begin : g_illegal_cpl
@@ -171,7 +171,7 @@ module ktls_cq #(
   reg [7:0] beat;
 
   // Index of the entry in its ring, free-running: the low bits are its place, and the bit above
-  // them changes with every round, which gives the phase bit.
+  // them changes with every round, which yields the phase bit.
   wire [31:0] serial = written[32*ring+:32];
   wire [3:0] log2 = size_log2[4*ring+:4];
   wire [31:0] unread = serial - cons[32*ring+:32];

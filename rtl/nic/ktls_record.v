@@ -320,7 +320,7 @@ module ktls_record #(
   //   SEAL, plain AES-GCM   | silent | word ... word | tag |
   //   OPEN                  | silent | word ... word | tag, for comparison |
   //
-  // Phase `header` gives 13 bytes in TLS 1.2 (header, explicit nonce) and 5 bytes in TLS 1.3.
+  // Phase `header` emits 13 bytes in TLS 1.2 (header, explicit nonce) and 5 bytes in TLS 1.3.
   // It costs no throughput: it fills the gap that the AAD leaves in the output of the core.
 
   localparam OUT_W = SLOT_W + 8 + 1 + 1 + 1 + 15 + 5 + 64;

@@ -7,7 +7,7 @@
 //   the computed tag (a_tag), which is not passed on; its first a_tag_len bytes count. tag_* is
 //   the received tag; it may arrive before or after the computed one. new_* clears the tag of
 //   the previous record in a slot. out_* offers pieces until they are accepted.
-//   res_* gives the result of the opened record in slot res_slot, from res_valid until
+//   res_* reports the result of the opened record in slot res_slot, from res_valid until
 //   res_take: whether it is authentic, its type, and the bytes of its text (TLS 1.3: without
 //   type and padding).
 // Latency/throughput: one piece per cycle in and out. A piece of a sealed record can leave 1
