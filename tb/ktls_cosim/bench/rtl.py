@@ -84,7 +84,7 @@ def measure_device(lanes: int, simulator: str) -> list[dict[str, Any]]:
                         "size": size,
                         "job": job,
                         "per_record": (b - a) / (many - few),
-                        "formula": -(-size // (16 * lanes)) + 2,
+                        "law": -(-size // (16 * lanes)) + 2,
                         "idle_latency": latency,
                     }
                 )
@@ -148,8 +148,8 @@ def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
             str(f["size"]),
             f["keys"],
             f"{f['per_record']:.2f}",
-            str(f["formula"]),
-            f"{f['per_record'] - f['formula']:.2f}",
+            str(f["law"]),
+            f"{f['per_record'] - f['law']:.2f}",
             f"{f['size'] / f['per_record']:.2f}",
             f"{16 * lanes / f['inside']:.2f}" if f["inside"] else "",
             str(f["first_ciphertext"]),
@@ -169,7 +169,7 @@ def _device_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
             str(f["size"]),
             f["job"],
             f"{f['per_record']:.1f}",
-            f"{100 * f['formula'] / f['per_record']:.1f} %",
+            f"{100 * f['law'] / f['per_record']:.1f} %",
             f"{f['size'] / f['per_record']:.2f}",
             f"{f['idle_latency']} cycles",
         )
