@@ -9,7 +9,7 @@ file must have all of them. The defaults are:
     key_sizes = [128, 256]  # bits
     whole_blocks = false    # true: text must be a multiple of 16 bytes; AAD is free
     lanes = [1, 2, 4]       # values of the parameter LANES
-    cycles_per_block = 1    # clock cycles between two words of text; 1: the throughput law holds
+    cycles_per_block = 1    # clock cycles between two words of text; 1: the throughput formula
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Capabilities:
         whole_blocks: Text must be a multiple of 16 bytes.
         lanes: Values of the parameter LANES, of 1, 2 and 4.
         cycles_per_block: Clock cycles between two words of text, rounded up. A core with 1 must
-            meet the throughput law; for other values the time limits grow.
+            meet the throughput formula; for other values the time limits grow.
     """
 
     seal: bool = True
@@ -108,7 +108,7 @@ class Capabilities:
 
     @property
     def fast(self) -> bool:
-        """True if the core must meet the throughput law."""
+        """True if the core must meet the throughput formula."""
         return self.cycles_per_block == 1
 
     @property
@@ -154,7 +154,7 @@ class Capabilities:
             out.append("text that ends within a block (whole_blocks = true)")
         out += [f"LANES={n} (lanes)" for n in _LANES if n not in self.lanes]
         if not self.fast:
-            out.append(f"the throughput law (cycles_per_block = {self.cycles_per_block})")
+            out.append(f"the throughput formula (cycles_per_block = {self.cycles_per_block})")
         return tuple(out)
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scenarios: one list that runs on the model, on the RTL, and on both in lockstep.
 
-A scenario is a coroutine function of an `Env`. It asserts the details that it is about;
-the scoreboard checks every sealed and opened byte. Importing this package registers all
-scenarios in `SCENARIOS`. Register one of your own with the decorator `scenario`, whose
-arguments name the abilities of the device that it needs.
+A scenario is a coroutine function with an `Env` as its argument. It asserts the details of its
+subject; the scoreboard checks every sealed and opened byte. Importing this package registers all
+scenarios in `SCENARIOS`. Register one of your own with the decorator `scenario`;
+its arguments name the capabilities of the device that the scenario needs.
 """
 
 from ktls_cosim.scenarios import (  # noqa: F401  (each module registers its scenarios)

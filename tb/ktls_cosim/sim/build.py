@@ -14,7 +14,7 @@ from ktls_cosim.paths import HDL, HW, ROOT, RTL
 from ktls_cosim.sim.own_rtl import OwnRtl
 
 INCLUDES = (RTL, HW / "include")
-"""Folders that the sources search for `include files."""
+"""Folders with the files that the sources include."""
 INCLUDED = (".v", ".vh", ".sv", ".svh", ".h", ".inc")
 """Suffixes of the files that the sources of a user may include."""
 
@@ -70,7 +70,7 @@ class Build:
         """The device inside its test bench of host memory and register master (`ktls_tb`).
 
         Args:
-            rtl: Verilog files with a top level `ktls_nic`; by default those of this checkout.
+            rtl: Verilog files with a top level `ktls_nic`; by default those of this project.
             lanes: 16-byte blocks per cycle (1, 2 or 4).
             own: RTL of the user in place of our modules.
             parameters: Further parameters of `ktls_tb`.
@@ -95,7 +95,7 @@ class Build:
         return any(p.suffix == ".sv" for p in self.sources)
 
     def key(self) -> str:
-        """A hash of everything that changes the result of the compilation."""
+        """A hash of everything that influences the result of the compilation."""
         h = hashlib.sha256()
         headers = [path for folder in INCLUDES for path in folder.rglob("*.vh")]
         headers += [p for d in self.includes for p in d.glob("*") if p.suffix in INCLUDED]

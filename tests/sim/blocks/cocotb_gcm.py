@@ -30,10 +30,12 @@ LONGEST_AAD = 16384
 LONGEST_TEXT = 16385
 
 
-def _needs_the_law() -> None:
+def _needs_full_throughput() -> None:
     """Skip the test unless the core seals a word per cycle."""
     if not CAN.fast or not CAN.seal:
-        pytest.skip("the throughput law: cycles_per_block of the core is not 1, or it cannot seal")
+        pytest.skip(
+            "the throughput formula: cycles_per_block of the core is not 1, or it cannot seal"
+        )
 
 
 async def _cavp(dut: Any, key_bits: int) -> None:
@@ -115,7 +117,7 @@ async def seal_and_open_with_pauses_on_both_sides(dut: Any) -> None:
 
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
 async def output_blocked_for_long(dut: Any) -> None:
-    """The sink stops for long: the input stops, too, and no word is lost."""
+    """The sink stops for a long time: the input stops as well, and no word is lost."""
     rng = random.Random(cocotb.RANDOM_SEED)
 
     def mostly_blocked() -> Iterator[bool]:
@@ -150,7 +152,7 @@ async def long_records(dut: Any) -> None:
 
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
 async def a_key_is_set_while_records_of_others_flow(dut: Any) -> None:
-    _needs_the_law()
+    _needs_full_throughput()
     rng = random.Random(cocotb.RANDOM_SEED)
     core = await GcmCore.create(dut)
     first, second = rng.randbytes(CAN.key_bytes[-1]), rng.randbytes(CAN.key_bytes[0])
@@ -214,7 +216,7 @@ async def a_reset_wipes_every_key(dut: Any) -> None:
 @cocotb.test(timeout_time=CAN.patience(10), timeout_unit="ms")
 async def throughput_and_latency(dut: Any) -> None:
     """A record of a AAD words and n text words takes a + n + 1 cycles, with any change of key."""
-    _needs_the_law()
+    _needs_full_throughput()
     rng = random.Random(cocotb.RANDOM_SEED)
     core = await GcmCore.create(dut)
     for c in (0, 1):

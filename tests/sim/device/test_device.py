@@ -42,7 +42,7 @@ def test_scenarios_in_lockstep(simulate: Simulate, target: Target) -> None:
     assert len(results) == len(names)
 
 
-def test_scenarios_with_a_slow_and_pausing_memory(simulate: Simulate, target: Target) -> None:
+def test_scenarios_with_a_slow_and_stalling_memory(simulate: Simulate, target: Target) -> None:
     names = possible(target)
     results = simulate(
         Build.device(lanes=target.lanes, own=target.rtl), "cocotb_device",
@@ -53,7 +53,7 @@ def test_scenarios_with_a_slow_and_pausing_memory(simulate: Simulate, target: Ta
 
 @pytest.mark.parametrize("lanes", [2, 4])
 def test_scenarios_with_several_lanes(simulate: Simulate, target: Target, lanes: int) -> None:
-    """`LANES=4 pytest tests/sim` runs all other tests with them, too."""
+    """`LANES=4 pytest tests/sim` also runs all other tests with four lanes."""
     if lanes not in target.can.lanes:
         pytest.skip(f"the core declares lanes = {[*target.can.lanes]}")
     names = possible(target)
@@ -64,7 +64,7 @@ def test_scenarios_with_several_lanes(simulate: Simulate, target: Target, lanes:
 
 
 def test_small_device(simulate: Simulate, target: Target) -> None:
-    """With four contexts; the driver reads their number from CAPS."""
+    """The device has four contexts; the driver reads their number from CAPS."""
     names = possible(target, "hello_world", "contexts_run_out")
     simulate(
         Build.device(lanes=target.lanes, own=target.rtl, CONTEXTS=4),
@@ -76,12 +76,12 @@ def test_small_device(simulate: Simulate, target: Target) -> None:
 # scenarios that depend on the core; `make soak` runs all of them on the small core
 _CORE = (
     "hello_world|aes256_hello_world|tls13_hello_world|many_connections|resync|bus_errors|"
-    "rekey_with_records_queued|reset_with_records_under_way|seal_and_open_mixed|random_stress|"
-    "open_refuses_what_is_not_authentic"
+    "rekey_with_records_queued|reset_with_records_in_flight|seal_and_open_mixed|random_stress|"
+    "open_rejects_forged_records"
 )
 
 
-def test_another_core_in_the_same_place(simulate: Simulate) -> None:
+def test_small_core_in_the_device(simulate: Simulate) -> None:
     """The small core in the same device, with the same driver and checks."""
     results = simulate(
         Build.device(SMALL_CORE=1), "cocotb_device", testcase=rf"cocotb_device\.({_CORE})"
