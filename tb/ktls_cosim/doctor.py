@@ -30,7 +30,7 @@ class Finding:
         name: Its name.
         found: Its version or place; None if it is missing.
         needed: Whether the commands need it with their default options.
-        remedy: The command that installs it.
+        remedy: The command or the condition that provides it.
     """
 
     name: str

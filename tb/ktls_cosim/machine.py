@@ -14,7 +14,7 @@ from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
 
-# the oldest kernel that can replace keys, as KeyUpdate requires
+# the oldest modelled kernel that can replace keys, as KeyUpdate requires
 LIVE_KERNEL = KERNELS["7.x"]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths of the hardware sources, and the folder for everything that is written."""
+"""Paths of the hardware sources, and the folder for all output."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ktls_cosim.errors import CosimError
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 IN_CHECKOUT = (_CHECKOUT / "hw" / "rtl.f").is_file()
-"""Whether the package runs from a checkout, else from a wheel."""
-# a wheel has rtl/ and hw/ as data of ktls_hw (hw/hatch_build.py)
+"""Whether the package runs from a checkout; otherwise it runs from a wheel."""
+# a wheel holds rtl/ and hw/ as data of ktls_hw (hw/hatch_build.py)
 ROOT = _CHECKOUT if IN_CHECKOUT else Path(ktls_hw.__file__).resolve().parent / "data"
 RTL = ROOT / "rtl"
 HW = ROOT / "hw"
@@ -20,7 +20,7 @@ HDL = Path(__file__).resolve().parent / "sim" / "hdl"
 
 
 def build_root() -> Path:
-    """The folder for builds, logs and waves; it is created if it does not exist.
+    """Return the folder for builds, logs and waves; create it if it does not exist.
 
     The environment variable `KTLS_BUILD` names it. The default is `build` in a checkout, and
     `ktls-cosim` in the user's cache folder (`XDG_CACHE_HOME`, default `~/.cache`) for a wheel.

@@ -17,8 +17,8 @@ import pytest
 
 from ktls_cosim.cli import main
 from ktls_cosim.paths import ROOT
-from support import missing
-from test_readme import ENV, have_simulator, shape
+from support import ENV, have_simulator, missing, project_files
+from test_readme import shape
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
@@ -277,7 +277,7 @@ def text_of(svg: str) -> str:
 
 
 @pytest.mark.parametrize(("picture", "command"), screenshots().items())
-def test_screenshot_shows_what_happens(picture: str, command: str) -> None:
+def test_screenshot_matches_the_output(picture: str, command: str) -> None:
     if "model" not in command:
         have_simulator()
     svg = (DOCS / "images" / f"{picture}.svg").read_text()
@@ -328,10 +328,7 @@ def test_lines_fit_in_100_columns(page: Path) -> None:
 
 
 def test_spelling() -> None:
-    listed = run("git", "ls-files").stdout.split()
-    if not listed:
-        pytest.skip("not a git checkout")
-    done = run(*tool("codespell_lib"), *listed)
+    done = run(*tool("codespell_lib"), *project_files())
     assert done.returncode == 0, done.stdout
 
 
@@ -350,6 +347,6 @@ def test_scripts_have_their_licence_line() -> None:
         assert path.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n"), path
 
 
-def test_line_that_the_tutorial_breaks_exists() -> None:
+def test_tutorial_breaks_an_existing_line() -> None:
     [line] = blocks(DOCS / "tutorial-break-it.md", "verilog")
     assert line.strip() in (ROOT / "rtl" / "core" / "ktls_gcm.v").read_text()

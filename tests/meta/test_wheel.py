@@ -14,8 +14,7 @@ from zipfile import ZipFile
 import pytest
 
 from ktls_cosim.paths import ROOT
-from support import missing
-from test_readme import have_simulator
+from support import have_simulator, missing
 
 
 def run(
@@ -134,7 +133,7 @@ def test_doctor_from_the_wheel(
     assert "MISSING  RTL" in done.stdout
 
 
-def test_command_that_needs_a_checkout_says_so(environment: dict[str, str], tmp_path: Path) -> None:
+def test_bench_sim_reports_a_missing_checkout(environment: dict[str, str], tmp_path: Path) -> None:
     done = run("-m", "ktls_cosim", "bench", "sim", cwd=tmp_path, env=environment)
     assert (done.returncode, done.stdout) == (2, "")
     assert "needs a checkout" in done.stderr

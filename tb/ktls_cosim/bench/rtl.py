@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ktls-cosim bench rtl`: cycles of the core and of the whole device, from simulation.
 
-The checkers check every record that is measured. Cycles do not depend on the machine.
+The checkers verify every measured record. Cycle counts do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LANES = (1, 2, 4)
 
 
 def measure_core(lanes: int, simulator: str) -> list[dict[str, Any]]:
-    """Measure the GCM core in the cocotb module `sim.measure_core`.
+    """Measure the GCM core with the cocotb module `sim.measure_core`.
 
     Args:
         lanes: 16-byte blocks per cycle (1, 2 or 4).
@@ -84,7 +84,7 @@ def measure_device(lanes: int, simulator: str) -> list[dict[str, Any]]:
                         "size": size,
                         "job": job,
                         "per_record": (b - a) / (many - few),
-                        "law": -(-size // (16 * lanes)) + 2,
+                        "formula": -(-size // (16 * lanes)) + 2,
                         "idle_latency": latency,
                     }
                 )
@@ -139,7 +139,7 @@ async def _span(port: CheckedPort, size: int, count: int, job: str) -> int:
 def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
     title = f"GCM core, LANES={lanes}, records back to back"
     columns = (
-        "bytes", "keys", "cycles/record", "law n+2", "extra", "bytes/cycle",
+        "bytes", "keys", "cycles/record", "n + 2", "extra", "bytes/cycle",
         "bytes/cycle inside", "first out", "tag",
     )  # fmt: skip
     out = table(columns, left=("keys",), title=title)
@@ -148,8 +148,8 @@ def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
             str(f["size"]),
             f["keys"],
             f"{f['per_record']:.2f}",
-            str(f["law"]),
-            f"{f['per_record'] - f['law']:.2f}",
+            str(f["formula"]),
+            f"{f['per_record'] - f['formula']:.2f}",
             f"{f['size'] / f['per_record']:.2f}",
             f"{16 * lanes / f['inside']:.2f}" if f["inside"] else "",
             str(f["first_ciphertext"]),
@@ -169,7 +169,7 @@ def _device_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
             str(f["size"]),
             f["job"],
             f"{f['per_record']:.1f}",
-            f"{100 * f['law'] / f['per_record']:.1f} %",
+            f"{100 * f['formula'] / f['per_record']:.1f} %",
             f"{f['size'] / f['per_record']:.2f}",
             f"{f['idle_latency']} cycles",
         )

@@ -120,12 +120,12 @@ def run_scenarios(
     if jobs == 1:
         yield from _play_all(port, target, kernel, (0, list(scenarios)))
         return
-    # neighbours in a file cost about the same, so every process gets each jobs-th scenario
-    hands = [(i, list(scenarios[i::jobs])) for i in range(jobs)]
+    # neighbours in a file cost about the same, so each process gets every jobs-th scenario
+    shares = [(i, list(scenarios[i::jobs])) for i in range(jobs)]
     with ProcessPoolExecutor(jobs) as pool:
-        dealt = list(pool.map(partial(_play_all, port, target, kernel), hands))
+        results = list(pool.map(partial(_play_all, port, target, kernel), shares))
     for i in range(len(scenarios)):
-        yield dealt[i % jobs][i // jobs]
+        yield results[i % jobs][i // jobs]
 
 
 def pick(scenarios: Sequence[Scenario], count: int, seed: int) -> list[Scenario]:
@@ -192,7 +192,7 @@ def run_conformance(
         paths: Scenario files, or folders of them.
         kernel: Key of `ktls.KERNELS`.
         port: `software`, `model` or `sim`.
-        jobs: Number of processes; None: one for each CPU.
+        jobs: Number of processes; None: one per CPU.
         json_out: File for a summary.
         sample: Number of scenarios to choose; None: all.
         seed: Seed of the choice.

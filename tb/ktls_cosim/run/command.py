@@ -55,7 +55,7 @@ def run_program(
     exact: bool,
     capture: Path | None,
 ) -> int:
-    """Run a program to its end and print what was verified.
+    """Run a program to its end and print the counts of verified records.
 
     Args:
         command: Program and arguments.

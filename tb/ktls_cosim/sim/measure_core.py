@@ -38,7 +38,7 @@ async def _records(
     first = [b.cycle for b in beats[:words]]
     return {
         "per_record": (tags[-1] - tags[0]) / (len(tags) - 1),
-        "law": words + 2,
+        "formula": words + 2,
         "inside": (first[-1] - first[0]) / (words - 1) if words > 1 else None,
         "first_ciphertext": first[0] - core.src.sent[1].cycle,
         "tag_after_last_block": tags[0] - first[-1],
