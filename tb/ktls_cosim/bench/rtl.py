@@ -139,7 +139,7 @@ async def _span(port: CheckedPort, size: int, count: int, job: str) -> int:
 def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
     title = f"GCM core, LANES={lanes}, records back to back"
     columns = (
-        "bytes", "keys", "cycles/record", "law n+2", "extra", "bytes/cycle",
+        "bytes", "keys", "cycles/record", "n + 2", "extra", "bytes/cycle",
         "bytes/cycle inside", "first out", "tag",
     )  # fmt: skip
     out = table(columns, left=("keys",), title=title)

@@ -52,7 +52,7 @@ module ktls_tb #(
   wire [31:0] rdata;
   wire [1:0] bresp, rresp;
 
-  // Icarus: see ktls_defs.vh; one test per cycle while the master is idle
+  // Icarus: one test per cycle while the master is idle
   wire asked = busy || bfm_go != bfm_done;
 
   always @(posedge clk) begin
