@@ -31,12 +31,18 @@ def _start(count: Any) -> None:
     _count = count
     # the terminal sends SIGINT to all processes; only the parent acts on it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: object) -> None:
+    # a broken pool sends the signal again, which must not interrupt the cleaning up
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
 
 
 @dataclass(frozen=True)
 class _Work(Generic[T, R]):
-    """The work of one process, which ends the process if SIGTERM interrupts it."""
+    """A function that ends its process if SIGTERM interrupts it."""
 
     work: Callable[[T], R]
 
@@ -44,7 +50,8 @@ class _Work(Generic[T, R]):
         try:
             return self.work(item)
         except SystemExit:
-            os._exit(0)  # all blocks of the work have been left; the pool would go on
+            # the work has cleaned up; the pool would pass the exit on and start the next item
+            os._exit(0)
 
 
 def spread(

@@ -7,8 +7,9 @@ Each access is one JSON object. `ns` is the time of the device after the access,
 * `mem_read`, `mem_write`: the host's accesses to DMA memory: `addr`, `len` and the bytes as `hex`
 * `irq`: the driver waited for the interrupt; `raised` is false if the device is idle
 
-No key is written: the field `key` of a CTX_SET descriptor reads as `kk`. While the device is not
-enabled, the place of the submission rings is unknown, so the bytes of its memory are left out.
+No key is written: the field `key` of a CTX_SET descriptor reads as `kk`. The bytes of memory are
+left out until the device is enabled and has a submission ring, because the place of the
+descriptors is unknown before.
 """
 
 from __future__ import annotations
@@ -124,16 +125,15 @@ class TracePort:
             data: Bytes that were read or written.
         """
         fields: dict[str, object] = {"addr": addr, "len": len(data)}
-        if CTRL_ENABLE.get(self._regs.get(Reg.CTRL, 0)):
-            fields["hex"] = self._without_keys(addr, data)
+        rings = [r for r in range(RING_COUNT) if ring_reg(r, Reg.RING0_SQ_SIZE) in self._regs]
+        if rings and CTRL_ENABLE.get(self._regs.get(Reg.CTRL, 0)):
+            fields["hex"] = self._without_keys(addr, data, rings)
         self._report(op, **fields)
 
-    def _without_keys(self, addr: int, data: bytes) -> str:
+    def _without_keys(self, addr: int, data: bytes, rings: list[int]) -> str:
         """Return bytes of memory as hexadecimal digits, with those of a key as `kk`."""
         out = [f"{byte:02x}" for byte in data]
-        for ring in range(RING_COUNT):
-            if ring_reg(ring, Reg.RING0_SQ_SIZE) not in self._regs:
-                continue
+        for ring in rings:
             low, high, size = (self._regs.get(ring_reg(ring, reg), 0) for reg in _BASES)
             base = high << 32 | low
             end = base + (SqeCtx.SIZE << RING0_SQ_SIZE_LOG2.get(size))

@@ -171,7 +171,7 @@ def run_serve(
 
     Returns:
         0 if records were checked and all passed, else 1; 128 plus the number of the signal if
-        nobody connected.
+        no client connected.
 
     Raises:
         CosimError: An argument cannot be used.
@@ -214,7 +214,7 @@ def run_serve(
         print(f"connections: {server.connections}, ended early: {server.refused}")
         print(machine.summary())
     if not server.connections:
-        print("ktls-cosim: nobody connected, so nothing was checked", file=sys.stderr)
+        print("ktls-cosim: no client connected, so nothing was checked", file=sys.stderr)
         return 128 + signals[0]
     if failure:
         print(failure, file=sys.stderr)

@@ -218,11 +218,13 @@ def run_kernel(count: int, seed: int, jobs: int | None, json_out: Path | None = 
     print(f"Linux {release} (User-Mode Linux) against personality {kernel.name}, seed {seed}")
     start = time.monotonic()
     findings: list[Finding] = []
+    done = 0
     with progress("scripts") as bar:
         task = bar.add_task(f"seed {seed}", total=count)
         for found in find_differences(count, seed, jobs, kernel):
             findings += found
-            bar.update(task, advance=BATCH, description=f"seed {seed}, {len(findings)} differ")
+            done = min(done + BATCH, count)
+            bar.update(task, completed=done, description=f"seed {seed}, {len(findings)} differ")
     for finding in findings[:SHRINK_AT_MOST]:
         _show(shrink(finding, kernel, run_on_kernel), len(finding.script), kernel, release, seed)
     print(
