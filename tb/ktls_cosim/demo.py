@@ -197,14 +197,18 @@ def run_demo(
     command = f"ktls-cosim demo --port {port_kind}" + (f" --fault {fault}" if fault else "")
     total = len(b"hello world") + 27 + file.stat().st_size + 2
     out.print(f"device: {port_kind}, file: {file} ({file.stat().st_size} bytes)")
-    with progress("bytes") as bar:
-        observer = DemoObserver(command, bar, total)
-        with open_port(port_kind, target=target, name="demo", waves=waves) as port:
-            try:
-                failure = _play(port, observer, file, fault, capture, trace)
-            finally:
-                if path := waves_of(port):
-                    out.print(f"waves: {path}", markup=False)
+    port = None
+    try:
+        with (
+            progress("bytes") as bar,
+            open_port(port_kind, target=target, name="demo", waves=waves) as port,
+        ):
+            observer = DemoObserver(command, bar, total)
+            failure = _play(port, observer, file, fault, capture, trace)
+    finally:
+        # also after an error of the device
+        if port is not None and (path := waves_of(port)):
+            out.print(f"waves: {path}", markup=False)
     out.print(_table(observer.rows))
     if capture:
         out.print(f"capture: {capture} (open it with Wireshark, or: tshark -r {capture} -x)")

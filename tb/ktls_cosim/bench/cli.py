@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from ktls_cosim.bench.model import run_bench_model
 from ktls_cosim.bench.rtl import run_bench_rtl
 from ktls_cosim.bench.sim import run_bench_sim
+from ktls_cosim.errors import CosimError
 from ktls_cosim.options import add_json, add_target
 from ktls_cosim.target import LANES
 
@@ -26,6 +27,10 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace) -> int:
+    if args.what == "model" and (args.sim or args.lanes):
+        raise CosimError("bench model simulates nothing; --sim and --lanes are for bench rtl")
+    if args.what == "sim" and args.sim:
+        raise CosimError("bench sim measures every simulator; --sim is for bench rtl")
     if args.what == "rtl":
         lanes = (args.lanes,) if args.lanes else LANES
         return run_bench_rtl(args.json, simulator=args.target.simulator, widths=lanes)

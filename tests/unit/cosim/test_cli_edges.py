@@ -86,6 +86,8 @@ def test_every_command_is_tried() -> None:
         ("vectors --sample many", "--sample: 'many' is not an integer"),
         ("bench nonsense", "invalid choice: 'nonsense'"),
         ("bench rtl --lanes 0", "--lanes: invalid choice: 0"),
+        ("bench model --lanes 2", "bench model simulates nothing"),
+        ("bench sim --sim icarus", "bench sim measures every simulator"),
         ("doctor --port model", "unrecognized arguments: --port model"),
     ],
 )
