@@ -111,7 +111,10 @@ class KtlsNic:
         wanted = len(pairs) << min(sq_log2, cq_log2)
         buffers = DmaBuffers(free, port.mem.size, wanted)
         if buffers.count == 0:
-            raise DeviceError(f"{port.mem.size} bytes of DMA memory hold no record buffer")
+            raise DeviceError(
+                f"{port.mem.size} bytes of DMA memory hold no record buffer: the rings end at "
+                f"{free:#x}, and a buffer needs {DmaBuffers.SIZE} bytes"
+            )
         nic = cls(port, pairs, buffers)
         nic.contexts = layout.CAPS_CONTEXTS.get(caps)
         nic.suites = await port.read32(Reg.SUITES)
@@ -445,8 +448,11 @@ class KtlsNic:
                 self.rings(),
             )
         if await self.poll() == 0:
-            regs = await self.registers()
-            raise DeviceError("interrupt without a completion", regs, self.rings())
+            raise DeviceError(
+                "interrupt without a completion; check STATUS.cq_error and STATUS.bus_dead",
+                await self.registers(),
+                self.rings(),
+            )
 
     # ------------------------------------------------------------- observation
 

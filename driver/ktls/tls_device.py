@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The device path of one direction (net/tls/tls_device.c).
 
-`DeviceSealer` and `DeviceOpener` give every record of a connection to the device as a job.
+`DeviceSealer` and `DeviceOpener` pass every record of a connection to the device as a job.
 A job posts its descriptor when the stack runs it and handles the completion.
 """
 
@@ -256,11 +256,11 @@ class DeviceOpener(_Direction):
         self._stopped |= self.context is None
 
     def stop(self) -> None:
-        """Give the device no more records."""
+        """Pass no more records to the device."""
         self._stopped = True
 
     def offer(self, stream: Stream) -> None:
-        """Give the device every complete record that it does not have yet."""
+        """Pass the device every complete record that it does not have yet."""
         p = self._protection
         while not self._stopped:
             header = stream.bytes_at(self._at, uapi.TLS_HEADER_SIZE)

@@ -8,14 +8,12 @@ import contextlib
 import logging
 import os
 import sys
-from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from ktls_cosim.commands import COMMANDS
 from ktls_cosim.errors import CosimError
 from ktls_cosim.options import add_verbose
-from ktls_cosim.paths import build_root
 from ktls_cosim.target import Target
 
 EXIT_FAILED = 1
@@ -86,11 +84,7 @@ def _drop_output() -> None:
 
 def _explain(e: OSError) -> str:
     """Return the message of a failed access to a file."""
-    place = f": {e.filename}" if e.filename else ""
-    text = f"{e.strerror or e}{place}"
-    if isinstance(e.filename, str) and Path(e.filename).is_relative_to(build_root()):
-        text += "; set KTLS_BUILD to a folder for builds, logs and waves"
-    return text
+    return f"{e.strerror or e}: {e.filename}" if e.filename else str(e.strerror or e)
 
 
 def main(argv: list[str] | None = None) -> int:

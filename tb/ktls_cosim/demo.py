@@ -45,7 +45,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--fault",
         choices=[f.name for f in Fault],
-        help="inject a fault into the model, which the checkers must catch",
+        help="inject a fault into the model; the checkers must catch it",
     )
     add_capture(parser)
     add_trace(parser)
@@ -68,7 +68,7 @@ def _run(args: Namespace) -> int:
 
 @dataclass(slots=True)
 class Row:
-    """One row of the table: a record, its completion, and whether golden agrees."""
+    """One row of the table: a record, its completion, and the verdict of the golden model."""
 
     rtype: int
     length: int
@@ -110,7 +110,7 @@ class DemoObserver(Scoreboard):
 
 
 def real_file() -> Path:
-    """A file of at least 64 KiB that every installation has: a module of the standard library."""
+    """Return a file of at least 64 KiB: a module of the standard library."""
     for module in (argparse, typing):
         path = Path(module.__file__ or "")
         if path.is_file() and path.stat().st_size >= FILE_SIZE:
@@ -177,7 +177,7 @@ def run_demo(
         target: Simulator and lanes of `sim`.
         file: The file that `sendfile` sends; by default a module of the standard library.
         waves: Whether to record an FST file.
-        fault: Name of a `Fault` for the model to have.
+        fault: Name of the `Fault` to inject into the model.
         capture: The pcapng file to write.
         trace: File for the driver's accesses to the device.
         json_out: File for the rows of the table and the result.
@@ -267,7 +267,7 @@ def _play(
 def _send(port: Port, observer: DemoObserver, file: Path, capture: Path | None) -> str | None:
     """Run the application; return the findings as text, or None if all checks passed."""
     stack = KtlsStack(run_sync(KtlsNic.probe(port)), observer)
-    # the demo has no peer: its keys are from a synthetic handshake, which a capture can then show
+    # the demo has no peer: its keys come from a synthetic handshake, which a capture can show
     handshake = SyntheticHandshake(SUITE, b"demo")
     if capture is None:
         application(connect_wire(stack, lambda _data: None), handshake.server, file)

@@ -16,7 +16,7 @@ from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
 from ktls_cosim.trace import traced
 
-# the oldest kernel that can replace keys, as KeyUpdate requires
+# the oldest modelled kernel that can replace keys, as KeyUpdate requires
 LIVE_KERNEL = KERNELS["7.x"]
 
 

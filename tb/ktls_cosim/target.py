@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The target of a simulation: which simulator runs a device of which width."""
+"""The target of a simulation: the simulator, and the width of the device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LANES = (1, 2, 4)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What `--port sim` runs on.
+    """The simulator and the device of `--port sim`.
 
     Attributes:
         simulator: `icarus` or `verilator`; checked when a simulation is compiled.

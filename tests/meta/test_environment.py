@@ -16,7 +16,7 @@ EDGES = {
     # the command line and the program that `bench sim` times: SIM, LANES
     "tb/ktls_cosim/cli.py",
     "tb/ktls_cosim/bench/first_record.py",
-    # the place of all output: KTLS_BUILD
+    # the folder for all output: KTLS_BUILD
     "tb/ktls_cosim/paths.py",
     # entries of the simulator process, which receives its arguments in variables
     "tb/ktls_cosim/sim/server.py",

@@ -21,7 +21,7 @@ def simulator(target: Target) -> str:
 
 @pytest.fixture
 def verilator() -> str:
-    """The name of the fast simulator, whatever `SIM` selects."""
+    """The name of the fast simulator, regardless of `SIM`."""
     return usable("verilator")
 
 
@@ -42,7 +42,7 @@ def simulate(
     ) -> list[TestResult]:
         simulator = usable(simulator or target.simulator)
         waves = request.config.getoption("--rtl-waves")
-        name = f"{request.node.name}".replace("/", "_")
+        name = request.node.name.replace("/", "_")
         results, out = run_tests(
             build, module, simulator=simulator, seed=seed, env=env, timeout_s=timeout_s,
             name=name, waves=waves == "always", testcase=testcase,

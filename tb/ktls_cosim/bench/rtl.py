@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ktls-cosim bench rtl`: cycles of the core and of the whole device, from simulation.
 
-The checkers check every record that is measured. Cycles do not depend on the machine.
+The checkers verify every measured record. Cycle counts do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SIZES = ((16384, 2, 6), (1460, 4, 20), (64, 4, 28))
 
 
 def measure_core(lanes: int, simulator: str) -> list[dict[str, Any]]:
-    """Measure the GCM core in the cocotb module `sim.measure_core`.
+    """Measure the GCM core with the cocotb module `sim.measure_core`.
 
     Args:
         lanes: 16-byte blocks per cycle (1, 2 or 4).
@@ -149,7 +149,7 @@ async def _span(port: CheckedPort, size: int, count: int, job: str) -> int:
 def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
     title = f"GCM core, LANES={lanes}, records back to back"
     columns = (
-        "bytes", "keys", "cycles/record", "law n+2", "extra", "bytes/cycle",
+        "bytes", "keys", "cycles/record", "n + 2", "extra", "bytes/cycle",
         "bytes/cycle inside", "first out", "tag",
     )  # fmt: skip
     out = table(columns, left=("keys",), title=title)

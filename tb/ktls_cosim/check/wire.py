@@ -156,7 +156,7 @@ class Scoreboard:
                         f"connection {number}",
                         (
                             f"{rest} accepted bytes never reached the wire",
-                            f"{len(c.wire)} bytes on the wire are no complete record",
+                            f"{len(c.wire)} bytes on the wire are not a complete record",
                         ),
                     )
                 )
@@ -222,16 +222,16 @@ class Scoreboard:
         want_type, want = c.expected[0] if c.expected else (-1, bytearray())
         if plain and (rtype != want_type or bytes(want[: len(plain)]) != plain):
             c.broken = True
-            at = next(
-                (i for i, x in enumerate(plain) if i >= len(want) or want[i] != x), len(plain)
-            )
+            at = next((i for i, x in enumerate(plain) if i >= len(want) or want[i] != x), 0)
+            due = f"type {want_type}: {want[at : at + 16].hex(' ')}" if want else "no more bytes"
             self.report(
                 Mismatch(
                     "stream",
                     where,
                     (
-                        f"type {rtype}, {len(plain)} bytes; the application sent type "
-                        f"{want_type}, {len(want)} bytes; first difference at byte {at}",
+                        f"{len(plain)} bytes; those of the application differ from byte {at} on",
+                        f"expected {due}",
+                        f"got      type {rtype}: {plain[at : at + 16].hex(' ')}",
                     ),
                     cause="bytes lost, repeated or out of order between application and wire",
                 )

@@ -135,11 +135,11 @@ def run_scenarios(
             advance(1)
             yield result
         return
-    # neighbours in a file cost about the same, so every process gets each jobs-th scenario
-    hands = [(i, list(scenarios[i::jobs])) for i in range(jobs)]
-    dealt = list(spread(partial(_play_list, port, target, kernel), hands, jobs, advance))
+    # neighbours in a file cost about the same, so each process gets every jobs-th scenario
+    shares = [(i, list(scenarios[i::jobs])) for i in range(jobs)]
+    results = list(spread(partial(_play_list, port, target, kernel), shares, jobs, advance))
     for i in range(len(scenarios)):
-        yield dealt[i % jobs][i // jobs]
+        yield results[i % jobs][i // jobs]
 
 
 def pick(scenarios: Sequence[Scenario], count: int, seed: int) -> list[Scenario]:
@@ -206,7 +206,7 @@ def run_conformance(
         paths: Scenario files, or folders of them.
         kernel: Key of `ktls.KERNELS`.
         port: `software`, `model` or `sim`.
-        jobs: Number of processes; None: one for each CPU.
+        jobs: Number of processes; None: one per CPU.
         json_out: File for a summary.
         sample: Number of scenarios to choose; None: all.
         seed: Seed of the choice.

@@ -77,7 +77,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 class HttpsServer(socketserver.ThreadingTCPServer):
-    """Serves each connection in a thread; all threads share one machine.
+    """Serves each connection in a thread; all threads share one machine, which outlives them.
 
     Attributes:
         connections: Number of accepted connections.
@@ -91,7 +91,6 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         capture: Receives all conversations.
     """
 
-    daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 128
 
@@ -109,7 +108,28 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         self._capture = capture
         self.connections = 0
         self.refused = 0
+        self._open: set[socket.socket] = set()
+        self._stopping = False
         super().__init__(where, partial(_Handler, directory=str(folder)))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start the thread of a connection."""
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the socket of a connection."""
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Stop listening, end the open connections and wait until their threads have ended."""
+        self._stopping = True
+        for request in list(self._open):
+            # wakes a thread that waits for its peer
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+        super().server_close()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one connection, from the handshake to its end."""
@@ -124,8 +144,11 @@ class HttpsServer(socketserver.ThreadingTCPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Count an error, and print it in a line if the peer caused it."""
         error = sys.exc_info()[1]
+        of_peer = isinstance(error, (HandshakeError, OSError))
+        if of_peer and self._stopping:
+            return
         self.refused += 1
-        if not isinstance(error, (HandshakeError, OSError)):
+        if not of_peer:
             # a fault of the device or of this program: print the traceback
             super().handle_error(request, client_address)
             return

@@ -30,7 +30,7 @@ SHRINK_AT_MOST = 3
 SHRINK_ROUNDS = 40
 
 RunOnKernel = Callable[[list[list[Step]]], list[list[Obs] | None]]
-"""Plays scripts and returns the observations of each; None for a script without meaning."""
+"""Plays scripts and returns the observations of each; None for a script that it cannot play."""
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ def shrink(
         try:
             observations = run(candidates)
         except KernelFailed:
-            # a candidate crashed the kernel: that is another finding
+            # a candidate crashed the kernel, which is a finding of its own
             observations = [None] * len(candidates)
         for candidate, observed in zip(candidates, observations, strict=True):
             differences = examine(kernel, candidate, observed)
@@ -206,7 +206,7 @@ def run_kernel(count: int, seed: int, jobs: int | None, json_out: Path | None = 
     Args:
         count: Number of scripts.
         seed: Seed of the scripts.
-        jobs: Number of kernels that run at the same time; None: one for each CPU.
+        jobs: Number of kernels that run at the same time; None: one per CPU.
         json_out: File for the result.
 
     Returns:

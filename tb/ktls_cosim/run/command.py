@@ -56,7 +56,7 @@ def run_program(
     capture: Path | None,
     trace: Path | None = None,
 ) -> int:
-    """Run a program to its end and print what was verified.
+    """Run a program to its end and print the counts of verified records.
 
     Args:
         command: Program and arguments.

@@ -55,7 +55,7 @@ class RemoteSim:
     """A simulation of the device in a child process, as a `HostPort`.
 
     Args:
-        build: What to simulate; by default the device of this checkout with one lane.
+        build: The build to simulate; by default the device of this checkout with one lane.
         simulator: `icarus` or `verilator`.
         name: Name of the folder under `build/runs` that receives the log and the waves.
         waves: Whether to record all signals as FST.
@@ -109,7 +109,7 @@ class RemoteSim:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C must reach this process only, which closes the simulation in order
+                # Ctrl-C must reach only this process, which then ends the simulation properly
                 start_new_session=True,
             )
         self.pid = self._process.pid
@@ -142,7 +142,7 @@ class RemoteSim:
                 piece = self._sock.recv(answer - len(out))
             except TimeoutError as e:
                 self._process.kill()
-                raise self._gone(f"gave no answer within {ANSWER_LIMIT_S:.0f} s") from e
+                raise self._gone(f"did not answer within {ANSWER_LIMIT_S:.0f} s") from e
             except OSError as e:
                 raise self._gone(f"ended ({e})") from e
             if not piece:

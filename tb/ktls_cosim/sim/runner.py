@@ -33,7 +33,7 @@ class TestResult:
         seconds: Wall-clock time of the test.
     """
 
-    __test__ = False  # not a test class, whatever its name tells pytest
+    __test__ = False  # pytest must not collect this class, despite its name
 
     name: str
     passed: bool
@@ -45,7 +45,7 @@ def compile_build(build: Build, simulator: str = "icarus", *, waves: bool = Fals
     """Compile a build unless an equal one is compiled already.
 
     Args:
-        build: What to compile.
+        build: The build to compile.
         simulator: `icarus` or `verilator`.
         waves: Whether the simulation must be able to record waves.
 
@@ -96,7 +96,7 @@ def run_tests(
     """Run the cocotb tests of a module on a build in one simulation.
 
     Args:
-        build: What to simulate.
+        build: The build to simulate.
         module: Python module with the cocotb tests.
         simulator: `icarus` or `verilator`.
         seed: Seed of `cocotb.RANDOM_SEED`.

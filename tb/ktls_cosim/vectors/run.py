@@ -40,7 +40,7 @@ class Group:
     Attributes:
         name: Source.
         cases: Cases to play.
-        wrong: Name and status of each case that ended wrong.
+        wrong: Name and status of each case with a wrong result.
     """
 
     name: str

