@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _target(config: pytest.Config) -> Target:
     try:
-        return Target.from_environment(os.environ, config.getoption("--rtl"))
+        return Target.from_environment(os.environ, rtl=config.getoption("--rtl"))
     except CosimError as e:
         raise pytest.UsageError(str(e)) from e
 

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import typing
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, run_sync, uapi
@@ -24,11 +22,12 @@ from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.mismatch import MismatchError, NothingChecked
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
-from ktls_cosim.options import add_capture, add_port
+from ktls_cosim.options import add_capture, add_json, add_port, add_trace
 from ktls_cosim.port import Port
-from ktls_cosim.report import console, table
+from ktls_cosim.report import console, progress, table, write_json
 from ktls_cosim.session import open_port, waves_of
 from ktls_cosim.target import Target
+from ktls_cosim.trace import traced
 from ktls_hw.layout import Status
 from ktls_hw.model import Fault, NicModel
 
@@ -50,6 +49,8 @@ def add_options(parser: ArgumentParser) -> None:
         help="inject a fault into the model; the checkers must catch it",
     )
     add_capture(parser)
+    add_trace(parser)
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 
@@ -61,6 +62,8 @@ def _run(args: Namespace) -> int:
         waves=args.waves,
         fault=args.fault,
         capture=args.capture,
+        trace=args.trace,
+        json_out=args.json,
     )
 
 
@@ -165,6 +168,8 @@ def run_demo(
     waves: bool,
     fault: str | None,
     capture: Path | None = None,
+    trace: Path | None = None,
+    json_out: Path | None = None,
 ) -> int:
     """Run the demo.
 
@@ -175,10 +180,17 @@ def run_demo(
         waves: Whether to record an FST file.
         fault: Name of the `Fault` to inject into the model.
         capture: The pcapng file to write.
+        trace: File for the driver's accesses to the device.
+        json_out: File for the rows of the table and the result.
 
     Returns:
         0 if every record was verified, 1 on any mismatch or if nothing was checked.
+
+    Raises:
+        CosimError: An argument cannot be used.
     """
+    if waves and port_kind != "sim":
+        raise CosimError("the functional model records no waves; use --waves with --port sim")
     file = file or real_file()
     if not file.is_file():
         raise CosimError(f"{file} is not a file; name a readable one with --file")
@@ -190,31 +202,56 @@ def run_demo(
         raise CosimError("the demo seals TLS records of any length; the core does not declare that")
     suite = Suite(CIPHERS[can.key_bytes[0]])
     total = len(b"hello world") + 27 + file.stat().st_size + 2
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} bytes"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )
     out.print(f"device: {port_kind}, file: {file} ({file.stat().st_size} bytes)")
-    with progress:
-        observer = DemoObserver(command, progress, total)
-        with open_port(port_kind, target=target, name="demo", waves=waves) as port:
-            failure = _play(port, observer, suite, file, fault, capture)
+    port = None
+    try:
+        with (
+            progress("bytes") as bar,
+            open_port(port_kind, target=target, name="demo", waves=waves) as port,
+        ):
+            observer = DemoObserver(command, bar, total)
+            failure = _play(port, observer, suite, file, fault, capture, trace)
+    finally:
+        # also after an error of the device
+        if port is not None and (path := waves_of(port)):
+            out.print(f"waves: {path}", markup=False)
     out.print(_table(observer.rows))
     if capture:
         out.print(f"capture: {capture} (open it with Wireshark, or: tshark -r {capture} -x)")
-    if waves and (path := waves_of(port)):
-        out.print(f"waves: {path}")
     if failure:
         out.print(failure, markup=False)
     print(
         f"records verified: {observer.wire_records}, bytes: {observer.wire_bytes}, "
         f"mismatches: {len(observer.mismatches)}"
     )
+    write_json(json_out, _summary(port_kind, file, observer, failure))
     return 1 if failure else 0
+
+
+def _summary(
+    port_kind: str, file: Path, observer: DemoObserver, failure: str | None
+) -> dict[str, object]:
+    """Return the result of a run for `--json`."""
+    records = [
+        {
+            "number": row.completion.rec_seq,
+            "type": row.rtype,
+            "bytes": row.length,
+            "status": Status(row.completion.status).name,
+            "cycles": row.completion.cycles,
+            "verified": row.verified,
+        }
+        for row in observer.rows
+    ]
+    return {
+        "port": port_kind,
+        "file": str(file),
+        "records": records,
+        "verified": observer.wire_records,
+        "bytes": observer.wire_bytes,
+        "mismatches": [str(m) for m in observer.mismatches],
+        "passed": failure is None,
+    }
 
 
 def _play(
@@ -224,13 +261,21 @@ def _play(
     file: Path,
     fault: str | None,
     capture: Path | None,
+    trace: Path | None,
 ) -> str | None:
     if fault:
         if not isinstance(port, NicModel):
             raise CosimError("--fault needs the functional model; use it with --port model")
         port.inject(Fault[fault], record=2)
-    nic = run_sync(KtlsNic.probe(CheckedPort(port, observer)))
-    stack = KtlsStack(nic, observer)
+    with traced(CheckedPort(port, observer), trace) as checked:
+        return _send(checked, observer, suite, file, capture)
+
+
+def _send(
+    port: Port, observer: DemoObserver, suite: Suite, file: Path, capture: Path | None
+) -> str | None:
+    """Run the application; return the findings as text, or None if all checks passed."""
+    stack = KtlsStack(run_sync(KtlsNic.probe(port)), observer)
     # the demo has no peer: its keys come from a synthetic handshake, which a capture can show
     handshake = SyntheticHandshake(suite, b"demo")
     if capture is None:

@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata, util
 from pathlib import Path
 
 from ktls_cosim.errors import CosimError
+from ktls_cosim.options import add_json
 from ktls_cosim.paths import RTL, build_root
 from ktls_cosim.sim.build import INCLUDES, rtl_sources
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Set up the command, which has no options."""
-    parser.set_defaults(run=lambda _args: run_doctor())
+    """Add the options of `doctor`."""
+    add_json(parser)
+    parser.set_defaults(run=lambda args: run_doctor(args.json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +158,25 @@ def examine() -> list[Finding]:
     ]
 
 
-def run_doctor() -> int:
+def run_doctor(json_out: Path | None = None) -> int:
     """Print the findings.
+
+    Args:
+        json_out: File for the findings.
 
     Returns:
         0 if everything that is needed is installed, else 1.
     """
     bad = 0
-    for f in examine():
+    findings = examine()
+    for f in findings:
         if f.found:
             print(f"ok       {f.name}: {f.found}")
         else:
             bad += f.needed
             print(f"{'MISSING' if f.needed else 'optional'}  {f.name}: {f.remedy}")
+    if json_out is not None:
+        # not `report.write_json`: doctor works without rich
+        text = json.dumps([asdict(f) for f in findings], indent=2)
+        json_out.write_text(text + "\n", encoding="utf-8")
     return 1 if bad else 0

@@ -11,6 +11,8 @@ from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.sim.own_rtl import OwnRtl
 
+LANES = (1, 2, 4)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -37,7 +39,14 @@ class Target:
         return self.rtl.options if self.rtl else ""
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str], rtl: Sequence[str] = ()) -> Target:
+    def from_environment(
+        cls,
+        environ: Mapping[str, str],
+        *,
+        simulator: str | None = None,
+        lanes: int | None = None,
+        rtl: Sequence[str] = (),
+    ) -> Target:
         """The target that the variables `SIM`, `LANES` and `KTLS_RTL` select.
 
         Only entry points (the command line, pytest's conftest) call this; everything else
@@ -45,7 +54,9 @@ class Target:
 
         Args:
             environ: The environment.
-            rtl: Values of the option `--rtl`, which override `KTLS_RTL`.
+            simulator: Value of `--sim`, which replaces `SIM`.
+            lanes: Value of `--lanes`, which replaces `LANES`.
+            rtl: Values of `--rtl`, which replace `KTLS_RTL`.
 
         Raises:
             SimulatorError: `LANES` is not 1, 2 or 4, or the core does not support it.
@@ -53,11 +64,10 @@ class Target:
         """
         names = rtl or [n for n in environ.get("KTLS_RTL", "").split(os.pathsep) if n]
         own = OwnRtl.find(names) if names else None
-        lanes = environ.get("LANES", str(own.can.lanes[0] if own else 1))
-        if lanes not in ("1", "2", "4"):
-            raise SimulatorError(f"LANES={lanes}: the device has 1, 2 or 4 lanes")
-        if own and int(lanes) not in own.can.lanes:
-            raise SimulatorError(
-                f"LANES={lanes}: {own.capabilities} has lanes = {[*own.can.lanes]}"
-            )
-        return cls(environ.get("SIM", "icarus"), int(lanes), own)
+        possible = own.can.lanes if own else LANES
+        width = environ.get("LANES", str(possible[0])) if lanes is None else str(lanes)
+        if width not in map(str, LANES):
+            raise SimulatorError(f"LANES={width}: the device has 1, 2 or 4 lanes")
+        if own and int(width) not in possible:
+            raise SimulatorError(f"LANES={width}: {own.capabilities} has lanes = {[*possible]}")
+        return cls(simulator or environ.get("SIM", "icarus"), int(width), own)

@@ -13,8 +13,9 @@ import pytest
 from ktls_cosim.paths import ROOT
 from support import ENV, project_files
 
+# `logging`, which imports `threading`, is allowed
 TRY = """
-import importlib, pkgutil, sys
+import importlib, logging, pkgutil, sys
 blocked = set(sys.argv[2].split(","))
 class Blocker:
     def find_spec(self, name, path=None, target=None):

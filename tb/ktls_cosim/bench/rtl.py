@@ -7,6 +7,9 @@ The checkers verify every measured record. Cycle counts do not depend on the mac
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.paths import build_root
-from ktls_cosim.report import console, table, write_json
+from ktls_cosim.report import console, progress, table, write_json
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
@@ -33,6 +36,8 @@ CORE_MODULE = "ktls_cosim.sim.measure_core"
 MEMORY_LATENCY = 50
 JOBS = {"seal": (False,), "open": (True,), "mixed": (False, True)}
 """Directions of the records of each job."""
+# bytes of text, and records of the short and of the long run
+SIZES = ((16384, 2, 6), (1460, 4, 20), (64, 4, 28))
 
 
 def measure_core(lanes: int, target: Target) -> list[dict[str, Any]]:
@@ -56,17 +61,22 @@ def measure_core(lanes: int, target: Target) -> list[dict[str, Any]]:
         env={BENCH_VARIABLE: str(out)}, name="bench-core",
     )  # fmt: skip
     if not all(r.passed for r in results) or not out.exists():
-        raise CosimError(f"the core gave wrong results; log: {folder / 'run.log'}")
+        raise CosimError(
+            f"the core with LANES={lanes} gave wrong results; log: {folder / 'run.log'}"
+        )
     figures: list[dict[str, Any]] = json.loads(out.read_text())
     return figures
 
 
-def measure_device(lanes: int, target: Target) -> list[dict[str, Any]]:
+def measure_device(
+    lanes: int, target: Target, advance: Callable[[int], None] = lambda _n: None
+) -> list[dict[str, Any]]:
     """Measure the device with a memory latency of `MEMORY_LATENCY` cycles.
 
     Args:
         lanes: 16-byte blocks per cycle (1, 2 or 4).
         target: Simulator and core.
+        advance: Called with 1 after each row.
 
     Returns:
         One row of figures per size and job.
@@ -77,12 +87,8 @@ def measure_device(lanes: int, target: Target) -> list[dict[str, Any]]:
     build = Build.device(lanes=lanes, own=target.rtl)
     with RemoteSim(build, simulator=target.simulator, name="bench-device") as sim:
         sim.knob("latency", MEMORY_LATENCY)
-        for size, few, many in ((16384, 2, 6), (1460, 4, 20), (64, 4, 28)):
-            if not can.allows(size):
-                continue
-            for job, directions in JOBS.items():
-                if not set(directions) <= set(can.directions):
-                    continue
+        for (size, few, many), (job, directions) in product(SIZES, JOBS.items()):
+            if can.allows(size) and set(directions) <= set(can.directions):
                 a = run_sync(_span(CheckedPort(sim, scoreboard), size, few, job, can))
                 b = run_sync(_span(CheckedPort(sim, scoreboard), size, many, job, can))
                 latency = run_sync(_span(CheckedPort(sim, scoreboard), size, 1, job, can))
@@ -95,6 +101,7 @@ def measure_device(lanes: int, target: Target) -> list[dict[str, Any]]:
                         "idle_latency": latency,
                     }
                 )
+                advance(1)
     scoreboard.finish()
     return out
 
@@ -186,24 +193,30 @@ def _device_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
     return out
 
 
-def run_bench_rtl(json_out: Path | None, target: Target) -> int:
-    """Measure core and device with every number of lanes of the core, and print the tables.
+def run_bench_rtl(json_out: Path | None, target: Target, widths: Sequence[int]) -> int:
+    """Measure core and device, and print the tables.
 
     Args:
         json_out: File for the figures.
         target: Simulator and core; the figures do not depend on the simulator.
+        widths: Numbers of lanes to measure.
     """
     out = console(110)
     figures: dict[str, dict[int, list[dict[str, Any]]]] = {"core": {}, "device": {}}
-    for lanes in target.can.lanes:
-        figures["core"][lanes] = measure_core(lanes, target)
+    for lanes in widths:
+        with progress("runs") as bar:
+            task = bar.add_task(f"core, LANES={lanes}", total=1)
+            figures["core"][lanes] = measure_core(lanes, target)
+            bar.advance(task)
         out.print(_core_table(lanes, figures["core"][lanes]), "")
     out.print(
         "n: words of 16 LANES bytes; first out: cycles from a word of text to its ciphertext; "
         "tag: cycles after the last\n"
     )
-    for lanes in target.can.lanes:
-        figures["device"][lanes] = measure_device(lanes, target)
+    for lanes in widths:
+        with progress("runs") as bar:
+            task = bar.add_task(f"device, LANES={lanes}", total=len(SIZES) * len(JOBS))
+            figures["device"][lanes] = measure_device(lanes, target, partial(bar.advance, task))
         out.print(_device_table(lanes, figures["device"][lanes]), "")
     out.print("one idle record: doorbell write to interrupt")
     if left_out := target.can.left_out():

@@ -153,11 +153,12 @@ def _wall(*argv: str) -> float:
     return time.perf_counter() - begin
 
 
-def _first_record() -> float:
+def _first_record(lanes: int) -> float:
     """Wall seconds from the start of a program to its first checked record."""
+    env = {**os.environ, "LANES": str(lanes)}
     command = [sys.executable, "-m", "ktls_cosim.bench.first_record"]
     begin = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdout is not None
         if process.stdout.readline() != "1 record checked\n":
             raise CosimError("the first record was not checked")
@@ -208,7 +209,7 @@ def run_bench_sim(json_out: Path | None, *, lanes: int = 1, rounds: int = ROUNDS
         "alone": alone.record,
         "textbook": textbook,
         "import cocotb": lambda: _wall("-c", "import cocotb"),
-        "first record": _first_record,
+        "first record": lambda: _first_record(lanes),
         "demo": lambda: _wall("-m", "ktls_cosim", "demo", "--port", "model"),
         "verilator": lambda: stack("verilator", lanes),
     }

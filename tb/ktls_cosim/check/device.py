@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ _MASK32 = 0xFFFFFFFF
 _TAG = 16
 _TLS_1_3 = 0x0304
 _AES_256 = 52
+_log = logging.getLogger("ktls.check")
 
 
 @dataclass(slots=True)
@@ -201,6 +203,7 @@ class CheckedPort:
             index = (index + 1) & _MASK32
 
     def _completed(self, ring: int, cqe: Cqe) -> None:
+        _log.debug("ring %d: %r", ring, cqe)
         where = f"completion of descriptor {_name(ring, cqe.sq_index)}"
         pending = self._due(ring, cqe, where)
         if pending is None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
 
 _TAG = 16
 _HEADER = 5
+_log = logging.getLogger("ktls.check")
 
 
 @dataclass(slots=True)
@@ -130,6 +132,7 @@ class Scoreboard:
     def report(self, mismatch: Mismatch) -> None:
         """Record a finding."""
         self.mismatches.append(mismatch)
+        _log.info("%s", mismatch)
 
     def at_finish(self, check: Callable[[], None]) -> None:
         """Register a check that `finish` runs first; it calls `report` on a finding."""
@@ -238,6 +241,7 @@ class Scoreboard:
         if seal_record(c.keys, index, rtype, plain).wire != record:
             name, lines, cause = diagnose(c.keys, index, rtype, plain, record)
             self.report(Mismatch("golden", where, lines, name, cause))
+        _log.debug("%s: type %d, %d bytes checked", where, rtype, len(plain))
         self.wire_records += 1
         self.wire_bytes += len(plain)
 

@@ -178,6 +178,7 @@ def run_serve(
     cert: Path | None,
     key: Path | None,
     capture: Path | None,
+    trace: Path | None = None,
 ) -> int:
     """Serve a folder until SIGINT or SIGTERM.
 
@@ -189,9 +190,11 @@ def run_serve(
         cert: PEM file of the certificate chain; None: self-signed for localhost.
         key: PEM file of the private key; None: `cert` contains it.
         capture: pcapng file to write.
+        trace: File for the driver's accesses to the device.
 
     Returns:
-        0 if records were checked and all passed, else 1.
+        0 if records were checked and all passed, else 1; 128 plus the number of the signal if
+        no client connected.
 
     Raises:
         CosimError: An argument cannot be used.
@@ -202,15 +205,21 @@ def run_serve(
     if cert is None:
         cert = self_signed()
     stop = threading.Event()
+    signals: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        signals.append(number)
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     context = HandshakeContext(
         server=True, version=tls, cert=str(cert), key=str(key) if key else None
     )
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
         machine = stack.enter_context(
-            open_machine(port, "ktls-cosim serve", name="serve", target=target)
+            open_machine(port, "ktls-cosim serve", name="serve", target=target, trace=trace)
         )
         try:
             server = HttpsServer(where, folder, machine, context, file)
@@ -227,6 +236,9 @@ def run_serve(
         failure = machine.finish()
         print(f"connections: {server.connections}, ended early: {server.refused}")
         print(machine.summary())
+    if not server.connections:
+        print("ktls-cosim: no client connected, so nothing was checked", file=sys.stderr)
+        return 128 + signals[0]
     if failure:
         print(failure, file=sys.stderr)
     return 1 if failure else 0

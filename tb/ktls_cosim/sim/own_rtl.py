@@ -144,7 +144,7 @@ def _read_list(
     path: Path, sources: list[Path], includes: list[Path], defines: dict[str, str]
 ) -> None:
     """Add the entries of a file list."""
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
         for entry in re.sub(r"(#|//).*", "", line).split():
             if entry.startswith("+incdir+"):
                 includes.append((path.parent / entry[8:]).resolve())

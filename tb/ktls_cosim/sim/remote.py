@@ -9,6 +9,7 @@ No method suspends, so `ktls.run_sync` runs the driver.
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 from pathlib import Path
@@ -25,6 +26,7 @@ from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, LINE, U32, U64, Op, ch
 ANSWER_LIMIT_S = 120.0
 EXIT_LIMIT_S = 10.0
 _MODULE = "ktls_cosim.sim.server"
+_log = logging.getLogger("ktls.sim")
 
 
 class RemoteMemory:
@@ -111,6 +113,8 @@ class RemoteSim:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        _log.info("%s runs as process %d, log %s", simulator, self.pid, self.log)
+        _log.debug("%s", " ".join(command))
         ours.settimeout(ANSWER_LIMIT_S)
         self._sock = ours
         self._pending = bytearray()
@@ -192,6 +196,7 @@ class RemoteSim:
     def close(self) -> None:
         """End the simulation and complete the wave file."""
         if self._process.poll() is None:
+            _log.info("process %d ends", self.pid)
             try:
                 self.tell(Op.END)
                 self._send()

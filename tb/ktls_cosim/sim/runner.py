@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from ktls_cosim.paths import build_root
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.cocotb_env import command_and_env
 from ktls_cosim.sim.simulators import find_simulator
+
+_log = logging.getLogger("ktls.sim")
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,18 @@ def compile_build(build: Build, simulator: str = "icarus", *, waves: bool = Fals
     name = f"{build.toplevel}-{chosen.name}-{build.key()}{'-waves' if traced else ''}"
     folder = build_root() / "sim" / name
     if (folder / "done").exists():
+        _log.debug("%s is compiled already", folder)
         return folder
     # compile into another folder and rename it: two processes may want the same build at once
     work = folder.with_name(f"{folder.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    begin = time.monotonic()
     chosen.compile(build, work, waves=traced)
+    _log.info(
+        "%s compiled %s in %.1f s: %s",
+        chosen.name, build.toplevel, time.monotonic() - begin, folder,
+    )  # fmt: skip
     (work / "done").touch()
     try:
         work.rename(folder)
@@ -123,6 +133,8 @@ def run_tests(
         waves=out / "waves.fst" if waves else None,
         env={**build.environment, **(env or {})},
     )
+    _log.info("%s runs, seed %d, log %s", module, seed, log)
+    _log.debug("%s", " ".join(command))
     with log.open("w") as f:
         try:
             subprocess.run(

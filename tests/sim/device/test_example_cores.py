@@ -68,7 +68,7 @@ def test_pytest_names_what_it_left_out(simulator: str) -> None:
     ("args", "message"),
     [
         (["demo", "--port", "model", "--rtl", BLOCK], "use --rtl with --port sim"),
-        (["bench", "model", "--rtl", BLOCK], "omit --rtl"),
+        (["bench", "model", "--rtl", BLOCK], "--rtl is for bench rtl"),
         (["demo", "--rtl", "no/such/core"], "no such file or folder"),
     ],
 )
