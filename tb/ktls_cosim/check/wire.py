@@ -92,6 +92,13 @@ class _Connection:
     received: _Received | None = None
 
 
+def _cause_of_stream(rest: bytes, want: bytes) -> str:
+    """Explain text from the wire that differs from its first byte on from the expected text."""
+    if rest[:8] in want or not want:
+        return "bytes lost, repeated or out of order between application and wire"
+    return "bytes changed between application and wire: in memory, or by the cipher"
+
+
 class Scoreboard:
     """Collects the findings of all checkers, and is itself the observer of the sockets.
 
@@ -230,7 +237,7 @@ class Scoreboard:
                         f"type {rtype}, {len(plain)} bytes; the application sent type "
                         f"{want_type}, {len(want)} bytes; first difference at byte {at}",
                     ),
-                    cause="bytes lost, repeated or out of order between application and wire",
+                    cause=_cause_of_stream(plain[at:], bytes(want)),
                 )
             )
             return
