@@ -48,6 +48,35 @@ def diagnose(
     return name, lines, cause
 
 
+def diagnose_gcm(
+    key: bytes, nonce: bytes, aad: bytes, text: bytes | None, want: bytes, got: bytes
+) -> tuple[tuple[str, ...], str | None]:
+    """Explain a wrong result of plain AES-GCM.
+
+    Args:
+        key: 16 or 32 bytes.
+        nonce: 12 bytes.
+        aad: AAD.
+        text: Plaintext of a SEAL; None for an OPEN.
+        want: Expected bytes: ciphertext and tag, or text.
+        got: Actual bytes.
+
+    Returns:
+        Lines that show the difference, and a likely cause, if there is one.
+    """
+    size = len(want) if text is None else len(text)
+    first = "text" if text is None else "ciphertext"
+    shown = aad[:_WINDOW].hex() + ("..." if len(aad) > _WINDOW else "")
+    lines = (
+        *window([(first, want[:size]), ("tag", want[size:])], got),
+        f"nonce {nonce.hex()}  aad {shown}",
+    )
+    if text is None or got == want or len(got) != len(want) or len(want) - size != _TAG:
+        return lines, None
+    sealed = Sealed(key, nonce, aad, text, want[:size], got[:size], want[size:], got[size:])
+    return lines, likely_cause(sealed)
+
+
 def first_difference(parts: Parts, got: bytes) -> tuple[str, int]:
     """Return the first wrong part and the offset of its first wrong byte.
 
@@ -72,8 +101,13 @@ def window(parts: Parts, got: bytes) -> tuple[str, ...]:
     Args:
         parts: Names and expected bytes, in order.
         got: The actual bytes of all parts.
+
+    Returns:
+        Lines of text; none if nothing differs.
     """
     want = b"".join(part for _, part in parts)
+    if got == want:
+        return ()
     name, offset = first_difference(parts, got)
     begin = 0
     for other, part in parts:

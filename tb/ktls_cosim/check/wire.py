@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ktls_cosim.check.diagnosis import diagnose
 from ktls_cosim.check.golden import (
@@ -16,6 +16,7 @@ from ktls_cosim.check.golden import (
     split_records,
 )
 from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
+from ktls_cosim.errors import CosimError
 
 _TAG = 16
 _HEADER = 5
@@ -112,6 +113,7 @@ class Scoreboard:
         device_refused: Descriptors that completed with an error.
         wire_records, wire_bytes: Checked records on the wire, and bytes of their text.
         received_bytes: Checked bytes that the application received.
+        clock: Returns the time of the device in nanoseconds; `CheckedPort` sets it.
 
     Args:
         reproduce: Command to print with the findings.
@@ -126,6 +128,7 @@ class Scoreboard:
         self.wire_records = 0
         self.wire_bytes = 0
         self.received_bytes = 0
+        self.clock: Callable[[], int] | None = None
         self._connections: dict[int, _Connection] = {}
         self._last_checks: list[Callable[[], None]] = []
 
@@ -134,9 +137,30 @@ class Scoreboard:
         """Number of connections with state: open, or closed with bytes left over."""
         return len(self._connections)
 
-    def report(self, mismatch: Mismatch) -> None:
-        """Record a finding."""
-        self.mismatches.append(mismatch)
+    def report(self, mismatch: Mismatch, keys: TrafficKeys | None = None) -> None:
+        """Record a finding, with the time of the device.
+
+        Args:
+            mismatch: The finding.
+            keys: Keys of the record; they lead to its connection.
+        """
+        where = mismatch.where
+        if keys is not None and (conn := self._connection_with(keys)) is not None:
+            where = f"connection {conn}, {where}"
+        self.mismatches.append(replace(mismatch, where=where, time_ns=self._time()))
+
+    def _time(self) -> int | None:
+        try:
+            return self.clock() if self.clock else None
+        except CosimError:
+            return None  # the simulator has ended
+
+    def _connection_with(self, keys: TrafficKeys) -> int | None:
+        for number, c in self._connections.items():
+            for own in (c.keys, c.received and c.received.keys):
+                if own and (own.key, own.salt) == (keys.key, keys.salt):
+                    return number
+        return None
 
     def at_finish(self, check: Callable[[], None]) -> None:
         """Register a check that `finish` runs first; it calls `report` on a finding."""

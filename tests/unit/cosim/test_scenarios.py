@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -13,6 +14,7 @@ from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.port import Port
 from ktls_cosim.scenarios import SCENARIOS, Env
 from ktls_hw.layout import CTRL_RESET, Reg
+from ktls_hw.memory import Access, ModelMemory
 from ktls_hw.model import Fault, NicModel
 
 
@@ -60,5 +62,34 @@ class BrokenAfterReset(NicModel):
 def test_lockstep_finds_a_difference(fault: Fault, seed: int) -> None:
     good, broken = NicModel(), BrokenAfterReset()
     broken.fault = fault
-    with pytest.raises(LockstepError, match="memory at"):
+    with pytest.raises(LockstepError, match=r"memory at 0x\w+ differs at \d+ ns \(cycle") as e:
         run("sizes_around_blocks", seed, LockstepPort(good, broken), good, broken, lockstep=True)
+    assert re.search(r"primary: context \d+, descriptor \d+: right\n", str(e.value))
+    assert re.search(r"shadow: context \d+, descriptor \d+: wrong\n  first wrong", str(e.value))
+    cause = {
+        Fault.FLIPPED_CIPHERTEXT_BIT: "single wrong byte",
+        Fault.SWAPPED_TAG_BYTES: "tag in reverse byte order",
+    }[fault]
+    assert f"likely cause: {cause}" in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["hello_world", "open_every_tail", "plain_gcm"])
+def test_lockstep_asks_the_golden_model(name: str, seed: int) -> None:
+    """The primary writes a wrong byte; the shadow is right."""
+    broken, good = Spoiler(), NicModel()
+    with pytest.raises(LockstepError) as e:
+        run(name, seed, LockstepPort(broken, good), broken, good, lockstep=True)
+    assert re.search(r"golden model on the primary: .*: wrong\n  first wrong byte", str(e.value))
+    assert re.search(r"golden model on the shadow: .*: right", str(e.value))
+
+
+class Spoiler(NicModel):
+    """A model whose memory flips a bit of each record that the device writes."""
+
+    def __init__(self) -> None:
+        super().__init__(Flipping())
+
+
+class Flipping(ModelMemory):
+    def scatter(self, sg: int, count: int, data: bytes, beat: int) -> Access:
+        return super().scatter(sg, count, bytes((data[0] ^ 1, *data[1:])) if data else data, beat)
