@@ -19,6 +19,7 @@ from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.paths import build_root
 from ktls_cosim.report import console, table, write_json
+from ktls_cosim.reproduce import this_command
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
@@ -70,7 +71,7 @@ def measure_device(lanes: int, simulator: str) -> list[dict[str, Any]]:
         One row of figures per size and job.
     """
     out = []
-    scoreboard = Scoreboard("ktls-cosim bench rtl")
+    scoreboard = Scoreboard(this_command())
     build = Build.device(lanes=lanes)
     with RemoteSim(build, simulator=simulator, name="bench-device") as sim:
         sim.knob("latency", MEMORY_LATENCY)

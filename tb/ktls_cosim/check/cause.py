@@ -145,7 +145,7 @@ def _by_tag(gcm: Gcm, s: Sealed) -> str:
     """Separate data path and cipher by the tag."""
     pattern = _Pattern.of(s.want, s.got)
     if s.got_tag == s.want_tag:
-        return f"{pattern}; the tag is right, so the cipher is: {_AFTER}, after GHASH"
+        return f"{pattern}; the tag is right: {_AFTER}, after GHASH, not the cipher"
     if s.got_tag == gcm.tag(s.aad, s.got):
         seen = xor(xor(s.got, s.want), s.text)
         shift = _shift(s.text, seen)

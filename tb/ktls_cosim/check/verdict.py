@@ -92,7 +92,6 @@ def _record(
         want = seal_record(keys, index, d.rtype, text, d.pad).wire
         _, lines, cause = diagnose(keys, index, d.rtype, text, read(len(want)), d.pad)
         return want, lines, cause
-    # no receiver accepts a record of TLS 1.3 that is all padding
     opened = decrypt_body(keys, index, d.rtype, d.explicit_nonce, source[: d.len + _TAG])
     want = bytes(d.len) if opened is None else opened
     return want, window([("text", want)], read(len(want))), None

@@ -20,6 +20,7 @@ from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.port import Port
 from ktls_cosim.report import console, table
+from ktls_cosim.reproduce import this_command
 from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
 from ktls_cosim.vectors.cases import GcmCase, RecordCase, cavp, rfc8448, wycheproof
@@ -171,7 +172,7 @@ def run_vectors(
             g.cases = rng.sample(g.cases, min(sample, len(g.cases)))
     if not any(g.cases for g in groups):
         raise CosimError("there is no case to play")
-    scoreboard = Scoreboard(command)
+    scoreboard = Scoreboard(this_command())
     out.print(_play(groups, port_name, target, scoreboard, command))
     wrong = [w for g in groups for w in g.wrong]
     for line in wrong[:_SHOWN]:

@@ -211,7 +211,7 @@ CAUSES: dict[str, tuple[Sealed, str]] = {
     # data path
     "one bit after the core": (
         replace(case(), got=flipped(case().got, 40, 4)),
-        f"single wrong byte 40 of the ciphertext, bit 0x04; the tag is right, so the cipher is: "
+        f"single wrong byte 40 of the ciphertext, bit 0x04; the tag is right: "
         f"data path {AFTER}",
     ),
     "one bit before the core": (with_fit(case(), flipped(case().got, 40)), BEFORE),
