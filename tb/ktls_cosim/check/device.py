@@ -21,6 +21,7 @@ from ktls_cosim.check.lockstep import LockstepPort
 from ktls_cosim.check.mismatch import Mismatch
 from ktls_cosim.check.verdict import Keys, RawKeys, padded, verdict
 from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.errors import CosimError
 from ktls_cosim.port import Memory, Port
 from ktls_hw.layout import (
     CTRL_RESET,
@@ -88,7 +89,7 @@ class CheckedPort:
         self._port = port
         self._sb = scoreboard
         scoreboard.at_finish(self.finish)
-        scoreboard.clock = port.now
+        scoreboard.clock = self._time
         if isinstance(port, LockstepPort):
             port.explain = self.explain
         self._forget()
@@ -174,6 +175,12 @@ class CheckedPort:
             self._reaped(ring, self._regs.get(addr, 0), value)
         self._regs[addr] = value
         await self._port.write32(addr, value)
+
+    def _time(self) -> int | None:
+        try:
+            return self._port.now()
+        except CosimError:
+            return None  # the simulator has ended
 
     # ------------------------------------------------------------------------- rings
 

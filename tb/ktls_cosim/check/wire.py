@@ -16,7 +16,6 @@ from ktls_cosim.check.golden import (
     split_records,
 )
 from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
-from ktls_cosim.errors import CosimError
 
 _TAG = 16
 _HEADER = 5
@@ -113,7 +112,8 @@ class Scoreboard:
         device_refused: Descriptors that completed with an error.
         wire_records, wire_bytes: Checked records on the wire, and bytes of their text.
         received_bytes: Checked bytes that the application received.
-        clock: Returns the time of the device in nanoseconds; `CheckedPort` sets it.
+        clock: Returns the time of the device in nanoseconds, if it is known; `CheckedPort`
+            sets it.
 
     Args:
         reproduce: Command to print with the findings.
@@ -128,7 +128,7 @@ class Scoreboard:
         self.wire_records = 0
         self.wire_bytes = 0
         self.received_bytes = 0
-        self.clock: Callable[[], int] | None = None
+        self.clock: Callable[[], int | None] = lambda: None
         self._connections: dict[int, _Connection] = {}
         self._last_checks: list[Callable[[], None]] = []
 
@@ -147,13 +147,7 @@ class Scoreboard:
         where = mismatch.where
         if keys is not None and (conn := self._connection_with(keys)) is not None:
             where = f"connection {conn}, {where}"
-        self.mismatches.append(replace(mismatch, where=where, time_ns=self._time()))
-
-    def _time(self) -> int | None:
-        try:
-            return self.clock() if self.clock else None
-        except CosimError:
-            return None  # the simulator has ended
+        self.mismatches.append(replace(mismatch, where=where, time_ns=self.clock()))
 
     def _connection_with(self, keys: TrafficKeys) -> int | None:
         for number, c in self._connections.items():
