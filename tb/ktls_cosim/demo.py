@@ -204,7 +204,10 @@ def run_demo(
     if capture:
         out.print(f"capture: {capture} (open it with Wireshark, or: tshark -r {capture} -x)")
     if waves and (path := waves_of(port)):
-        out.print(f"waves: {path}")
+        from ktls_cosim.sim.waves import view_lines
+
+        moments = [m.time_ns for m in observer.mismatches if m.time_ns is not None]
+        out.print("\n".join(view_lines(path, moments[0] if moments else 0)), markup=False)
     if failure:
         out.print(failure, markup=False)
     print(

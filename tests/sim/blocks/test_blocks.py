@@ -45,7 +45,14 @@ WIDE = [
 ]
 
 
-@pytest.mark.parametrize(("toplevel", "module"), BLOCKS, ids=[b[0] for b in BLOCKS])
+# with `make smoke`: together a few seconds
+QUICK = ("ktls_fifo", "ktls_aes", "ktls_keyexp", "ktls_bytes", "ktls_csr")
+
+
+@pytest.mark.parametrize(
+    ("toplevel", "module"),
+    [pytest.param(*b, id=b[0], marks=[pytest.mark.quick] * (b[0] in QUICK)) for b in BLOCKS],
+)
 def test_block(simulate: Simulate, toplevel: str, module: str) -> None:
     simulate(Build.block(toplevel), module)
 
