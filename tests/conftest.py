@@ -10,9 +10,11 @@ import random
 import re
 import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import support
 from junit import CocotbCases
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.scenarios import SCENARIOS
@@ -57,9 +59,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    path = config.getoption("xmlpath", None)
-    if path and not hasattr(config, "workerinput"):
+    support.allow_missing = config.getoption("--allow-missing")
+    worker = getattr(config, "workerinput", None)
+    if worker:
+        config.option.rtl_seed = worker["rtl_seed"]
+    elif path := config.getoption("xmlpath", None):
         config.pluginmanager.register(CocotbCases(Path(path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give the workers of xdist the seed; a random one would differ in each of them."""
+    node.workerinput["rtl_seed"] = node.config.getoption("--rtl-seed")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

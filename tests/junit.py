@@ -70,15 +70,19 @@ class CocotbCases:
             tree.write(self._path, encoding="utf-8", xml_declaration=True)
 
     def _complete(self, suite: ET.Element) -> None:
+        # the failure of a cocotb test belongs to its own case, not to the function that ran it
+        notes = [json.loads(note) for notes in self._cases.values() for note in notes]
+        known = {note["message"].split("\n")[0] for note in notes}
         for case in suite.iter("testcase"):
+            for failure in case.findall("failure"):
+                if failure.get("message", "").split("\n")[0].removeprefix("Failed: ") in known:
+                    case.remove(failure)
             for properties in case.findall("properties"):
                 for p in properties.findall(f"property[@name='{_KEY}']"):
                     properties.remove(p)
                 if not len(properties):
                     case.remove(properties)
-        for notes in self._cases.values():
-            for note in notes:
-                suite.append(_element(json.loads(note)))
+        suite.extend(_element(note) for note in notes)
         cases = suite.findall("testcase")
         suite.set("tests", str(len(cases)))
         for tag, key in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):

@@ -15,6 +15,9 @@ from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.runner import TestResult
 from ktls_cosim.sim.simulators import find_simulator
 
+allow_missing = False
+"""The value of `--allow-missing`."""
+
 
 def missing(what: str, install: str) -> NoReturn:
     """Skip the test with the command that installs `what`; in CI a missing tool is a failure."""
@@ -67,3 +70,16 @@ def usable(simulator: str) -> str:
         return find_simulator(simulator).name
     except SimulatorMissing as e:
         unavailable(str(e))
+
+
+def required(simulator: str) -> str:
+    """The name of an installed simulator; fails the test if it is not installed.
+
+    Without the simulator nothing of the RTL is tested, so only `--allow-missing` skips.
+    """
+    try:
+        return find_simulator(simulator).name
+    except SimulatorMissing as e:
+        if allow_missing:
+            pytest.skip(str(e))
+        pytest.fail(f"{e}\n(--allow-missing skips the tests that need it)", pytrace=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ktls_cosim.paths import ROOT
-from support import missing
+from support import required
 
 README = (ROOT / "README.md").read_text()
 NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -20,10 +20,7 @@ ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
 def have_simulator() -> None:
-    import shutil
-
-    if shutil.which("iverilog") is None:
-        missing("Icarus Verilog", "apt-get install iverilog")
+    required("icarus")
 
 
 def shape(text: str) -> list[str]:

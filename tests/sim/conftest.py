@@ -11,15 +11,13 @@ from pathlib import Path
 import pytest
 
 from junit import add_result
-from ktls_cosim.errors import SimulatorMissing
 from ktls_cosim.port import moment
 from ktls_cosim.reproduce import command_line
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.runner import TestResult, run_tests
-from ktls_cosim.sim.simulators import find_simulator
 from ktls_cosim.sim.waves import view_lines
 from ktls_cosim.target import Target
-from support import Simulate, usable
+from support import Simulate, required, usable
 
 
 class SelectedTestRan(Exception):
@@ -36,25 +34,15 @@ def pytest_pyfunc_call() -> Generator[None, object, object]:
 
 
 @pytest.fixture
-def simulator(target: Target, request: pytest.FixtureRequest) -> str:
+def simulator(target: Target) -> str:
     """The name of the simulator, for tests that start it themselves."""
-    return _installed(target.simulator, request.config)
+    return required(target.simulator)
 
 
 @pytest.fixture
 def verilator() -> str:
     """The name of the fast simulator, whatever `SIM` selects."""
     return usable("verilator")
-
-
-def _installed(simulator: str, config: pytest.Config) -> str:
-    """The name of the selected simulator; a missing one fails the test."""
-    try:
-        return find_simulator(simulator).name
-    except SimulatorMissing as e:
-        if config.getoption("--allow-missing"):
-            pytest.skip(str(e))
-        pytest.fail(f"{e}\n(--allow-missing skips the tests that need it)", pytrace=False)
 
 
 @dataclass
@@ -132,7 +120,7 @@ def simulate(
         testcase: str | None = None,
     ) -> list[TestResult]:
         nonlocal ran
-        simulator = usable(simulator) if simulator else _installed(target.simulator, request.config)
+        simulator = usable(simulator) if simulator else required(target.simulator)
         waves = request.config.getoption("--rtl-waves")
         this = _Run(build, module, simulator, env, timeout_s, request.node, seed, waves)
         if selected:

@@ -150,7 +150,12 @@ class CheckedPort:
         def read(length: int) -> bytes:
             return self._bytes_of(d.dst_sg, d.dst_cnt, length, memory)
 
-        return verdict(context, d, pending.source, index, read)
+        where = ""
+        if isinstance(context, Keys):
+            where = f"record {context.keys.first_number + index}: "
+            conn = self._sb.connection_with(context.keys)
+            where = f"connection {conn}, {where}" if conn is not None else where
+        return where + verdict(context, d, pending.source, index, read)
 
     async def read32(self, addr: int) -> int:
         """Return the register at byte offset `addr`."""

@@ -145,11 +145,12 @@ class Scoreboard:
             keys: Keys of the record; they lead to its connection.
         """
         where = mismatch.where
-        if keys is not None and (conn := self._connection_with(keys)) is not None:
+        if keys is not None and (conn := self.connection_with(keys)) is not None:
             where = f"connection {conn}, {where}"
         self.mismatches.append(replace(mismatch, where=where, time_ns=self.clock()))
 
-    def _connection_with(self, keys: TrafficKeys) -> int | None:
+    def connection_with(self, keys: TrafficKeys) -> int | None:
+        """Return the number of the connection with these keys, or None."""
         for number, c in self._connections.items():
             for own in (c.keys, c.received and c.received.keys):
                 if own and (own.key, own.salt) == (keys.key, keys.salt):

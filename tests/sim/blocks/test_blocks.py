@@ -10,6 +10,7 @@ import pytest
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import ROOT
 from ktls_cosim.sim.build import Build, rtl_sources
+from ktls_cosim.sim.fst import signals
 from ktls_cosim.sim.runner import compile_build, run_tests
 from support import Simulate
 
@@ -143,7 +144,13 @@ def test_a_failure_leaves_waves_log_and_message(simulator: str) -> None:
     assert [r.passed for r in results] == [False]
     assert "assert" in results[0].message
     assert (out / "waves.fst").stat().st_size > 500
-    assert "holds_16_words" in (out / "run.log").read_text()
+    log = (out / "run.log").read_text()
+    assert "holds_16_words" in log
+    assert "array word" not in log
+    names = {name.replace("\\", "") for name, _ in signals(out / "waves.fst")}
+    words = {f"ktls_fifo.mem[{i}][7:0]" for i in range(8)}
+    assert {"ktls_fifo.clk", "ktls_fifo.s_data[7:0]"} <= names
+    assert words <= names or simulator != "icarus"
 
 
 def test_a_changed_parameter_is_another_build(simulator: str) -> None:
