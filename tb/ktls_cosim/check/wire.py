@@ -19,6 +19,7 @@ from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
 
 _TAG = 16
 _HEADER = 5
+_MATCH = 8  # bytes that must agree before text counts as moved
 
 
 @dataclass(slots=True)
@@ -92,11 +93,20 @@ class _Connection:
     received: _Received | None = None
 
 
-def _cause_of_stream(rest: bytes, want: bytes) -> str:
-    """Explain text from the wire that differs from its first byte on from the expected text."""
-    if rest[:8] in want or not want:
-        return "bytes lost, repeated or out of order between application and wire"
-    return "bytes changed between application and wire: in memory, or by the cipher"
+def _compare(
+    c: _Connection, keys: TrafficKeys, index: int, record: bytes
+) -> tuple[tuple[str, ...], str | None]:
+    """Compare a record with the golden record of the text that the application sent next.
+
+    Returns:
+        Lines that show the difference, and a likely cause; nothing if no such text is left.
+    """
+    rtype, text = next(((t, bytes(data)) for t, data in c.expected if data), (-1, b""))
+    overhead = len(seal_record(keys, index, max(rtype, 0), b"").wire)
+    if rtype < 0 or not 0 <= len(record) - overhead <= len(text):
+        return (), None
+    _, lines, cause = diagnose(keys, index, rtype, text[: len(record) - overhead], record)
+    return lines, cause
 
 
 class Scoreboard:
@@ -237,7 +247,9 @@ class Scoreboard:
         if opened is None:
             # every later record would repeat this finding
             c.broken = True
-            self.report(Mismatch("open", where, ("the record does not authenticate",)))
+            lines, cause = _compare(c, c.keys, index, record)
+            found = ("the record does not authenticate", *lines)
+            self.report(Mismatch("open", where, found, cause=cause))
             return
         rtype, plain = opened
         while c.expected and not c.expected[0][1]:
@@ -248,6 +260,9 @@ class Scoreboard:
             at = next(
                 (i for i, x in enumerate(plain) if i >= len(want) or want[i] != x), len(plain)
             )
+            lines, cause = _compare(c, c.keys, index, record)
+            if plain[at : at + _MATCH] in want or not want:
+                cause = "bytes lost, repeated or out of order between application and wire"
             self.report(
                 Mismatch(
                     "stream",
@@ -255,8 +270,9 @@ class Scoreboard:
                     (
                         f"type {rtype}, {len(plain)} bytes; the application sent type "
                         f"{want_type}, {len(want)} bytes; first difference at byte {at}",
+                        *lines,
                     ),
-                    cause=_cause_of_stream(plain[at:], bytes(want)),
+                    cause=cause,
                 )
             )
             return

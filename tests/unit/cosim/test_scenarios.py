@@ -12,6 +12,7 @@ from ktls import run_sync
 from ktls_cosim.check.lockstep import LockstepError, LockstepPort
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.port import Port
+from ktls_cosim.reproduce import command_line
 from ktls_cosim.scenarios import SCENARIOS, Env
 from ktls_hw.layout import CTRL_RESET, Reg
 from ktls_hw.memory import Access, ModelMemory
@@ -25,9 +26,7 @@ def run(name: str, seed: int, port: Port, *models: NicModel, lockstep: bool = Fa
             if lo != hi:
                 m.mem.fail(lo, hi, read=read, write=write)
 
-    scoreboard = Scoreboard(
-        f"pytest tests/unit/cosim/test_scenarios.py -k {name} --rtl-seed={seed}"
-    )
+    scoreboard = Scoreboard(command_line("pytest", __file__, "-k", name, f"--rtl-seed={seed}"))
     run_sync(SCENARIOS[name](Env(port, scoreboard, random.Random(seed), fail_bus, lockstep)))
     scoreboard.finish()
     return scoreboard
