@@ -242,6 +242,8 @@ def _tag(gcm: Gcm, s: Sealed) -> str:
     """Explain a wrong tag of a right ciphertext."""
     if s.got_tag == s.want_tag[::-1]:
         return "tag in reverse byte order"
+    if sorted(s.got_tag) == sorted(s.want_tag):
+        return f"the bytes of the tag are right, their order is wrong: {_AFTER}"
     right = gcm.ghash(s.aad, s.got)
     if s.got_tag == right:
         return "the tag is the bare GHASH: it was not encrypted with J0"

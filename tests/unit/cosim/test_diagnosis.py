@@ -238,6 +238,9 @@ CAUSES: dict[str, tuple[Sealed, str]] = {
     ),
     # tag
     "tag reversed": (replace(case(), got_tag=case().want_tag[::-1]), "reverse byte order"),
+    "tag rotated": (
+        replace(case(), got_tag=case().want_tag[1:] + case().want_tag[:1]), "their order is wrong",
+    ),
     "length of the AAD": (wrong_lengths(12, 100), "has 96 bits of AAD and 800 of text instead"),
     "length of the text": (wrong_lengths(13, 101), "has 104 bits of AAD and 808 of text instead"),
     "another AAD": (
