@@ -3,7 +3,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo smoke test unit coverage soak kernel selftest lint bench contract format clean help
+.PHONY: help demo smoke test unit coverage soak kernel selftest bench lint format docs contract clean
 
 help:
 	@echo "make demo      send data through the simulated NIC and verify every record"
@@ -54,7 +54,6 @@ lint: $(VENV)/ready-dev
 contract: $(VENV)/ready-dev
 	$(PY) hw/generate.py
 
-.PHONY: docs
 docs: $(VENV)/ready-dev
 	$(PY) -m sphinx -W --keep-going -q -d build/doctrees docs build/site
 

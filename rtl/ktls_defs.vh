@@ -3,9 +3,9 @@
 // Purpose: every macro that adapts the RTL to a tool. Synthesis tools, Verilator and wave
 //   files get plain Verilog; Icarus gets an equivalent form that it runs faster.
 //
-// A line in the RTL that is written for the speed of Icarus uses one of these macros or
-// carries the comment "Icarus: see ktls_defs.vh". Two idioms need no macro, because they are
-// correct and harmless everywhere:
+// A line in the RTL that is written for the speed of Icarus uses one of these macros or has a
+// comment that starts with "Icarus:". Two idioms need no macro, because they are correct and
+// harmless everywhere:
 //   - A block is gated by one wire ("if (active)"). The simulator evaluates the wire only when
 //     an input changes, and an idle block costs one test per cycle.
 //   - A rare condition is nested ("if (a) if (b)"), because Icarus evaluates both operands
@@ -80,8 +80,8 @@
 // KTLS_ASSERT is a statement of a clocked block: put it where the block does the work that the
 // rule is about, so that it costs nothing in an idle cycle. An unknown condition passes.
 // KTLS_STABLE is a module item: once valid (v) is high it stays high, with the same payload,
-// until ready (r) accepts it. `label` names the generate block. (Some simulators also replace
-// macro arguments inside strings, so no argument has the name of a word of a rule.)
+// until ready (r) accepts it. `label` names the generate block. Some simulators also replace
+// macro arguments inside strings, so the arguments are not named like words of a rule.
 `ifdef SYNTHESIS
 `define KTLS_ASSERT(condition, rule)
 `define KTLS_STABLE(label, v, r, width, payload)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device that lies: a functional model whose completions, registers or interrupt are altered."""
+"""A device that lies: a functional model with altered completions, registers or interrupt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _truth(value: Cqe) -> Cqe:
 
 
 class _Memory:
-    """Host memory in which the reader sees altered completions of ring 0."""
+    """Host memory that returns altered completions of ring 0."""
 
     def __init__(self, memory: ModelMemory, lie: Callable[[Cqe], Cqe]) -> None:
         self._memory = memory
@@ -39,10 +39,10 @@ class Liar:
     """A `HostPort` between a driver and a functional model.
 
     Args:
-        model: the honest device.
-        completion: alters each completion of ring 0 that somebody reads.
-        register: alters the value of each register that somebody reads; gets address and value.
-        interrupt: alters the state of the interrupt line.
+        model: The honest device.
+        completion: Alters each completion of ring 0 when it is read.
+        register: Alters the value of each register when it is read; receives address and value.
+        interrupt: Alters the state of the interrupt line.
     """
 
     def __init__(

@@ -4,31 +4,44 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import NoReturn, Protocol
 
 import pytest
 
 from ktls import KtlsOSError
 from ktls_cosim.errors import SimulatorMissing
+from ktls_cosim.paths import ROOT
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.runner import TestResult
 from ktls_cosim.sim.simulators import find_simulator
 
 allow_missing = False
 """The value of `--allow-missing`."""
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+"""Environment of a child process that imports the same packages as this one."""
 
 
 def missing(what: str, install: str) -> NoReturn:
-    """Skip the test with the command that installs `what`; in CI a missing tool is a failure."""
+    """Skip the test and name the command that installs `what`; in CI fail it."""
     unavailable(f"{what} is not installed; install it with: {install}")
 
 
 def unavailable(text: str) -> NoReturn:
-    """Skip the test with the reason `text`; in CI fail it."""
+    """Skip the test for the reason `text`; in CI fail it."""
     if os.environ.get("CI"):
         pytest.fail(text)
     pytest.skip(text)
+
+
+def have_simulator() -> None:
+    """Fail the test if Icarus is missing; see `required`."""
+    required("icarus")
 
 
 def fails(number: int, call: Callable[..., object], *args: object) -> None:
@@ -55,7 +68,7 @@ class Simulate(Protocol):
         """Run cocotb tests; see `ktls_cosim.sim.runner.run_tests`.
 
         Args:
-            build: What to simulate.
+            build: The build to simulate.
             module: Python module with the cocotb tests.
             simulator: By default that of the environment variable `SIM`.
             env: Variables to add to the simulator's environment.
@@ -65,7 +78,7 @@ class Simulate(Protocol):
 
 
 def usable(simulator: str) -> str:
-    """The name of an installed simulator; skips the test if it is not installed."""
+    """Return the name of a simulator; skip the test if it is not installed, or fail it in CI."""
     try:
         return find_simulator(simulator).name
     except SimulatorMissing as e:
@@ -83,3 +96,26 @@ def required(simulator: str) -> str:
         if allow_missing:
             pytest.skip(str(e))
         pytest.fail(f"{e}\n(--allow-missing skips the tests that need it)", pytrace=False)
+
+
+def project_files() -> list[str]:
+    """Return the project's files relative to its root.
+
+    Git lists them. In a tarball, or without git, they are all files that .gitignore does not name.
+    """
+    if shutil.which("git"):
+        done = subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if done.stdout:
+            return done.stdout.splitlines()
+    rules = [".git", *(r.strip("/") for r in (ROOT / ".gitignore").read_text().split())]
+
+    def kept(names: list[str]) -> list[str]:
+        return [name for name in names if not any(fnmatch(name, rule) for rule in rules)]
+
+    found: list[str] = []
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = kept(folders)
+        found += [str(Path(folder, name).relative_to(ROOT)) for name in kept(files)]
+    return found

@@ -33,7 +33,7 @@ class Kernel:
         poll_hides_partial_record: poll reports POLLIN only for a complete record.
         tx_max_payload_len: the option TLS_TX_MAX_PAYLOAD_LEN exists.
         rekey: keys of TLS 1.3 can be replaced, and a KeyUpdate stops reading.
-        keeps_error_behind_data: the next call reports a socket error that occurs after
+        keeps_error_after_data: the next call reports a socket error that occurs after
             data was copied; otherwise the error is lost.
         nopad_retry_misplaces: with TLS_RX_EXPECT_NO_PAD, the first decryption of a padded
             record stays in the caller's memory and the text follows it (CVE-2026-74611).
@@ -46,7 +46,7 @@ class Kernel:
     poll_hides_partial_record: bool = True
     tx_max_payload_len: bool = False
     rekey: bool = False
-    keeps_error_behind_data: bool = True
+    keeps_error_after_data: bool = True
     nopad_retry_misplaces: bool = False
 
 
@@ -57,7 +57,7 @@ LINUX_6_1 = Kernel(
     stripped_flags=_SPLICE_PAGES,
     pages_by_sendmsg=False,
     poll_hides_partial_record=False,
-    keeps_error_behind_data=False,
+    keeps_error_after_data=False,
 )
 # as in Debian 12's package user-mode-linux
 LINUX_6_1_176 = replace(LINUX_6_1, name="6.1.176", nopad_retry_misplaces=True)

@@ -9,6 +9,7 @@ docs/programmers-guide.md explains the same steps.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status
 # bytes of a sealed record minus those of its plaintext, at most
 RECORD_OVERHEAD = uapi.TLS_HEADER_SIZE + 8 + uapi.TLS_TAG_SIZE
 _READY_POLLS = 10_000
+_log = logging.getLogger("ktls.driver")
 _TX_SUITES = {
     (uapi.TLS_1_2_VERSION, uapi.TLS_CIPHER_AES_GCM_128): layout.SUITES_TX_TLS12_GCM128,
     (uapi.TLS_1_2_VERSION, uapi.TLS_CIPHER_AES_GCM_256): layout.SUITES_TX_TLS12_GCM256,
@@ -109,12 +111,19 @@ class KtlsNic:
         wanted = len(pairs) << min(sq_log2, cq_log2)
         buffers = DmaBuffers(free, port.mem.size, wanted)
         if buffers.count == 0:
-            raise DeviceError(f"{port.mem.size} bytes of DMA memory hold no record buffer")
+            raise DeviceError(
+                f"{port.mem.size} bytes of DMA memory hold no record buffer: the rings end at "
+                f"{free:#x}, and a buffer needs {DmaBuffers.SIZE} bytes"
+            )
         nic = cls(port, pairs, buffers)
         nic.contexts = layout.CAPS_CONTEXTS.get(caps)
         nic.suites = await port.read32(Reg.SUITES)
         nic._free_ctx = deque(range(nic.contexts))
         await nic._reset()
+        _log.info(
+            "device ready: %d contexts, suites %#x, %d ring pairs, %d buffers",
+            nic.contexts, nic.suites, len(pairs), buffers.count,
+        )  # fmt: skip
         return nic
 
     async def _reset(self) -> None:
@@ -202,6 +211,11 @@ class KtlsNic:
                 ctx=context.ctx,
             )
         )
+        side = "transmit" if direction == uapi.TLS_TX else "receive"
+        _log.info(
+            "context %d: %s, version %#06x, cipher %d: %s",
+            context.ctx, side, descriptor.version, descriptor.cipher, result.status.name,
+        )  # fmt: skip
         if result.status != Status.OK:
             self._free_ctx.append(context.ctx)
             raise NotOffloadable(f"the device refused the context: {result.status.name}")
@@ -336,6 +350,7 @@ class KtlsNic:
         index = pair.sq.prod
         cookie = pair.sq.slot(index)
         pair.posted[cookie] = Posted(index, buffer, done)
+        _log.debug("ring %d: descriptor %d: %r", pair.number, index, descriptor)
         packed = replace(descriptor, cookie=cookie).pack()
         self.port.mem.write(pair.sq.produce(), packed)
         # the doorbell publishes the descriptor: all memory writes must precede it
@@ -365,6 +380,7 @@ class KtlsNic:
             cqe = Cqe.unpack(self.port.mem.read(cq.address(cq.cons), Cqe.SIZE))
             if cqe.phase != cq.phase():
                 break
+            _log.debug("ring %d: %r", pair.number, cqe)
             posted = pair.posted.pop(cqe.cookie, None)
             if posted is None or posted.sq_index != cqe.sq_index:
                 raise DeviceError(
@@ -432,8 +448,11 @@ class KtlsNic:
                 self.rings(),
             )
         if await self.poll() == 0:
-            regs = await self.registers()
-            raise DeviceError("interrupt without a completion", regs, self.rings())
+            raise DeviceError(
+                "interrupt without a completion; check STATUS.cq_error and STATUS.bus_dead",
+                await self.registers(),
+                self.rings(),
+            )
 
     # ------------------------------------------------------------- observation
 

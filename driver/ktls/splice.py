@@ -153,8 +153,8 @@ def splice_pipe(sock: Sender, pipe: Pipe, count: int, flags: int) -> int:
         msg_flags = uapi.MSG_DONTWAIT if sock.nonblocking else 0
         if sock.stack.kernel.pages_by_sendmsg:
             # Linux assumes more data to come if the message fills its page vector
-            behind = pipe.occupancy - len(pages) + (1 if len(pages) == PIPE_BUFFERS else 0)
-            if flags & uapi.SPLICE_F_MORE or (left and behind):
+            following = pipe.occupancy - len(pages) + (1 if len(pages) == PIPE_BUFFERS else 0)
+            if flags & uapi.SPLICE_F_MORE or (left and following):
                 msg_flags |= uapi.MSG_MORE
         try:
             tx = sock.tx

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The device path of one direction (net/tls/tls_device.c).
 
-`DeviceSealer` and `DeviceOpener` give every record of a connection to the device as a job.
+`DeviceSealer` and `DeviceOpener` pass every record of a connection to the device as a job.
 A job posts its descriptor when the stack runs it and handles the completion.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -21,6 +22,8 @@ from ktls.stack import Work
 from ktls.tap import Tap
 from ktls.wire import Chunk, Sealed
 from ktls_hw.layout import Status
+
+_log = logging.getLogger("ktls.driver")
 
 Offloaded = Callable[[str | None], None]
 """Called with None when the device has taken the keys, or with the reason of its refusal."""
@@ -61,6 +64,7 @@ class _Direction:
         try:
             self.context = await self.nic.tls_dev_add(self._direction, self._info)
         except NotOffloadable as e:
+            _log.info("not offloaded: %s", e.reason)
             self._offloaded(e.reason)
         else:
             self._offloaded(None)
@@ -123,6 +127,7 @@ class _SealJob:
         if completion.status == Status.OK:
             self.sealed.fill(completion.data)
         else:
+            _log.info("record %d: %s; the CPU seals it", self._seq, completion.status.name)
             self._seal_in_software()
 
     def _seal_in_software(self) -> None:
@@ -251,11 +256,11 @@ class DeviceOpener(_Direction):
         self._stopped |= self.context is None
 
     def stop(self) -> None:
-        """Give the device no more records."""
+        """Pass no more records to the device."""
         self._stopped = True
 
     def offer(self, stream: Stream) -> None:
-        """Give the device every complete record that it does not have yet."""
+        """Pass the device every complete record that it does not have yet."""
         p = self._protection
         while not self._stopped:
             header = stream.bytes_at(self._at, uapi.TLS_HEADER_SIZE)

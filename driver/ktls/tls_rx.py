@@ -302,7 +302,7 @@ class TlsRx:
         err = 0
         while not self._parser.ready:
             if tcp.sk_err:
-                if copied and self._kernel.keeps_error_behind_data:
+                if copied and self._kernel.keeps_error_after_data:
                     raise _Deliver()
                 raise _Deliver(tcp.take_error())
             if err:

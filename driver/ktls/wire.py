@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What travels between the two ends of a connection, and an end outside the model.
+"""The items that travel between the two ends of a connection, and an end outside the model.
 
 Items travel in order: bytes, a FIN, a reset. Bytes that a device has not sealed yet travel
 as a `Sealed` placeholder and hold up everything after them.

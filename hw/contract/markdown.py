@@ -13,7 +13,7 @@ MARKDOWN_HEAD = f"""\
 <!-- {NOTE} -->
 
 Source: [`hw/ktls_nic.rdl`](../hw/ktls_nic.rdl). How to use them:
-[programmers-guide.md](programmers-guide.md).
+the [programmer's guide](programmers-guide.md).
 
 ## Registers
 """

@@ -73,7 +73,7 @@ def {low}_reg({low}: int, reg: int) -> int:
 def {low}_of(addr: int) -> tuple[int, int]:
     \"\"\"Split a register address into a {low} number and the address in {name}0.
 
-    An address outside the {low}s gives 0 and the address itself.
+    An address outside the {low}s yields 0 and the address itself.
     \"\"\"
     {low}, offset = divmod(addr - Reg.{first}, {name}_STRIDE)
     return ({low}, Reg.{first} + offset) if 0 <= {low} < {name}_COUNT else (0, addr)\

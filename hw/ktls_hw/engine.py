@@ -117,7 +117,7 @@ Engine = Callable[[Context, SqeRecord, bytes], Result]
 
 
 def refusal(context: Context, d: SqeRecord) -> Status:
-    """Check the lengths of a record descriptor; `Status.OK` if the engine accepts it."""
+    """Return the status that refuses a record descriptor, or `Status.OK` if its lengths fit."""
     opening = d.opcode == Opcode.OPEN
     plain = context.version == PLAIN_GCM
     inner_type = 1 if context.version == VERSION_1_3 and opening else 0

@@ -209,7 +209,7 @@ def ring_reg(ring: int, reg: int) -> int:
 def ring_of(addr: int) -> tuple[int, int]:
     """Split a register address into a ring number and the address in RING0.
 
-    An address outside the rings gives 0 and the address itself.
+    An address outside the rings yields 0 and the address itself.
     """
     ring, offset = divmod(addr - Reg.RING0_SQ_BASE_LO, RING_STRIDE)
     return (ring, Reg.RING0_SQ_BASE_LO + offset) if 0 <= ring < RING_COUNT else (0, addr)

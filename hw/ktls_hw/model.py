@@ -3,7 +3,7 @@
 
 A doorbell executes everything that it publishes before `write32` returns; only a full
 completion ring makes descriptors wait. Figures that need a clock (CQE cycles and latency,
-CYCLES) follow the throughput law of docs/architecture.md.
+CYCLES) follow the throughput formula of docs/performance.md.
 
 The record engine is in `ktls_hw.engine`, host memory in `ktls_hw.memory`. Two knobs serve
 the tests: bus errors (`ModelMemory.fail`) and deliberate faults (`NicModel.inject`).
@@ -80,7 +80,7 @@ _ERROR_COUNTERS = {
 
 @dataclass(slots=True)
 class _Outcome:
-    """What the completion of a descriptor reports.
+    """The contents of a completion.
 
     Attributes:
         status: result of the descriptor.

@@ -134,7 +134,7 @@ class Core:
     """One line of the table.
 
     Attributes:
-        does: the functions of the core.
+        function: the functions that the core offers.
         rate: bytes per cycle for long messages.
         rate_from: the source of `rate`.
         read: writes files into a folder and returns the commands that read them; None for our
@@ -143,7 +143,7 @@ class Core:
     """
 
     name: str
-    does: str
+    function: str
     top: str
     rate: float
     rate_from: str
@@ -160,15 +160,16 @@ CORES = [
          "a block per cycle"),
     Core("`ktls_gcm_small`", "AES-GCM, 128 and 256 bits, 64 keys, schedule", "ktls_gcm_small",
          16 / 31, "31 cycles per block, AES-128"),
-    Core("OpenTitan `aes_cipher_core`, no masking", "AES both ways, 128 and 256 bits, one key, "
-         "schedule", "aes_cipher_core", 16 / 12,
-         "12 cycles per block, AES-128 (its documentation)", opentitan),
+    Core("OpenTitan `aes_cipher_core`, no masking", "AES encryption and decryption, 128 and 256 "
+         "bits, one key, schedule", "aes_cipher_core", 16 / 12,
+         "12 cycles per block, AES-128; its documentation", opentitan),
     Core("PyRTL `rtllib.aes`, `multi_cycle_encrypt`", "AES encryption, 128 bits, one key, schedule",
-         "toplevel", 16 / 12, "12 cycles per block (its simulation)", pyrtl_aes),
-    Core("Project Vault `aes_core`", "AES both ways, 128 to 256 bits, one key, schedule",
-         "aes_core", 16 / 12, "12 cycles per block, AES-128 (its simulation)", vault),
-    Core("NewAE `aes_pipeline_top`", "AES encryption, 128 bits, one key, schedule",
-         "aes_pipeline_top", 16.0, "a block per cycle", newae),
+         "toplevel", 16 / 12, "12 cycles per block; its simulation", pyrtl_aes),
+    Core("Project Vault `aes_core` (from ChipWhisperer)", "AES encryption and decryption, 128 to "
+         "256 bits, one key, schedule", "aes_core", 16 / 12,
+         "12 cycles per block, AES-128; its simulation", vault),
+    Core("NewAE `aes_pipeline_top` (from ChipWhisperer)", "AES encryption, 128 bits, one key, "
+         "schedule; without its FIFOs", "aes_pipeline_top", 16.0, "a block per cycle", newae),
 ]  # fmt: skip
 
 
@@ -204,13 +205,13 @@ def luts(core: Core) -> int:
 
 def main() -> None:
     """Print the table."""
-    print("| core | what it does | bytes/cycle | LUTs | bytes/cycle per 1,000 LUTs |")
+    print("| core | function | bytes/cycle | LUTs | bytes/cycle per 1,000 LUTs |")
     print("|---|---|--:|--:|--:|")
     for core in CORES:
         count = luts(core)
         rate = f"{core.rate:.2f} ({core.rate_from})"
         per = f"{1000 * core.rate / count:.2f}"
-        print(f"| {core.name} | {core.does} | {rate} | {count} | {per} |", flush=True)
+        print(f"| {core.name} | {core.function} | {rate} | {count} | {per} |", flush=True)
 
 
 if __name__ == "__main__":

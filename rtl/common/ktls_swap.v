@@ -19,9 +19,9 @@ module ktls_swap #(
 
   genvar g;
 `ifdef KTLS_FAST_SIM
-  // Icarus: see ktls_defs.vh. A concatenation of 64 bits runs faster than a loop over bytes, and
-  // one assignment of `swapped` wakes its readers once. The sensitivity list is not @*, which
-  // would include the temporaries.
+  // Icarus: a concatenation of 64 bits runs faster than a loop over bytes, and one assignment of
+  // `swapped` wakes its readers once. The sensitivity list is not @*, which would include the
+  // temporaries.
   generate
     for (g = 0; g < LANES; g = g + 1) begin : g_block
       wire [127:0] b = a[128*g+:128];

@@ -55,7 +55,7 @@ module ktls_aes #(
   reg [CTX_W-1:0] last_ctx;
   reg last_ok;
   wire load_i = v_i && !(last_ok && ctx_i == last_ctx);
-  // Icarus: see ktls_defs.vh; no shift while all blocks use one key
+  // Icarus: no shift while all blocks use one key
   wire loading = load_i || load != 0;
 
   always @(posedge clk) begin

@@ -44,7 +44,7 @@ module ktls_aes_round #(
 
   // key_mem is written only by the key engine and read only by this round
   reg [127:0] key_mem[0:(1<<CTX_W)-1];
-  // The round key is an array of two words like the temporaries (Icarus: see ktls_defs.vh).
+  // The round key is an array of two words like the temporaries (see KTLS_TMP).
   reg [63:0] rk[0:1];
 
   // columns of the state, the first one on the left
@@ -53,7 +53,7 @@ module ktls_aes_round #(
   `KTLS_TMP(32, w2)
   `KTLS_TMP(32, w3)
 
-  // Icarus: see ktls_defs.vh; one test per cycle while no key moves
+  // Icarus: one test per cycle while no key moves
   wire key_work = kw_en || kload_i;
 
   integer k;

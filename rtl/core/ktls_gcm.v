@@ -33,16 +33,16 @@
 //   text      E(K, counter), all lanes  y = (y ^ ciphertext) * H   text ^ E(K, counter)
 //   length    E(K, J0), lane 0          y = (y ^ lengths) * H      y ^ E(K, J0), the tag
 //
-//   cycle     0          1 to 16           17            18 (19)        19 (20)     20 (21)
+//   cycle       0          1 to 16             17           18 (19)    19 (20)     20 (21)
 //
-//   s_data -> issue -+-> meta FIFO -----+-> x_*:      -> GHASH: ------> out_fifo -> m_*
-//             credit |                  |   mask,        y_o, g_out     piece
-//               ^    +-> AES, 16 stages-+   XOR
-//               |        v_i to ks                (LANES > 1: products
-//               |                                  of the other lanes)      |
-//               +-----------------------------------------------------------+
-//                 credit - 1 at issue (text and length), + 1 when a word leaves
+//   s_data -> issue -+-> meta FIFO -------+-> x_*: mask -> GHASH: y -> out_fifo -> m_*
+//               ^    |                    |   and XOR      and g_out       |
+//               |    +-> AES, 16 stages --+                                |
+//               |                                                          |
+//               +------------------------ credit --------------------------+
 //
+//   Issue spends a credit for a text or length slot; a word that leaves out_fifo returns it. The
+//   figures in parentheses are for several lanes: lanes 1 and up multiply one cycle before lane 0.
 //   A GHASH key E(K, 0) uses one more AES slot, with priority over records (h_slot).
 `resetall
 `timescale 1ns / 1ps
@@ -84,8 +84,7 @@ module ktls_gcm #(
 );
 
   generate
-    // Verilog-2005 has no elaboration error. An instance of a module that does not exist stops
-    // every tool, and its name is the message.
+    // An illegal parameter stops every tool: see "Conventions" in rtl/README.md.
     if (LANES != 1 && LANES != 2 && LANES != 4) begin : g_illegal
       ktls_gcm_LANES_must_be_1_2_or_4 illegal_parameter ();
     end
@@ -99,8 +98,8 @@ module ktls_gcm #(
   localparam KIND_TEXT = 2'd1;
   localparam KIND_LEN = 2'd2;  // the length block enters GHASH and J0 enters AES
 
-  // A credit is away for the 21 cycles from issue to output, so 32 places sustain one word per
-  // cycle. `meta` holds a slot for the 16 cycles of AES.
+  // A word holds its credit for the 21 cycles from issue to output, so 32 places sustain one word
+  // per cycle. `meta` holds a slot for the 16 cycles of AES.
   localparam OUT_LOG2 = 5;
   localparam META_LOG2 = 5;
   localparam META_W = TAIL_W + 2 + 1 + 1 + CTX_W;
@@ -113,8 +112,8 @@ module ktls_gcm #(
   wire [    127:0] kw_data;
   wire             h_req;
   wire             h_done;
-  wire [CTX_W-1:0] job_ctx;
-  wire             job_k256;
+  wire [CTX_W-1:0] cur_ctx;
+  wire             cur_k256;
   reg              h_sent;
   reg              k256_mem [0:(1<<CTX_W)-1];
 
@@ -135,8 +134,8 @@ module ktls_gcm #(
       .kw_data(kw_data),
       .h_req(h_req),
       .h_done(h_done),
-      .job_ctx(job_ctx),
-      .job_k256(job_k256)
+      .cur_ctx(cur_ctx),
+      .cur_k256(cur_k256)
   );
 
   wire take_key = key_valid && key_ready;
@@ -193,8 +192,8 @@ module ktls_gcm #(
   wire [TAIL_W-1:0] tail = in_aad ? (aad_left == 13'd1 ? aad_tail : whole)
                                   : (text_left == 29'd1 ? text_tail : whole);
 
-  // What a slot needs again after AES: its word, masked, and its properties. Slots leave AES in the
-  // order in which they entered, so a FIFO without flags suffices; `slot` below tells when.
+  // The masked word and the properties of each slot in AES. Slots leave AES in the order in which
+  // they entered, so a FIFO without flags suffices: `slot` below gives the cycle.
   reg [META_LOG2-1:0] meta_wp;
   reg [META_LOG2-1:0] meta_rp;
   reg [META_W-1:0] meta[0:(1<<META_LOG2)-1];
@@ -202,7 +201,7 @@ module ktls_gcm #(
   `KTLS_TMP(DATA_W, word)
 
   always @(posedge clk) begin
-    // Icarus: see ktls_defs.vh; `tail` is 0 but for the last word
+    // Icarus: `tail` is 0 except in the last word
     if (go_word) begin
       `KTLS_V(word) = s_data;
       if (tail != 0) `KTLS_V(word) = `KTLS_V(word) & ~(ones >> {tail, 3'd0});
@@ -286,8 +285,8 @@ module ktls_gcm #(
           .kw_ctx(kw_ctx),
           .kw_data(kw_data),
           .v_i(text_block || lane_0_only),
-          .ctx_i(h_slot ? job_ctx : ctx),
-          .k256_i(h_slot ? job_k256 : k256),
+          .ctx_i(h_slot ? cur_ctx : ctx),
+          .k256_i(h_slot ? cur_k256 : k256),
           .blk_i(h_slot ? 128'd0 : {nonce, my_ctr}),
           .v_o(unused_v),
           .blk_o(ks[DATA_W-1-128*g-:128])
@@ -334,7 +333,7 @@ module ktls_gcm #(
   // Stage 15 is the wipe of a context: its powers go with its round keys.
   always @(posedge clk) begin
     if (kw_en && kw_stage == 4'd15) h_mem[kw_ctx] <= {DATA_W{1'b0}};
-    else if (h_write) h_mem[job_ctx] <= h_powers;
+    else if (h_write) h_mem[cur_ctx] <= h_powers;
   end
 
   // --------------------------------------------------- keystream and GHASH input
@@ -511,7 +510,7 @@ module ktls_gcm #(
   wire              unused_ready;
   wire [OUT_LOG2:0] unused_count;
 
-  // Icarus: see ktls_defs.vh; the XOR of the tag is evaluated for tags only
+  // Icarus: the XOR of the tag is evaluated for tags only
   always @* begin
     piece = {g_tag, g_out};
     if (g_tag) piece[DATA_W-1-:128] = `KTLS_XOR(y, g_out[DATA_W-1-:128]);

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: AES-GCM core with the ports of ktls_gcm that processes one block at a time. It is for
-//   devices whose area matters more than their speed, and it is the example of another engine
-//   in the place of ktls_gcm.
+// Purpose: AES-GCM core with the ports of ktls_gcm that processes one block at a time, for
+//   devices whose area matters more than their speed. It is also the example of a core that
+//   replaces ktls_gcm.
 // Interface: as ktls_gcm.
 // Latency/throughput: a block of text takes 31 cycles with a 128-bit key and 35 with a 256-bit
-//   key; a block of AAD takes 18; a record takes 34 or 38 in addition. Setting a key takes as
-//   long as in ktls_gcm, wiping a key 16 cycles. After reset the core wipes all contexts, 16
-//   cycles each.
+//   key; a block of AAD takes 18; each record takes 34 or 38 more. Setting a key takes as long as
+//   in ktls_gcm, wiping a key 16 cycles. After reset the core wipes all contexts, 16 cycles each.
 // Data format: as ktls_gcm: byte 0 of a block is [127:120], as NIST SP 800-38D and CAVP print it.
 // Source: NIST SP 800-38D sections 6.3 and 7.
 //
-// The states. One AES round unit and one bit-serial GHASH multiplier (8 bits per cycle) share the
+// The states. One AES round unit and one GHASH multiplier that takes 8 bits per cycle share the
 // block registers, so the phases of a block follow each other:
 //
 //   IDLE -> WIPE -> IDLE                                         key_clear, or after reset
@@ -59,7 +58,7 @@ module ktls_gcm_small #(
 );
 
   generate
-    // an illegal parameter stops every tool: see ktls_gcm
+    // An illegal parameter stops every tool: see "Conventions" in rtl/README.md.
     if (LANES != 1) begin : g_illegal
       ktls_gcm_small_supports_only_LANES_1 illegal_parameter ();
     end
@@ -110,8 +109,8 @@ module ktls_gcm_small #(
   wire h_req;
   wire h_done;
   wire keyexp_ready;
-  wire [CTX_W-1:0] unused_job_ctx;
-  wire job_k256;
+  wire [CTX_W-1:0] unused_cur_ctx;
+  wire cur_k256;
   reg h_sent;
 
   wire idle = state == ST_IDLE && keyexp_ready;
@@ -135,8 +134,8 @@ module ktls_gcm_small #(
       .kw_data(kw_data),
       .h_req(h_req),
       .h_done(h_done),
-      .job_ctx(unused_job_ctx),
-      .job_k256(job_k256)
+      .cur_ctx(unused_cur_ctx),
+      .cur_k256(cur_k256)
   );
 
   wire aes_start;
@@ -175,7 +174,7 @@ module ktls_gcm_small #(
       .clk(clk),
       .rst(rst),
       .start(aes_start),
-      .k256_i(state == ST_KEY ? job_k256 : k256),
+      .k256_i(state == ST_KEY ? cur_k256 : k256),
       .blk_i(state == ST_KEY ? 128'd0 : {nonce, in_text ? ctr : 32'd1}),
       .round_o(aes_round),
       .rk_i(key_word),

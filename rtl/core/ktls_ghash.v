@@ -31,8 +31,8 @@ module ktls_ghash #(
 );
 
 `ifdef KTLS_FAST_SIM
-  // Icarus: see ktls_defs.vh. Only Icarus reads this branch, so its temporaries are arrays without
-  // the macro, and its table would be a waste of area.
+  // Icarus: only Icarus reads this branch, so its temporaries are arrays without KTLS_TMP, and the
+  // table may be larger than hardware could afford.
   wire [127:0] poly = {8'he1, 120'd0};
 
   integer i;

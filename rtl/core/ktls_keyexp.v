@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: AES key schedule. It turns a key into the round keys of ktls_aes, and wipes contexts.
-// Interface: valid/ready start one job. During the job kw_* writes one round key at a time. Then
-//   h_req requests one slot of the AES pipeline for the GHASH key, E(K, 0), and h_done ends the
-//   job. A wipe (`clear`) writes stage 15 and needs no slot. After reset the module wipes all
+// Interface: valid/ready takes one key for context `ctx`. kw_* then writes one round key at a
+//   time. Finally h_req requests one slot of the AES pipeline for the GHASH key, E(K, 0), until
+//   h_done. A wipe (`clear`) writes stage 15 and needs no slot. After reset the module wipes all
 //   contexts, one per cycle, before it becomes ready.
 // Latency: 44 cycles (AES-128) or 60 (AES-256), then the AES latency; 1 cycle for a wipe.
 // Data format: key[255:248] is byte 0 of the key as FIPS 197 appendix A prints it; a 128-bit key is
@@ -21,7 +21,7 @@ module ktls_keyexp #(
 ) (
     input  wire             clk,
     input  wire             rst,
-    // job
+    // key
     input  wire             valid,
     output wire             ready,
     input  wire             clear,
@@ -36,9 +36,9 @@ module ktls_keyexp #(
     // GHASH key
     output wire             h_req,
     input  wire             h_done,
-    // context of the job in progress
-    output reg  [CTX_W-1:0] job_ctx,
-    output reg              job_k256
+    // context and size of the key in progress
+    output reg  [CTX_W-1:0] cur_ctx,
+    output reg              cur_k256
 );
 
   `include "ktls_sbox.vh"
@@ -61,13 +61,13 @@ module ktls_keyexp #(
   reg [7:0] rcon;
 
   wire [31:0] oldest = win[255:224];
-  wire [31:0] newest = job_k256 ? win[31:0] : win[159:128];
+  wire [31:0] newest = cur_k256 ? win[31:0] : win[159:128];
   // i mod Nk: RotWord, SubWord and Rcon apply at 0; for 256-bit keys SubWord alone at 4
-  wire [2:0] phase = job_k256 ? i[2:0] : {1'b0, i[1:0]};
+  wire [2:0] phase = cur_k256 ? i[2:0] : {1'b0, i[1:0]};
   wire [31:0] to_sub = phase == 3'd0 ? {newest[23:0], newest[31:24]} : newest;
   wire [31:0] sub = {s[to_sub[31:24]], s[to_sub[23:16]], s[to_sub[15:8]], s[to_sub[7:0]]};
   wire [ 31:0] mix = phase == 3'd0 ? sub ^ {rcon, 24'd0} :
-                     (job_k256 && phase == 3'd4) ? sub : newest;
+                     (cur_k256 && phase == 3'd4) ? sub : newest;
   wire [31:0] next_word = oldest ^ mix;
   wire [3:0] round = i[5:2];
 
@@ -80,15 +80,15 @@ module ktls_keyexp #(
       ST_INIT: begin
         kw_en <= 1'b1;
         kw_stage <= 4'd15;
-        kw_ctx <= job_ctx;
+        kw_ctx <= cur_ctx;
         kw_data <= 128'd0;
-        job_ctx <= job_ctx + 1'b1;
-        if (&job_ctx) state <= ST_IDLE;
+        cur_ctx <= cur_ctx + 1'b1;
+        if (&cur_ctx) state <= ST_IDLE;
       end
       ST_IDLE: begin
         if (valid) begin
-          job_ctx <= ctx;
-          job_k256 <= k256;
+          cur_ctx <= ctx;
+          cur_k256 <= k256;
           win <= key;
           i <= 6'd0;
           rcon <= 8'h01;
@@ -105,17 +105,17 @@ module ktls_keyexp #(
       end
       ST_EXPAND: begin
         acc <= {acc[63:0], oldest};
-        win <= job_k256 ? {win[223:0], next_word} : {win[223:128], next_word, 128'd0};
+        win <= cur_k256 ? {win[223:0], next_word} : {win[223:128], next_word, 128'd0};
         if (phase == 3'd0) rcon <= {rcon[6:0], 1'b0} ^ (rcon[7] ? 8'h1b : 8'h00);
         if (i[1:0] == 2'd3) begin
           kw_en <= 1'b1;
           // an AES-128 key skips the stages 1 to 4, which its blocks bypass (see ktls_aes)
-          kw_stage <= (job_k256 || round == 4'd0) ? round : round + 4'd4;
-          kw_ctx <= job_ctx;
+          kw_stage <= (cur_k256 || round == 4'd0) ? round : round + 4'd4;
+          kw_ctx <= cur_ctx;
           kw_data <= {acc, oldest};
         end
         i <= i + 6'd1;
-        if (i == (job_k256 ? 6'd59 : 6'd43)) state <= ST_HASH_KEY;
+        if (i == (cur_k256 ? 6'd59 : 6'd43)) state <= ST_HASH_KEY;
       end
       default: begin  // ST_HASH_KEY
         // no part of the key stays in a register
@@ -127,8 +127,8 @@ module ktls_keyexp #(
     endcase
     if (rst) begin
       state <= ST_INIT;
-      job_ctx <= {CTX_W{1'b0}};
-      job_k256 <= 1'b0;
+      cur_ctx <= {CTX_W{1'b0}};
+      cur_k256 <= 1'b0;
       kw_en <= 1'b0;
       win <= 256'd0;
       acc <= 96'd0;

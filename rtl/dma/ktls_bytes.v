@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: byte queue. It takes and gives 0 to W bytes per cycle, so data of any alignment is
+// Purpose: byte queue. It moves 0 to W bytes per cycle in and out, so data of any alignment is
 //   packed, split and shifted in one place.
 // Interface: push_* adds push_cnt bytes of push_data, byte 0 first, in a cycle with push_ready.
 //   `avail` is the number of bytes in the queue; `data` holds the first W of them. pop_cnt bytes

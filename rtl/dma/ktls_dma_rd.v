@@ -111,8 +111,8 @@ module ktls_dma_rd #(
     end
   end
 
-  // A dead bus may wake up after a reset and answer requests from before it. Those beats find
-  // no burst under way and are dropped.
+  // A dead bus may recover after a reset and answer requests that the reset has cancelled. Those
+  // beats find no burst under way and are dropped.
   assign m_axi_rready = 1'b1;
   assign rsp_valid = (m_axi_rvalid && bursts != 0) ? owner[rp] : {N{1'b0}};
   assign rsp_data = m_axi_rdata;

@@ -3,9 +3,9 @@
 // Purpose: AXI4 write master shared by the scatter unit (client 0) and the completion writer
 //   (client 1).
 // Interface: a client requests a burst (address aligned to the bus, beats - 1, not crossing
-//   4 KiB) and then gives its beats. Only the client whose burst is running sees w_ready. A
+//   4 KiB) and then delivers its beats. Only the client whose burst is running sees w_ready. A
 //   request with `mark` writes nothing: it yields `mark_done` when every earlier burst of client
-//   0 has been answered, with mark_err if one of the answers was SLVERR or DECERR. Client 1
+//   0 has been answered, with mark_err if a response was SLVERR or DECERR. Client 1
 //   gets b1_done per burst. `flush` stops new requests and completes a running burst with beats
 //   that write nothing. `idle` is high while nothing is under way.
 // Latency/throughput: 1 cycle to AW and W, one beat per cycle, no gap between bursts.
@@ -38,7 +38,7 @@ module ktls_dma_wr #(
     input  wire [DATA_W/8-1:0] w0_strb,
     input  wire [  DATA_W-1:0] w1_data,
     input  wire [DATA_W/8-1:0] w1_strb,
-    // answers
+    // responses
     output wire                mark_done,
     output wire                mark_err,
     output wire                b1_done,
@@ -63,7 +63,6 @@ module ktls_dma_wr #(
 );
 
   localparam STRB_W = DATA_W / 8;
-
   localparam SIZE = $clog2(DATA_W / 8);  // AXI size code of a full beat
 
   assign m_axi_awsize  = SIZE[2:0];
@@ -105,8 +104,8 @@ module ktls_dma_wr #(
 
   reg err;  // of client 0 since the last mark
 
-  // A dead bus may wake up after a reset and answer bursts from before it. Those responses find
-  // no entry and are dropped.
+  // A dead bus may recover after a reset and answer bursts that the reset has cancelled. Those
+  // responses find no entry and are dropped.
   assign m_axi_bready = tags == 0 || !tag_mark[rp];
   assign mark_done = head_mark;
   assign mark_err = err;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: read the source of a record, any number of pieces at any alignment, as one stream of
+// Purpose: read the source of a record, any number of buffers at any alignment, as one stream of
 //   full words of the data bus.
-// Interface: job_* and e_* are those of ktls_plan. m_* gives the words in order and may stall.
-//   The last word of a record is zero-padded; an empty record produces no word. The first
-//   job_cut bytes (a multiple of 16) have words of their own; in the last of them only the
-//   first bytes count. Bytes that the list does not hold are zeros.
+// Interface: job_* and e_* are those of ktls_plan. m_* delivers the words in order; its consumer
+//   may stall. The last word of a record is zero-padded; an empty record produces no word. The
+//   first job_cut bytes (a multiple of 16) have words of their own; the bytes after them in the
+//   last of these words are undefined. Bytes that the list does not hold are zeros.
 //   m_err marks the first word with wrong bytes (a read error, or the list is too short) and
 //   all later words of the record. It may also mark up to two good words that wait before it.
 //   done_* pulses once per record.
-//   req_* asks only for beats that have room in the read buffer, so rsp_* never stalls.
+//   req_* requests only beats that have room in the read buffer, so rsp_* never stalls.
 // Latency/throughput: one beat per cycle. The read buffer hides the latency of memory.
 // Data format: byte 0 of a word is bits [7:0].
 `resetall
@@ -183,7 +183,7 @@ module ktls_gather #(
   // so records never share a word.
 
   reg begun;  // the chunk at the head has given bytes, so its next beat starts at offset 0
-  reg [16:0] rest;  // bytes of it still to come
+  reg [16:0] rest;  // bytes of the chunk that are still to come
   reg bad;  // the record has wrong bytes
 
   wire [BEAT_LOG2:0] off = begun ? 0 : c_off[BEAT_LOG2:0];
@@ -255,7 +255,7 @@ module ktls_gather #(
     end
   endgenerate
 
-  // Icarus: a wide shift is slow, and most beats start at offset 0 (ktls_defs.vh)
+  // Icarus: a wide shift is slow, and most beats start at offset 0
   reg [DATA_W-1:0] push_data;
 
   always @* begin

@@ -2,7 +2,7 @@
 //
 // Purpose: turn the entries of a scatter-gather list into bursts that cover exactly the bytes
 //   of one record.
-// Interface: job_* gives the bytes of a record, e_* the entries of its list (ktls_sgl). For
+// Interface: job_* takes the length of a record, e_* the entries of its list (ktls_sgl). For
 //   each burst, one request (req_*) and one chunk (c_*) leave in the same cycle. Kinds of
 //   chunks: DATA (bytes of a burst, from byte c_off of its first beat on), MISSING (bytes that
 //   the list does not hold), END (end of the record; c_short and c_err report that the list was

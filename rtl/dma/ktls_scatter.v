@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: write the bytes of a result to any number of pieces at any alignment.
+// Purpose: write the bytes of a result to any number of buffers at any alignment.
 // Interface: job_* (bytes of the result) and e_* are those of ktls_plan. s_* takes pieces of 0
 //   to DATA_W / 8 bytes. req_* and w_* are a client of ktls_dma_wr: bursts, then their beats.
 //   After the last burst of a job one mark follows, also for a job that wrote nothing. Bytes
@@ -103,8 +103,8 @@ module ktls_scatter #(
       .end_ready(q_ready)
   );
 
-  // The end of a job becomes a mark after its bursts and needs no chunk. Requests wait in a
-  // queue, so that the chunk of a burst has passed its own queue when the burst is granted.
+  // The end of a job becomes a mark after its bursts and needs no chunk. Requests wait in a queue,
+  // so that the chunk of a burst has left its own queue when the burst is granted.
   wire [2:0] unused_requests;
 
   ktls_fifo #(
@@ -176,7 +176,7 @@ module ktls_scatter #(
   assign w_strb  = ~(ones << n[BEAT_LOG2:0]) << off;
   assign c_ready = move && n == left;
 
-  // Icarus: a wide shift is slow, and most beats start at offset 0 (ktls_defs.vh)
+  // Icarus: a wide shift is slow, and most beats start at offset 0
   always @* w_data = `KTLS_SHORTCUT(off == 0) ? data : data << {off, 3'd0};
 
   ktls_bytes #(

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: fetch scatter-gather lists and hand out their entries one by one.
-// Interface: job_* takes lists in order, the next one while entries of the last are still
-//   waiting. e_* gives the entries and may stall; e_last ends a list. A list of 0 entries
-//   gives one entry of length 0. e_err marks an entry that was read with an error; its length
+// Interface: job_* takes lists in order, the next one while entries of the previous one wait.
+//   e_* delivers the entries; its consumer may stall. e_last ends a list. A list of 0 entries
+//   yields one entry of length 0. e_err marks an entry that was read with an error; its length
 //   is 0. A beat of the bus holds one entry of 16 bytes or several.
-//   req_* asks only for beats that have room in the FIFO, so rsp_* never stalls.
+//   req_* requests only beats that have room in the FIFO, so rsp_* never stalls.
 // Latency/throughput: bursts of up to 8 entries, several lists under way, one entry per cycle.
 // Data format: structure `sge` of docs/registers.md.
 `resetall
@@ -79,7 +79,7 @@ module ktls_sgl #(
   assign req_beats = {4'd0, more};
 
   wire sent = req_valid && req_ready;
-  // An empty list makes a beat of its own. It waits for earlier bursts, to keep the order.
+  // An empty list becomes a beat of its own. It waits for earlier bursts, to keep the order.
   wire empty_list = busy && left == 0 && !waiting && room;
   reg begun_burst;  // the burst that is arriving has given beats
   reg push;

@@ -2,7 +2,7 @@
 //
 // Purpose: write one completion per descriptor, in the order of the descriptors and after the
 //   data of the record.
-// Interface: ring registers are inputs; those of ring n are at place n. cpl_* takes announced
+// Interface: ring registers are inputs, ring 0 in the lowest bits. cpl_* takes announced
 //   completions (layout: ktls_cpl.vh). A completion with a job waits for the reports of gather
 //   (src_*) and scatter (dst_*), for the response to every write of the job (mark_*) and, for
 //   OPEN, for the result of the tag comparison (res_*).
@@ -79,7 +79,6 @@ module ktls_cq #(
 );
 
   `include "ktls_nic.vh"
-
   `include "ktls_cpl.vh"
 
   localparam CQE_BITS = 8 * CQE_BYTES;
@@ -91,7 +90,7 @@ module ktls_cq #(
 
   localparam ST_WAIT = 2'd0;  // for the oldest announced completion
   localparam ST_REQUEST = 2'd1;  // ask for the burst
-  localparam ST_WRITE = 2'd2;  // give its beats
+  localparam ST_WRITE = 2'd2;  // send its beats
 
   generate
     if (CPL_W != CPL_BITS) begin : g_illegal_cpl
@@ -172,7 +171,7 @@ module ktls_cq #(
   reg [7:0] beat;
 
   // Index of the entry in its ring, free-running: the low bits are its place, and the bit above
-  // them changes with every round, which gives the phase bit.
+  // them changes with every round, which yields the phase bit.
   wire [31:0] serial = written[32*ring+:32];
   wire [3:0] log2 = size_log2[4*ring+:4];
   wire [31:0] unread = serial - cons[32*ring+:32];
@@ -192,7 +191,7 @@ module ktls_cq #(
   wire good = has_job && final_status == CPL_OK;
 
   assign take = state == ST_WAIT && head_valid && space && !failed && (!has_job || &report_valid) &&
-      // a record without text is written before its tag has been compared
+      // an opened record without text has no writes that wait for its tag
       (!has_job || !opened || res_valid);
   assign use_reports = take && has_job;
   assign cycles_slot = head[CPL_SLOT_LSB+:SLOT_W];

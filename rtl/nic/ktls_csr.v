@@ -8,7 +8,7 @@
 //   data_rst resets the units that hold keys or text. The section on reset below gives their
 //   order.
 // Latency: a write is answered 1 cycle after address and data, a read 1 cycle after its address.
-// Data format: docs/registers.md. Register vectors of rings have ring n at place n.
+// Data format: docs/registers.md. Ring registers are packed with ring 0 in the lowest bits.
 // Source: AMBA AXI4-Lite (IHI 0022), hw/ktls_nic.rdl.
 `resetall
 `timescale 1ns / 1ps
@@ -57,10 +57,10 @@ module ktls_csr #(
     input  wire                cq_failed,
     input  wire                bus_dead,
     output wire [        23:0] now,
-    output wire [        31:0] key_warn,
-    output wire [        31:0] key_limit,
-    output wire [        31:0] watchdog,
-    // rings; ring n is at place n
+    output reg  [        31:0] key_warn,
+    output reg  [        31:0] key_limit,
+    output reg  [        31:0] watchdog,
+    // rings, ring 0 in the lowest bits
     output reg  [64*RINGS-1:0] sq_base,
     output reg  [ 4*RINGS-1:0] sq_log2,
     output reg  [32*RINGS-1:0] sq_prod,
@@ -79,6 +79,7 @@ module ktls_csr #(
   `include "ktls_nic.vh"
 
   localparam STRIDE_LOG2 = $clog2(RING_STRIDE);
+  localparam [31:0] ALL_SUITES = (32'd2 << SUITES_RAW_GCM256_LSB) - 32'd1;  // up to the last one
   genvar g;
 
   // --------------------------------------------------------------- bus, writes
@@ -110,14 +111,14 @@ module ktls_csr #(
   //
   // A reset must not cut a burst on the bus, so it waits for the masters:
   //
-  //   CTRL.reset written  reset_wanted ___/~~~~~~~~~~~~~~\______
-  //                       flush        ___/~~~~~~~~~~~~~~\______   no new bursts
-  //                       masters_idle ~~~~\_________/~~~~~~~~~~   outstanding ones end
-  //                       core_rst     _________________/~~~\__   2 cycles
+  //   reset_wanted  ___/~~~~~~~~~~~~\________   from the write of CTRL.reset
+  //   flush         ___/~~~~~~~~~~~~\________   the masters start no new burst
+  //   masters_idle  ______________/~~~~~~~~~~   outstanding bursts have ended
+  //   core_rst      ________________/~~~\____   2 cycles
   //
-  // An error that ends the device (cq_failed, bus_dead) is `halted`. It holds `flush` until such
-  // a reset. As soon as the masters are idle, data_rst pulses once, which wipes keys and text;
-  // the registers stay readable, so that the driver can see the cause.
+  // A fatal error (cq_failed, bus_dead) sets `halted`, which holds `flush` until such a reset. As
+  // soon as the masters are idle, data_rst pulses once (2 cycles) and wipes keys and text. The
+  // registers stay readable, so that the driver can read the cause.
 
   reg [1:0] reset_cnt;  // cycles of core_rst that are left
   reg reset_wanted;
@@ -131,13 +132,13 @@ module ktls_csr #(
   assign flush = reset_wanted || halted;
 
   // Icarus: one test per cycle while nothing happens
-  wire stirred = core_rst || write || reset_wanted || halted || halt_cnt != 0;
+  wire active = core_rst || write || reset_wanted || halted || halt_cnt != 0;
 
   wire [31:0] ctrl_now = {31'd0, enable};
   wire [31:0] ctrl_new = merge(ctrl_now, s_axil_wdata, s_axil_wstrb);
 
   always @(posedge clk) begin
-    if (stirred) begin
+    if (active) begin
       if (reset_cnt != 0) reset_cnt <= reset_cnt - 2'd1;
       if (reset_wanted && masters_idle && reset_cnt == 0) begin
         reset_wanted <= 1'b0;
@@ -163,17 +164,10 @@ module ktls_csr #(
   // ----------------------------------------------------------------- registers
 
   reg [31:0] irq_enable;
-  reg [31:0] key_warn_reg;
-  reg [31:0] key_limit_reg;
-  reg [31:0] watchdog_reg;
   reg [32*RINGS-1:0] irq_mod;
 
-  assign key_warn  = key_warn_reg;
-  assign key_limit = key_limit_reg;
-  assign watchdog  = watchdog_reg;
-
-  // The registers of each ring are a copy of those of ring 0 at a multiple of the stride: the
-  // ring of an address, and the address of the same register of ring 0.
+  // The registers of ring n are those of ring 0, n strides higher. Split an address into its ring
+  // and the address of the same register of ring 0.
   wire [11:0] w_offset = waddr - REG_RING0_SQ_BASE_LO;
   wire [11:0] w_ring = w_offset >> STRIDE_LOG2;
   wire [11:0] w_first = REG_RING0_SQ_BASE_LO + {6'd0, w_offset[5:0]};
@@ -183,18 +177,18 @@ module ktls_csr #(
       case (waddr)
         REG_CTRL: enable <= ctrl_new[CTRL_ENABLE_LSB];
         REG_IRQ_ENABLE: irq_enable <= merge(irq_enable, s_axil_wdata, s_axil_wstrb) & 32'd3;
-        REG_KEY_WARN: key_warn_reg <= merge(key_warn_reg, s_axil_wdata, s_axil_wstrb);
-        REG_KEY_LIMIT: key_limit_reg <= merge(key_limit_reg, s_axil_wdata, s_axil_wstrb);
-        REG_WATCHDOG: watchdog_reg <= merge(watchdog_reg, s_axil_wdata, s_axil_wstrb);
+        REG_KEY_WARN: key_warn <= merge(key_warn, s_axil_wdata, s_axil_wstrb);
+        REG_KEY_LIMIT: key_limit <= merge(key_limit, s_axil_wdata, s_axil_wstrb);
+        REG_WATCHDOG: watchdog <= merge(watchdog, s_axil_wdata, s_axil_wstrb);
         default: ;
       endcase
     end
     if (core_rst) begin
       enable <= CTRL_ENABLE_RESET;
       irq_enable <= 32'd0;
-      key_warn_reg <= 32'd0;
-      key_limit_reg <= 32'd0;
-      watchdog_reg <= WATCHDOG_CYCLES_RESET;
+      key_warn <= 32'd0;
+      key_limit <= 32'd0;
+      watchdog <= WATCHDOG_CYCLES_RESET;
     end
   end
 
@@ -340,14 +334,14 @@ module ktls_csr #(
         REG_ID: s_axil_rdata <= ID_VALUE_RESET;
         REG_VERSION: s_axil_rdata <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
         REG_CAPS: s_axil_rdata <= {contexts, 4'd0, rings, 4'd0, lanes};
-        REG_SUITES: s_axil_rdata <= 32'd1023;
+        REG_SUITES: s_axil_rdata <= ALL_SUITES;
         REG_CTRL: s_axil_rdata <= ctrl_now;
         REG_STATUS: s_axil_rdata <= {28'd0, bus_dead, cq_failed, idle, ready};
         REG_IRQ_STATUS: s_axil_rdata <= causes;
         REG_IRQ_ENABLE: s_axil_rdata <= irq_enable;
-        REG_KEY_WARN: s_axil_rdata <= key_warn_reg;
-        REG_KEY_LIMIT: s_axil_rdata <= key_limit_reg;
-        REG_WATCHDOG: s_axil_rdata <= watchdog_reg;
+        REG_KEY_WARN: s_axil_rdata <= key_warn;
+        REG_KEY_LIMIT: s_axil_rdata <= key_limit;
+        REG_WATCHDOG: s_axil_rdata <= watchdog;
         REG_CNT_DESCRIPTORS: s_axil_rdata <= cnt_descriptors;
         REG_CNT_RECORDS: s_axil_rdata <= cnt_records;
         REG_CNT_BYTES_LO: begin

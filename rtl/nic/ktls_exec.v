@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: execute descriptors: check them, keep the contexts, start jobs. A job is a SEAL or
+// Purpose: execute descriptors: check them, manage the contexts, start jobs. A job is a SEAL or
 //   OPEN descriptor that has passed all checks, together with the state of its context.
 // Interface: d_* takes descriptors (ktls_sq). key_* passes keys to the core. job_* starts a job
 //   in all data units at once (layout: ktls_job.vh). cpl_* announces completions in the order
@@ -97,8 +97,6 @@ module ktls_exec #(
   localparam ST_REPLY = 3'd5;  // complete without a job
   localparam ST_WIPE = 3'd6;  // clear the descriptor, which may have held a key
 
-  // Every tool stops at an instance of a module that does not exist and prints its name
-  // (rtl/README.md, conventions).
   generate
     if ((1 << CTX_W) != CONTEXTS) begin : g_illegal_contexts
       ktls_exec_CONTEXTS_must_be_2_to_the_CTX_W illegal_parameter ();
@@ -127,7 +125,7 @@ module ktls_exec #(
   // ---------------------------------------------------- the descriptor and its context
 
   reg [511:0] descriptor;
-  reg bus_err;  // it could not be read
+  reg bus_err;  // the descriptor was read with an error
   reg [RING_W-1:0] ring;
   reg [31:0] index;
   reg [23:0] start;
@@ -313,7 +311,7 @@ module ktls_exec #(
         state <= ST_REPLY;
         if (bus_err) begin
           status <= CPL_SQ_BUS_ERROR;
-          // Nothing in it can be trusted, not even its cookie.
+          // No field is valid, not even the cookie.
           descriptor <= 512'd0;
         end else if (opcode == OP_SEAL || opening) begin
           if (!ctx_in_range || !ctx_installed || receive != opening) begin

@@ -3,18 +3,23 @@
 // Purpose: TLS record offload engine of a NIC. It reads descriptors and records from host memory
 //   and writes sealed or opened records back.
 //
-//    registers  csr                            completions  cq --> dma_wr
-//                |                                           ^
-//    dma_rd --> sq --> exec --> jobs --> data (gather, record, core, scatter) --> dma_wr
+//    dma_rd --> sq --> exec --+-- jobs --> data --> dma_wr
+//                             |             |
+//                             |          reports
+//                             |             v
+//                             +-----------> cq ---> dma_wr
+//
+//   sq fetches descriptors. exec checks them and manages the contexts. data processes records; it
+//   also reads through dma_rd. cq writes completions. csr holds the registers.
 //
 // Interface: AXI4-Lite slave (registers), AXI4 master (rings, lists, data), level interrupt.
 //   docs/registers.md lists registers and structures in memory; docs/programmers-guide.md shows
 //   how to use them. Either side of both buses may stall at any time.
-// Latency/throughput: 16 * LANES bytes per cycle inside a record and n + 2 cycles for a record
-//   of n words of that size, if memory keeps up. Records of one or several contexts overlap.
-//   `ktls-cosim bench rtl` measures both.
-// Source: RFC 5246 and RFC 5288 (TLS 1.2), RFC 8446 (TLS 1.3); contexts hold what
-//   struct tls12_crypto_info_* of Linux holds.
+// Latency/throughput: one word of 16 * LANES bytes per cycle if memory keeps up. A record of n
+//   words occupies the engine for n + 2 cycles (OPEN: n + 3). Records of one or several contexts
+//   overlap. `ktls-cosim bench rtl` measures cycles per record.
+// Source: RFC 5246 and RFC 5288 (TLS 1.2), RFC 8446 (TLS 1.3). A context holds the fields of
+//   Linux's struct tls12_crypto_info_*.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -98,7 +103,7 @@ module ktls_nic #(
   localparam WR_DATA = 0;
   localparam WR_CQ = 1;
 
-  // Every tool stops at an instance of a module that does not exist and prints its name.
+  // An illegal parameter stops every tool: see "Conventions" in rtl/README.md.
   generate
     if (LANES != 1 && LANES != 2 && LANES != 4) begin : g_illegal_lanes
       ktls_nic_LANES_must_be_1_2_or_4 illegal_parameter ();

@@ -4,8 +4,8 @@
 //   after the core it adds header and explicit nonce and passes ciphertext and tag on.
 // Interface: job_* takes a job: one record to seal or to open (layout: bits [JOB_RECORD_W-1:0]
 //   of ktls_job.vh). src_* takes the words of its source (ktls_gather). cmd_*, s_* and m_* are
-//   the core. out_* gives the pieces of the result. A word has LANES blocks of 16 bytes. Any
-//   side may stall. cmd_* and out_* offer the same until it is accepted.
+//   the core. out_* delivers the result in pieces: header, words of text, tag. A word has LANES
+//   blocks of 16 bytes. Any side may stall. cmd_* and out_* stay stable until they are accepted.
 //   SEAL: the source is the text. In TLS 1.3 the inner type and the padding follow the text, up
 //   to JOB_INNER bytes: in the last word of the text and in words of their own.
 //   OPEN: the source is ciphertext and tag. The result is the text, which ktls_release holds
@@ -17,7 +17,7 @@
 //   `cycles` is the number of cycles for which the record in slot `cycles_slot` held the
 //   engine. res_* reports the result of opened records (ktls_release).
 // Latency/throughput: SEAL takes n + 2 cycles for n words of text, inner type and padding; OPEN
-//   takes n + 3 for n words of text. Nothing is lost between records.
+//   takes n + 3 for n words of text. No cycle is lost between records.
 // Data format: byte 0 of a word is on the left at the core and in [7:0] at src_* and out_*.
 // Source: RFC 5246 section 6.2.3.3 and RFC 5288 section 3 for TLS 1.2: nonce = salt ||
 //   explicit, AAD = seq_num || type || version || length, record = header || explicit ||
@@ -320,7 +320,7 @@ module ktls_record #(
   //   SEAL, plain AES-GCM   | silent | word ... word | tag |
   //   OPEN                  | silent | word ... word | tag, for comparison |
   //
-  // Phase `header` gives 13 bytes in TLS 1.2 (header, explicit nonce) and 5 bytes in TLS 1.3.
+  // Phase `header` emits 13 bytes in TLS 1.2 (header, explicit nonce) and 5 bytes in TLS 1.3.
   // It costs no throughput: it fills the gap that the AAD leaves in the output of the core.
 
   localparam OUT_W = SLOT_W + 8 + 1 + 1 + 1 + 15 + 5 + 64;
@@ -352,7 +352,7 @@ module ktls_record #(
       .count(unused_count)
   );
 
-  reg header_sent;  // or silent phase over
+  reg header_sent;  // the header or the silent phase is over
   reg [14:0] o_left;  // bytes of text, inner type and padding that have not left
 
   wire [15:0] body = {1'b0, o_inner} + (o_tls13 ? TAG : EXTRA_1_2);

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: queue of pieces on their way out. It holds the text of an opened record until its tag
-//   has been compared and then releases the text, or zeros of the same length.
-// Interface: a_* takes pieces, with the facts of their record beside them. A sealed record gives
-//   all its pieces. An opened record (a_open) gives its text and then the computed tag (a_tag),
-//   of which a_tag_len bytes count and which stays here. tag_* is the received tag; it may
-//   arrive before or after the computed one. new_* forgets the tag of an earlier record in the
-//   slot. out_* offers pieces until they are accepted.
-//   res_* gives the result of the opened record in slot res_slot, from res_valid until
+// Purpose: output queue. It holds the text of an opened record until its tag has been compared
+//   and then releases the text, or zeros of the same length.
+// Interface: a_* takes pieces (up to one word) together with the properties of their record. A
+//   sealed record delivers all its pieces. An opened record (a_open) delivers its text and then
+//   the computed tag (a_tag), which is not passed on; its first a_tag_len bytes count. tag_* is
+//   the received tag; it may arrive before or after the computed one. new_* clears the tag of
+//   the previous record in a slot. out_* offers pieces until they are accepted.
+//   res_* reports the result of the opened record in slot res_slot, from res_valid until
 //   res_take: whether it is authentic, its type, and the bytes of its text (TLS 1.3: without
 //   type and padding).
-// Latency/throughput: one piece per cycle in and out. A piece of a sealed record leaves after 1
-//   cycle, those of an opened record from 1 cycle after its tag on. Time depends on lengths
-//   only, never on the content of a tag or a text.
+// Latency/throughput: one piece per cycle in and out. A piece of a sealed record can leave 1
+//   cycle after it entered; the text of an opened record, 1 cycle after its tag. Times depend on
+//   lengths only, never on the content of tag or text.
 // Data format: byte 0 of a piece is on the left at a_* and in [7:0] at out_*.
 // Source: RFC 8446 section 5.2 (inner plaintext: text || type || zeros).
 `resetall
@@ -66,9 +66,9 @@ module ktls_release #(
   localparam RING_W = 15 - WORD_LOG2;  // 32 KiB: more than a record
   localparam ENTRY_W = 1 + SLOT_W + WORD_LOG2 + 1 + DATA_W;
 
+  //      rp              cp                  wp
+  //   ---|-- may leave --|-- wait for a tag --|-- free ---
   reg [ENTRY_W-1:0] ring[0:(1<<RING_W)-1];
-  //   rp ........ cp ............ wp
-  //   may leave   wait for a tag     free
   reg [RING_W:0] wp;  // place of the next piece to store
   reg [RING_W:0] cp;  // pieces before this place may leave
   reg [RING_W:0] rp;  // place of the next piece to leave
@@ -98,7 +98,7 @@ module ktls_release #(
   wire stores = a_valid && a_ready && !verdict;
   wire judges = a_valid && a_ready && verdict;
   wire has_type = last_byte != 8'd0;
-  // Icarus: temporaries of the clocked block; wires would follow every piece
+  // Icarus: temporaries of the clocked block, because wires would be evaluated for every piece
   reg [127:0] after_tag;
   reg equal;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: fetch submission descriptors of all rings ahead of their execution.
-// Interface: ring registers are inputs; those of ring n are at place n. d_* offers descriptors
-//   with their ring and index. d_err marks a descriptor that was read with an error; its
+// Interface: ring registers are inputs, ring 0 in the lowest bits. d_* offers descriptors with
+//   their ring and index. d_err marks a descriptor that was read with an error; its
 //   content is then meaningless. The consumer may stall. `cons` is the free-running index of
 //   the first descriptor of a ring that has not been read.
 //   Rings take turns, one descriptor each. A descriptor is fetched only if its completion will

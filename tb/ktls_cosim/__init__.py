@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ktls_cosim.sim.build import Build
     from ktls_cosim.sim.remote import RemoteSim
     from ktls_cosim.target import Target
+    from ktls_cosim.trace import TracePort
 
 __all__ = [
     "SCENARIOS",
@@ -49,6 +50,7 @@ __all__ = [
     "SimulatorError",
     "SimulatorMissing",
     "Target",
+    "TracePort",
     "TrafficKeys",
     "open_port",
     "open_record",
@@ -74,6 +76,7 @@ _MODULES = {
     "SimulatorError": "errors",
     "SimulatorMissing": "errors",
     "Target": "target",
+    "TracePort": "trace",
     "TrafficKeys": "check.golden",
     "open_port": "session",
     "open_record": "check.golden",

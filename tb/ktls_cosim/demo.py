@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import typing
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, run_sync, uapi
@@ -23,12 +21,13 @@ from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.mismatch import MismatchError, NothingChecked
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
-from ktls_cosim.options import add_capture, add_port
+from ktls_cosim.options import add_capture, add_json, add_port, add_trace
 from ktls_cosim.port import Port
-from ktls_cosim.report import console, table
+from ktls_cosim.report import console, progress, table, write_json
 from ktls_cosim.reproduce import this_command
 from ktls_cosim.session import open_port, waves_of
 from ktls_cosim.target import Target
+from ktls_cosim.trace import traced
 from ktls_hw.layout import Status
 from ktls_hw.model import Fault, NicModel
 
@@ -47,9 +46,11 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--fault",
         choices=[f.name for f in Fault],
-        help="inject a fault into the model, which the checkers must catch",
+        help="inject a fault into the model; the checkers must catch it",
     )
     add_capture(parser)
+    add_trace(parser)
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 
@@ -61,12 +62,14 @@ def _run(args: Namespace) -> int:
         waves=args.waves,
         fault=args.fault,
         capture=args.capture,
+        trace=args.trace,
+        json_out=args.json,
     )
 
 
 @dataclass(slots=True)
 class Row:
-    """One row of the table: a record, its completion, and whether the golden model agrees."""
+    """One row of the table: a record, its completion, and the verdict of the golden model."""
 
     rtype: int
     length: int
@@ -111,7 +114,7 @@ class DemoObserver(Scoreboard):
 
 
 def real_file() -> Path:
-    """A file of at least 64 KiB that every installation has: a module of the standard library."""
+    """Return a file of at least 64 KiB: a module of the standard library."""
     for module in (argparse, typing):
         path = Path(module.__file__ or "")
         if path.is_file() and path.stat().st_size >= FILE_SIZE:
@@ -168,6 +171,8 @@ def run_demo(
     waves: bool,
     fault: str | None,
     capture: Path | None = None,
+    trace: Path | None = None,
+    json_out: Path | None = None,
 ) -> int:
     """Run the demo.
 
@@ -176,57 +181,99 @@ def run_demo(
         target: Simulator and lanes of `sim`.
         file: The file that `sendfile` sends; by default a module of the standard library.
         waves: Whether to record an FST file.
-        fault: Name of a `Fault` for the model to have.
+        fault: Name of the `Fault` to inject into the model.
         capture: The pcapng file to write.
+        trace: File for the driver's accesses to the device.
+        json_out: File for the rows of the table and the result.
 
     Returns:
         0 if every record was verified, 1 on any mismatch or if nothing was checked.
+
+    Raises:
+        CosimError: An argument cannot be used.
     """
+    if waves and port_kind != "sim":
+        raise CosimError("the functional model records no waves; use --waves with --port sim")
     file = file or real_file()
     if not file.is_file():
         raise CosimError(f"{file} is not a file; name a readable one with --file")
     out = console()
     total = len(b"hello world") + 27 + file.stat().st_size + 2
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} bytes"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )
     out.print(f"device: {port_kind}, file: {file} ({file.stat().st_size} bytes)")
-    with progress:
-        observer = DemoObserver(this_command(), progress, total)
-        with open_port(port_kind, target=target, name="demo", waves=waves) as port:
-            failure = _play(port, observer, file, fault, capture)
+    port = observer = None
+    try:
+        with (
+            progress("bytes") as bar,
+            open_port(port_kind, target=target, name="demo", waves=waves) as port,
+        ):
+            observer = DemoObserver(this_command(), bar, total)
+            failure = _play(port, observer, file, fault, capture, trace)
+    finally:
+        # also after an error of the device
+        if port is not None and (path := waves_of(port)):
+            from ktls_cosim.sim.waves import view_lines
+
+            moments = [m.time_ns for m in observer.mismatches] if observer else []
+            out.print("\n".join(view_lines(path, next(iter(moments), None))), markup=False)
     out.print(_table(observer.rows))
     if capture:
         out.print(f"capture: {capture} (open it with Wireshark, or: tshark -r {capture} -x)")
-    if waves and (path := waves_of(port)):
-        from ktls_cosim.sim.waves import view_lines
-
-        moments = [m.time_ns for m in observer.mismatches if m.time_ns is not None]
-        out.print("\n".join(view_lines(path, moments[0] if moments else 0)), markup=False)
     if failure:
         out.print(failure, markup=False)
     print(
         f"records verified: {observer.wire_records}, bytes: {observer.wire_bytes}, "
         f"mismatches: {len(observer.mismatches)}"
     )
+    write_json(json_out, _summary(port_kind, file, observer, failure))
     return 1 if failure else 0
 
 
+def _summary(
+    port_kind: str, file: Path, observer: DemoObserver, failure: str | None
+) -> dict[str, object]:
+    """Return the result of a run for `--json`."""
+    records = [
+        {
+            "number": row.completion.rec_seq,
+            "type": row.rtype,
+            "bytes": row.length,
+            "status": Status(row.completion.status).name,
+            "cycles": row.completion.cycles,
+            "verified": row.verified,
+        }
+        for row in observer.rows
+    ]
+    return {
+        "port": port_kind,
+        "file": str(file),
+        "records": records,
+        "verified": observer.wire_records,
+        "bytes": observer.wire_bytes,
+        "mismatches": [str(m) for m in observer.mismatches],
+        "passed": failure is None,
+    }
+
+
 def _play(
-    port: Port, observer: DemoObserver, file: Path, fault: str | None, capture: Path | None
+    port: Port,
+    observer: DemoObserver,
+    file: Path,
+    fault: str | None,
+    capture: Path | None,
+    trace: Path | None,
 ) -> str | None:
     if fault:
         if not isinstance(port, NicModel):
             raise CosimError("--fault needs the functional model; use it with --port model")
         port.inject(Fault[fault], record=2)
-    nic = run_sync(KtlsNic.probe(CheckedPort(port, observer)))
-    stack = KtlsStack(nic, observer)
-    # the demo has no peer: its keys are from a synthetic handshake, which a capture can then show
+    with traced(CheckedPort(port, observer), trace) as checked:
+        return _send(checked, observer, file, capture)
+
+
+def _send(port: Port, observer: DemoObserver, file: Path, capture: Path | None) -> str | None:
+    """Run the application; return the findings as text, or None if all checks passed."""
+    stack = KtlsStack(run_sync(KtlsNic.probe(port)), observer)
+    # the demo has no peer: its keys come from a synthetic handshake, which a capture can show
     handshake = SyntheticHandshake(SUITE, b"demo")
     if capture is None:
         application(connect_wire(stack, lambda _data: None), handshake.server, file)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ktls import KERNELS, Kernel, KtlsNic, KtlsStack, run_sync
 from ktls_cosim.check.device import CheckedPort
@@ -14,8 +15,9 @@ from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
+from ktls_cosim.trace import traced
 
-# the oldest kernel that can replace keys, as KeyUpdate requires
+# the oldest modelled kernel that can replace keys, as KeyUpdate requires
 LIVE_KERNEL = KERNELS["7.x"]
 
 
@@ -82,6 +84,7 @@ def open_machine(
     *,
     name: str,
     target: Target | None = None,
+    trace: Path | None = None,
 ) -> Iterator[Machine]:
     """Provide a machine until the end of the block.
 
@@ -91,8 +94,12 @@ def open_machine(
         kernel: Kernel version to model.
         name: Folder under `build/runs` for the simulator's log.
         target: Simulator and lanes of `sim`.
+        trace: File for the driver's accesses to the device.
     """
     scoreboard = LiveScoreboard(command)
-    with open_port(port_kind, target=target, name=name) as port:
-        nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
+    with (
+        open_port(port_kind, target=target, name=name) as port,
+        traced(CheckedPort(port, scoreboard), trace) as checked,
+    ):
+        nic = run_sync(KtlsNic.probe(checked))
         yield Machine(nic, scoreboard, kernel)

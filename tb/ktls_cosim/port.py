@@ -2,7 +2,7 @@
 """The device as checkers and scenarios see it.
 
 `Port` and `Memory` have the members of `ktls.port.HostPort` and `HostMemory`. They are
-declared a second time so that the checkers do not import the driver that they check.
+declared again here so that the checkers do not import the driver that they check.
 """
 
 from __future__ import annotations

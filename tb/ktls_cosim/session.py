@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open a device by the name that `--port` takes on the command line."""
+"""Open a device by its `--port` name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_port(
     if kind == "model":
         yield NicModel()
     elif kind == "sim":
-        # loads what starts a simulator; the model does without it
+        # imported late: the model needs no simulator
         from ktls_cosim.sim.build import Build
         from ktls_cosim.sim.remote import RemoteSim
 

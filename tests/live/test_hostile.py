@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients break the protocol; the server continues and keeps no state of them."""
+"""Clients break the protocol; the server continues and keeps no state from them."""
 
 from __future__ import annotations
 
@@ -89,6 +89,29 @@ def test_the_peer_gets_an_alert(
                 client.read_one()
             client.raw.close()
         assert machine.finish() is None
+
+
+def test_a_stopped_server_leaves_nothing_to_idle_clients(
+    machine: Machine, folder: Path, certs: dict[str, Path]
+) -> None:
+    """A client that stays connected must not reach the device after the server has stopped.
+
+    Its thread once closed the connection when the simulator had ended, with a traceback.
+    """
+    context = ssl.create_default_context(cafile=str(certs["ecdsa"]))
+    context.check_hostname = False
+    tls = HandshakeContext(server=True, cert=str(certs["ecdsa"]))
+    nic = machine.stack.nic
+    assert nic is not None
+    with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls)) as server:
+        client = Client(server.server_address[1], context)
+        client.handshake()
+        client.raw.sendall(client.sealed(b"GET /sim.bin HTTP/1.1\r\n\r\n"))
+        assert client.read_one()
+        assert nic.contexts_in_use
+    assert nic.contexts_in_use == 0
+    assert server.refused == 0
+    client.raw.close()
 
 
 def descriptors() -> int:

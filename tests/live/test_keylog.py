@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import socket
 import ssl
 import threading
@@ -50,3 +52,12 @@ def test_many_handshakes_at_once(version: str, certs: dict[str, Path]) -> None:
     listener.close()
     tls.close()
     assert not failures
+
+
+def test_a_context_takes_its_pipe_with_it() -> None:
+    """Regression: an ordinary user may have only 64 pipes of this size, and all stayed open."""
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        HandshakeContext(server=False, verify=False)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -42,7 +42,7 @@ def test_client(
 @pytest.mark.parametrize("suite", peers.SUITES)
 @pytest.mark.parametrize("version", peers.VERSIONS)
 @pytest.mark.parametrize("machine", ["sim"], indirect=True)
-def test_client_of_the_silicon(
+def test_client_of_the_rtl(
     version: str, suite: str, machine: Machine, folder: Path, certs: dict[str, Path]
 ) -> None:
     with running(as_server(machine, folder, certs["ecdsa"], version)) as server:
@@ -93,13 +93,13 @@ def test_server(
 @pytest.mark.parametrize("suite", peers.SUITES)
 @pytest.mark.parametrize("version", peers.VERSIONS)
 @pytest.mark.parametrize("machine", ["sim"], indirect=True)
-def test_server_and_the_silicon(
+def test_server_with_the_rtl(
     version: str, suite: str, machine: Machine, folder: Path, certs: dict[str, Path]
 ) -> None:
     fetch("openssl", version, suite, "rsa", machine, folder, certs["rsa"], "sim.bin")
 
 
-def test_key_update_of_the_client(machine: Machine, folder: Path, certs: dict[str, Path]) -> None:
+def test_key_update_by_the_client(machine: Machine, folder: Path, certs: dict[str, Path]) -> None:
     """`K` on the input of s_client updates its keys and requests an update of ours."""
     peers.needs("openssl")
     with running(as_server(machine, folder, certs["rsa"], "1.3")) as server:
@@ -134,7 +134,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("request_theirs", [False, True])
-def test_key_update_of_ours(
+def test_key_update_by_us(
     request_theirs: bool, machine: Machine, folder: Path, certs: dict[str, Path]
 ) -> None:
     tls = HandshakeContext(server=False, version="1.3", cafile=str(certs["rsa"]))

@@ -25,7 +25,7 @@ from peers import curl
 from programs import Run, nginx
 
 Got = TypeVar("Got")
-HERE = Path(__file__).parent
+GNUTLS_SERVER = [sys.executable, str(Path(__file__).parent / "helpers" / "gnutls_server.py")]
 
 
 def test_nginx(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
@@ -41,7 +41,7 @@ def test_nginx(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
 
 
 def test_nginx_keeps_connections(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
-    """One connection serves several requests, also several at once."""
+    """One connection serves several requests, one after another and in parallel."""
     want = (folder / "sim.bin").read_bytes()
     with nginx(tmp_path, folder, certs["rsa"]) as run:
         # regression: a race lost the second request of a connection in a fifth of the runs
@@ -60,7 +60,7 @@ def test_nginx_keeps_connections(tmp_path: Path, folder: Path, certs: dict[str, 
     assert run.connections >= 2
 
 
-def test_nginx_on_the_silicon(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
+def test_nginx_on_the_rtl(tmp_path: Path, folder: Path, certs: dict[str, Path]) -> None:
     with nginx(tmp_path, folder, certs["ecdsa"], "--port", "sim") as run:
         got = curl(run.port, "sim.bin", certs["ecdsa"])
         run.end(signal.SIGTERM)
@@ -120,7 +120,9 @@ def test_openssl_sendfile(
 
 
 @pytest.mark.parametrize("version", peers.VERSIONS)
-def test_a_slow_client_gets_all(version: str, tmp_path: Path, certs: dict[str, Path]) -> None:
+def test_slow_client_receives_everything(
+    version: str, tmp_path: Path, certs: dict[str, Path]
+) -> None:
     """Regression: the final alert overtook bytes that TCP had no room for."""
     want = random.Random(6).randbytes(12 << 20)
     (tmp_path / "large.bin").write_bytes(want)
@@ -146,14 +148,8 @@ def test_gnutls_as_in_the_kernels_example(
 ) -> None:
     peers.needs("gnutls-cli")
     port = peers.free_port()
-    command = [
-        sys.executable,
-        str(HERE / "helpers" / "gnutls_server.py"),
-        str(port),
-        str(certs["ecdsa"]),
-    ]
-    options = ["--exact"] if exact else []
-    run = Run([*command, str(folder / "model.bin")], port, *options)
+    command = [*GNUTLS_SERVER, str(port), str(certs["ecdsa"]), str(folder / "model.bin")]
+    run = Run(command, port, *(["--exact"] if exact else []))
     got = retry(lambda: curl(port, "", certs["ecdsa"], "--tls-max", version))
     assert got == (folder / "model.bin").read_bytes()
     run.end()
@@ -167,11 +163,11 @@ def cosim(*args: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_status_of_the_program_is_kept() -> None:
+def test_exit_status_of_the_program_is_returned() -> None:
     assert cosim("run", "--", "sh", "-c", "exit 7").returncode == 7
 
 
-def test_a_program_that_is_not_there() -> None:
+def test_missing_program() -> None:
     done = cosim("run", "--", "/no/such/program")
     assert done.returncode == 127
     assert "No such file" in done.stderr
@@ -183,8 +179,8 @@ def test_no_record_is_a_failure() -> None:
     assert "does its TLS library use kTLS" in done.stderr
 
 
-def test_a_system_that_forbids_it() -> None:
-    """`run` inside `run` fails, because Linux allows only one listener."""
+def test_nested_run_is_refused() -> None:
+    """`run` inside `run` fails, because Linux allows a process only one seccomp listener."""
     inner = [sys.executable, "-m", "ktls_cosim", "run", "--", "true"]
     done = cosim("run", "--", "sh", "-c", '"$@"; echo status $?', "sh", *inner)
     assert "status 2" in done.stdout
@@ -205,13 +201,8 @@ def test_a_device_that_breaks_its_contract_ends_the_run(
         "from ktls_cosim.cli import main; sys.exit(main())\n"
     )
     port = peers.free_port()
-    inner = [
-        sys.executable,
-        str(HERE / "helpers" / "gnutls_server.py"),
-        str(port),
-        str(certs["rsa"]),
-    ]
-    command = [sys.executable, str(broken), "run", *options, "--", *inner, str(broken)]
+    inner = [*GNUTLS_SERVER, str(port), str(certs["rsa"]), str(broken)]
+    command = [sys.executable, str(broken), "run", *options, "--", *inner]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
         peers.needs("curl")
         for _ in range(100):

@@ -18,7 +18,7 @@ EDGES = {
     "tb/ktls_cosim/bench/first_record.py",
     # the line that repeats a run names the variables that select its target: SIM, LANES, KTLS_RTL
     "tb/ktls_cosim/reproduce.py",
-    # the place of all output: KTLS_BUILD
+    # the folder for all output: KTLS_BUILD
     "tb/ktls_cosim/paths.py",
     # entries of the simulator process, which receives its arguments in variables
     "tb/ktls_cosim/sim/server.py",

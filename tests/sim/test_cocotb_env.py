@@ -21,7 +21,7 @@ FILTER = "holds_16_words_and_no_more"
 
 
 class Started(Exception):
-    """The runner would now start the simulator."""
+    """Raised at the point where the runner would start the simulator."""
 
 
 def by_the_runner(
@@ -67,7 +67,7 @@ def test_command_and_environment_equal_those_of_the_runner(
     for env in (our_env, their_env):
         libpython, entry = env["GPI_USERS"].split(";")
         env["GPI_USERS"] = f"{os.path.realpath(libpython)};{entry}"
-    # two additions of ours, and empty entries of sys.path, which we leave out
+    # we add two variables, and we omit the empty entries of sys.path
     for name in ("GPI_LOG_LEVEL", "COCOTB_LOG_LEVEL"):
         our_env.pop(name)
         their_env.pop(name, None)
@@ -75,5 +75,5 @@ def test_command_and_environment_equal_those_of_the_runner(
         p for p in their_env["PYTHONPATH"].split(os.pathsep) if p
     )
     for name in our_env.keys() | their_env.keys():
-        # the runner also sets options that nobody asked for, to nothing
+        # the runner also sets unused options, to an empty string
         assert our_env.get(name, "") == their_env.get(name, ""), name

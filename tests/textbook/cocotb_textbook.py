@@ -59,5 +59,5 @@ async def records(dut: Any) -> None:
 
 
 def _turned(data: bytes) -> bytes:
-    """Reverse the bytes of each block: byte 0 is leftmost in the core, rightmost on the stream."""
+    """Reverse each block: byte 0 is leftmost in the core and rightmost on the stream."""
     return b"".join(data[i : i + 16][::-1] for i in range(0, len(data), 16))

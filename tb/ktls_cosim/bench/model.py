@@ -97,7 +97,7 @@ def measure(key_size: int) -> dict[str, float]:
 
 
 def run_bench_model(json_out: Path | None) -> int:
-    """Measure and print the table; all columns but the last are ratios of one run.
+    """Measure and print the table; all columns but the last are ratios within one run.
 
     Args:
         json_out: File for the figures.

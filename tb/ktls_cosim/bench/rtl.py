@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ktls-cosim bench rtl`: cycles of the core and of the whole device, from simulation.
 
-The checkers check every record that is measured. Cycles do not depend on the machine.
+The checkers verify every measured record. Cycle counts do not depend on the machine.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +20,26 @@ from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.paths import build_root
-from ktls_cosim.report import console, table, write_json
+from ktls_cosim.report import console, progress, table, write_json
 from ktls_cosim.reproduce import this_command
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
 from ktls_cosim.sim.runner import run_tests
 from ktls_cosim.sim.wire import BENCH_VARIABLE
+from ktls_cosim.target import LANES
 from ktls_hw.layout import RING0_IRQ_MOD_COUNT, Reg, SqeRecord, Status
 
 NS_PER_CYCLE = 4
 CORE_MODULE = "ktls_cosim.sim.measure_core"
 MEMORY_LATENCY = 50
 JOBS = ("seal", "open", "mixed")
-LANES = (1, 2, 4)
+# bytes of text, and records of the short and of the long run
+SIZES = ((16384, 2, 6), (1460, 4, 20), (64, 4, 28))
 
 
 def measure_core(lanes: int, simulator: str) -> list[dict[str, Any]]:
-    """Measure the GCM core in the cocotb module `sim.measure_core`.
+    """Measure the GCM core with the cocotb module `sim.measure_core`.
 
     Args:
         lanes: 16-byte blocks per cycle (1, 2 or 4).
@@ -55,17 +59,22 @@ def measure_core(lanes: int, simulator: str) -> list[dict[str, Any]]:
         env={BENCH_VARIABLE: str(out)}, name="bench-core",
     )  # fmt: skip
     if not all(r.passed for r in results) or not out.exists():
-        raise CosimError(f"the core gave wrong results; log: {folder / 'run.log'}")
+        raise CosimError(
+            f"the core with LANES={lanes} gave wrong results; log: {folder / 'run.log'}"
+        )
     figures: list[dict[str, Any]] = json.loads(out.read_text())
     return figures
 
 
-def measure_device(lanes: int, simulator: str) -> list[dict[str, Any]]:
+def measure_device(
+    lanes: int, simulator: str, advance: Callable[[int], None] = lambda _n: None
+) -> list[dict[str, Any]]:
     """Measure the device with a memory latency of `MEMORY_LATENCY` cycles.
 
     Args:
         lanes: 16-byte blocks per cycle (1, 2 or 4).
         simulator: `icarus` or `verilator`.
+        advance: Called with 1 after each row.
 
     Returns:
         One row of figures per size and job.
@@ -75,7 +84,7 @@ def measure_device(lanes: int, simulator: str) -> list[dict[str, Any]]:
     build = Build.device(lanes=lanes)
     with RemoteSim(build, simulator=simulator, name="bench-device") as sim:
         sim.knob("latency", MEMORY_LATENCY)
-        for size, few, many in ((16384, 2, 6), (1460, 4, 20), (64, 4, 28)):
+        for size, few, many in SIZES:
             for job in JOBS:
                 a = run_sync(_span(CheckedPort(sim, scoreboard), size, few, job))
                 b = run_sync(_span(CheckedPort(sim, scoreboard), size, many, job))
@@ -89,6 +98,7 @@ def measure_device(lanes: int, simulator: str) -> list[dict[str, Any]]:
                         "idle_latency": latency,
                     }
                 )
+                advance(1)
     scoreboard.finish()
     return out
 
@@ -140,7 +150,7 @@ async def _span(port: CheckedPort, size: int, count: int, job: str) -> int:
 def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
     title = f"GCM core, LANES={lanes}, records back to back"
     columns = (
-        "bytes", "keys", "cycles/record", "law n+2", "extra", "bytes/cycle",
+        "bytes", "keys", "cycles/record", "n + 2", "extra", "bytes/cycle",
         "bytes/cycle inside", "first out", "tag",
     )  # fmt: skip
     out = table(columns, left=("keys",), title=title)
@@ -177,24 +187,32 @@ def _device_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
     return out
 
 
-def run_bench_rtl(json_out: Path | None, *, simulator: str = "icarus") -> int:
-    """Measure core and device with 1, 2 and 4 lanes, and print the tables.
+def run_bench_rtl(
+    json_out: Path | None, *, simulator: str = "icarus", widths: Sequence[int] = LANES
+) -> int:
+    """Measure core and device, and print the tables.
 
     Args:
         json_out: File for the figures.
         simulator: `icarus` or `verilator`; the figures are equal.
+        widths: Numbers of lanes to measure.
     """
     out = console(110)
     figures: dict[str, dict[int, list[dict[str, Any]]]] = {"core": {}, "device": {}}
-    for lanes in LANES:
-        figures["core"][lanes] = measure_core(lanes, simulator)
+    for lanes in widths:
+        with progress("runs") as bar:
+            task = bar.add_task(f"core, LANES={lanes}", total=1)
+            figures["core"][lanes] = measure_core(lanes, simulator)
+            bar.advance(task)
         out.print(_core_table(lanes, figures["core"][lanes]), "")
     out.print(
         "n: words of 16 LANES bytes; first out: cycles from a word of text to its ciphertext; "
         "tag: cycles after the last\n"
     )
-    for lanes in LANES:
-        figures["device"][lanes] = measure_device(lanes, simulator)
+    for lanes in widths:
+        with progress("runs") as bar:
+            task = bar.add_task(f"device, LANES={lanes}", total=len(SIZES) * len(JOBS))
+            figures["device"][lanes] = measure_device(lanes, simulator, partial(bar.advance, task))
         out.print(_device_table(lanes, figures["device"][lanes]), "")
     out.print("one idle record: doorbell write to interrupt")
     write_json(json_out, figures)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ktls-cosim bench sim`: CPU time of a record in simulation, as ratios within one run.
 
-A record has 16 KiB and is sealed with AES-256 through driver, device and memory; the scoreboard
-compares every byte with the golden model. The figures are medians of interleaved runs. Other
-load on the machine can only add to a time, so the table also has the ratios of the fastest runs.
+Each record has 16 KiB of text and is sealed with AES-256 through driver, device and memory. The
+scoreboard compares every byte with the golden model. The figures are medians of interleaved runs.
+Other load on the machine can only add time, so the table also has the ratios of the fastest runs.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from pathlib import Path
 
 from ktls import run_sync
 from ktls_cosim.errors import CosimError, SimulatorMissing
-from ktls_cosim.paths import ROOT, build_root
+from ktls_cosim.paths import IN_CHECKOUT, ROOT, build_root
 from ktls_cosim.port import Memory
 from ktls_cosim.report import console, table, write_json
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.runner import compile_build, run_tests
 from ktls_cosim.sim.wire import BENCH_VARIABLE, LINE
+from ktls_hw.layout import Cqe, Reg
 from ktls_hw.model import NicModel
 
 ROUNDS = 9
-# ring entries of the run without Python
-_RING = 32
+# slots of the rings in the run without Python
+_RING_LOG2 = 5
 
 
 def _measure(
@@ -96,7 +97,7 @@ class _Recorder:
 
 
 class Alone:
-    """The same records in `vvp` without any Python (`hdl/ktls_alone.v`)."""
+    """Seals the same records in `vvp` without any Python (`hdl/ktls_alone.v`)."""
 
     def __init__(self, lanes: int) -> None:
         device = Build.device(lanes=lanes)
@@ -107,18 +108,21 @@ class Alone:
 
     async def _prepare(self) -> None:
         port = _Recorder()
-        rig = Rig(port, sq_log2=5, cq_log2=5)
+        rig = Rig(port, sq_log2=_RING_LOG2, cq_log2=_RING_LOG2)
         await rig.reset()
         await rig.set_context(0, bytes(range(32)))
-        setup = [(a, v) for a, v in port.writes[1:] if a < 0x10C or 0x110 < a < 0x12C]
+        # `ktls_alone` starts after the power-on reset and writes the ring indices itself
+        own = (Reg.RING0_SQ_PROD, Reg.RING0_CQ_CONS)
+        setup = [(a, v) for a, v in port.writes[1:] if a not in own]
         seals = []
-        for number in range(_RING - 2):
+        for number in range((1 << _RING_LOG2) - 2):
             text = bytes((number + i) & 255 for i in range(16384))
             seals.append(rig.seal_descriptor(0, text)[0])
         await rig.post(*seals, bell=False)
         memory = port.mem.read(0, port.mem.size)
         # the model has written completions: clear the ring again
-        memory = memory[: rig.cq_base] + bytes(32 << 5) + memory[rig.cq_base + (32 << 5) :]
+        ring = Cqe.SIZE << _RING_LOG2
+        memory = memory[: rig.cq_base] + bytes(ring) + memory[rig.cq_base + ring :]
         lines = (memory[i : i + LINE][::-1].hex() for i in range(0, len(memory), LINE))
         (self._files / "image").write_text("\n".join(lines))
         (self._files / "setup").write_text("\n".join(f"{a << 32 | v:x}" for a, v in setup))
@@ -149,11 +153,12 @@ def _wall(*argv: str) -> float:
     return time.perf_counter() - begin
 
 
-def _first_record() -> float:
+def _first_record(lanes: int) -> float:
     """Wall seconds from the start of a program to its first checked record."""
+    env = {**os.environ, "LANES": str(lanes)}
     command = [sys.executable, "-m", "ktls_cosim.bench.first_record"]
     begin = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdout is not None
         if process.stdout.readline() != "1 record checked\n":
             raise CosimError("the first record was not checked")
@@ -191,7 +196,12 @@ def run_bench_sim(json_out: Path | None, *, lanes: int = 1, rounds: int = ROUNDS
         json_out: File for the figures.
         lanes: 16-byte blocks per cycle of the device (1, 2 or 4).
         rounds: Number of rounds, after a first one that compiles.
+
+    Raises:
+        CosimError: This is not a checkout, or a measurement failed.
     """
+    if not IN_CHECKOUT:
+        raise CosimError("`bench sim` needs a checkout: a wheel does not contain tests/textbook")
     out = console(110)
     alone = Alone(lanes)
     measures: dict[str, Callable[[], float]] = {
@@ -199,7 +209,7 @@ def run_bench_sim(json_out: Path | None, *, lanes: int = 1, rounds: int = ROUNDS
         "alone": alone.record,
         "textbook": textbook,
         "import cocotb": lambda: _wall("-c", "import cocotb"),
-        "first record": _first_record,
+        "first record": lambda: _first_record(lanes),
         "demo": lambda: _wall("-m", "ktls_cosim", "demo", "--port", "model"),
         "verilator": lambda: stack("verilator", lanes),
     }
@@ -209,7 +219,7 @@ def run_bench_sim(json_out: Path | None, *, lanes: int = 1, rounds: int = ROUNDS
             try:
                 seconds = measure()
             except SimulatorMissing as e:
-                out.print(f"{name} is left out: {e}")
+                out.print(f"{name} is left out: {e}", markup=False)
                 del measures[name]
                 continue
             if i:  # the first round compiles

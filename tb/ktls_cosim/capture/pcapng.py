@@ -193,7 +193,7 @@ class EndTap:
 
     Args:
         conversation: Conversation to add to.
-        server: The end is the server.
+        server: Whether the end is the server.
     """
 
     def __init__(self, conversation: Conversation, server: bool) -> None:

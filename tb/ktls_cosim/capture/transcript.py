@@ -126,7 +126,7 @@ class Transcript:
         """
         cipher = int.from_bytes(blob[2:4], "little")
         if cipher not in _SUITE_NUMBERS:
-            # the synthetic handshake has no suite for this cipher
+            # the synthetic handshake supports no suite with this cipher
             return
         if self._tap is None:
             self._handshake = SyntheticHandshake(Suite(cipher), repr(self._ends).encode())

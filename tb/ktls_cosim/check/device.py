@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ _TAG = 16
 _TLS_1_3 = 0x0304
 _AES_256 = 52
 _RECORDS = (Opcode.SEAL, Opcode.OPEN)
+_log = logging.getLogger("ktls.check")
 
 
 @dataclass(slots=True)
@@ -244,6 +246,7 @@ class CheckedPort:
             index = (index + 1) & _MASK32
 
     def _completed(self, ring: int, cqe: Cqe) -> None:
+        _log.debug("ring %d: %r", ring, cqe)
         where = f"completion of descriptor {_name(ring, cqe.sq_index)}"
         pending = self._due(ring, cqe, where)
         if pending is None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
 _TAG = 16
 _HEADER = 5
 _MATCH = 8  # bytes that must agree before text counts as moved
+_log = logging.getLogger("ktls.check")
 
 
 @dataclass(slots=True)
@@ -158,6 +160,7 @@ class Scoreboard:
         if keys is not None and (conn := self.connection_with(keys)) is not None:
             where = f"connection {conn}, {where}"
         self.mismatches.append(replace(mismatch, where=where, time_ns=self.clock()))
+        _log.info("%s", self.mismatches[-1])
 
     def connection_with(self, keys: TrafficKeys) -> int | None:
         """Return the number of the connection with these keys, or None."""
@@ -189,7 +192,7 @@ class Scoreboard:
                         f"connection {number}",
                         (
                             f"{rest} accepted bytes never reached the wire",
-                            f"{len(c.wire)} bytes on the wire are no complete record",
+                            f"{len(c.wire)} bytes on the wire are not a complete record",
                         ),
                     )
                 )
@@ -257,19 +260,19 @@ class Scoreboard:
         want_type, want = c.expected[0] if c.expected else (-1, bytearray())
         if plain and (rtype != want_type or bytes(want[: len(plain)]) != plain):
             c.broken = True
-            at = next(
-                (i for i, x in enumerate(plain) if i >= len(want) or want[i] != x), len(plain)
-            )
+            at = next((i for i, x in enumerate(plain) if i >= len(want) or want[i] != x), 0)
+            due = f"type {want_type}: {want[at : at + 16].hex(' ')}" if want else "no more bytes"
             lines, cause = _compare(c, c.keys, index, record)
-            if plain[at : at + _MATCH] in want or not want:
+            if not want or (rtype == want_type and plain[at : at + _MATCH] in want):
                 cause = "bytes lost, repeated or out of order between application and wire"
             self.report(
                 Mismatch(
                     "stream",
                     where,
                     (
-                        f"type {rtype}, {len(plain)} bytes; the application sent type "
-                        f"{want_type}, {len(want)} bytes; first difference at byte {at}",
+                        f"{len(plain)} bytes; those of the application differ from byte {at} on",
+                        f"expected {due}",
+                        f"got      type {rtype}: {plain[at : at + 16].hex(' ')}",
                         *lines,
                     ),
                     cause=cause,
@@ -280,6 +283,7 @@ class Scoreboard:
         if seal_record(c.keys, index, rtype, plain).wire != record:
             name, lines, cause = diagnose(c.keys, index, rtype, plain, record)
             self.report(Mismatch("golden", where, lines, name, cause))
+        _log.debug("%s: type %d, %d bytes checked", where, rtype, len(plain))
         self.wire_records += 1
         self.wire_bytes += len(plain)
 

@@ -101,7 +101,7 @@ def compare(scenario: Scenario, got: list[Obs], kernel: str) -> list[Difference]
 
 
 def _invariants(scenario: Scenario, got: list[Obs]) -> Iterator[Difference]:
-    """Check what holds for any room in full buffers: order, record numbers and limits."""
+    """Check order, record numbers and limits, which hold for any room in full buffers."""
     taken = _taken(scenario.steps, got)
     wire = bytearray()
     last = 0

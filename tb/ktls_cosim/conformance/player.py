@@ -102,7 +102,7 @@ class Player:
     def _sock(self, name: str) -> KtlsSocket:
         return self._socks[name]
 
-    # ------------------------------------------------------------------ making things
+    # ------------------------------------------------------------------------- set-up
 
     def _op_pair(self, step: Step) -> Obs:
         a, b = socketpair(self.stack)
@@ -261,7 +261,7 @@ class Player:
         data = self._sock(step["fd"]).recvmsg(sum(lengths), fault_at=fault_at).data
         return {"rc": len(data), "data": data.hex()}
 
-    # ----------------------------------------------------------------- the plain side
+    # --------------------------------------------------------------- the plain socket
 
     def _op_inject(self, step: Step) -> Obs:
         return {"rc": self._sock(step["fd"]).send(injected(step), uapi.MSG_NOSIGNAL)}
@@ -291,7 +291,7 @@ class Player:
             wire += data
         return {"rc": len(wire), "wire": wire.hex(), **obs}
 
-    # --------------------------------------------------------------------- everything
+    # -------------------------------------------------------------------- other steps
 
     def _op_poll(self, step: Step) -> Obs:
         bits = self._sock(step["fd"]).poll(step["events"])

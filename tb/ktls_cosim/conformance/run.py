@@ -8,8 +8,7 @@ import random
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,8 +24,9 @@ from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.conformance.compare import compare
 from ktls_cosim.conformance.player import Player, Unplayable
 from ktls_cosim.conformance.scenario import Scenario, ScenarioError, load
+from ktls_cosim.parallel import spread, step
 from ktls_cosim.port import Port
-from ktls_cosim.report import console, table, write_json
+from ktls_cosim.report import console, progress, table, write_json
 from ktls_cosim.reproduce import command_line
 from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
@@ -97,7 +97,7 @@ def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
 
 def _play_all(
     port_kind: str, target: Target | None, kernel: str, numbered: tuple[int, list[Scenario]]
-) -> list[Result]:
+) -> Iterator[Result]:
     number, scenarios = numbered
     with ExitStack() as stack:
         port = None
@@ -105,7 +105,17 @@ def _play_all(
             port = stack.enter_context(
                 open_port(port_kind, target=target, name=f"conformance-{number}")
             )
-        return [play(s, kernel, port) for s in scenarios]
+        for s in scenarios:
+            result = play(s, kernel, port)
+            step()
+            yield result
+
+
+def _play_list(
+    port_kind: str, target: Target | None, kernel: str, numbered: tuple[int, list[Scenario]]
+) -> list[Result]:
+    """Play scenarios in a process of their own, which cannot return an iterator."""
+    return list(_play_all(port_kind, target, kernel, numbered))
 
 
 def run_scenarios(
@@ -115,6 +125,7 @@ def run_scenarios(
     port: str,
     jobs: int,
     target: Target | None = None,
+    advance: Callable[[int], None] = lambda _n: None,
 ) -> Iterator[Result]:
     """Play scenarios and yield the results in the same order.
 
@@ -123,16 +134,19 @@ def run_scenarios(
         kernel: Key of `ktls.KERNELS`.
         port: `software`, `model` or `sim`.
         jobs: Number of processes.
+        target: Simulator and lanes of `sim`.
+        advance: Called with the number of scenarios played since its last call.
     """
     if jobs == 1:
-        yield from _play_all(port, target, kernel, (0, list(scenarios)))
+        for result in _play_all(port, target, kernel, (0, list(scenarios))):
+            advance(1)
+            yield result
         return
-    # neighbours in a file cost about the same, so every process gets each jobs-th scenario
-    hands = [(i, list(scenarios[i::jobs])) for i in range(jobs)]
-    with ProcessPoolExecutor(jobs) as pool:
-        dealt = list(pool.map(partial(_play_all, port, target, kernel), hands))
+    # neighbours in a file cost about the same, so each process gets every jobs-th scenario
+    shares = [(i, list(scenarios[i::jobs])) for i in range(jobs)]
+    results = list(spread(partial(_play_list, port, target, kernel), shares, jobs, advance))
     for i in range(len(scenarios)):
-        yield dealt[i % jobs][i // jobs]
+        yield results[i % jobs][i // jobs]
 
 
 def pick(scenarios: Sequence[Scenario], count: int, seed: int) -> list[Scenario]:
@@ -199,7 +213,7 @@ def run_conformance(
         paths: Scenario files, or folders of them.
         kernel: Key of `ktls.KERNELS`.
         port: `software`, `model` or `sim`.
-        jobs: Number of processes; None: one for each CPU.
+        jobs: Number of processes; None: one per CPU.
         json_out: File for a summary.
         sample: Number of scenarios to choose; None: all.
         seed: Seed of the choice.
@@ -220,7 +234,13 @@ def run_conformance(
         out.print(f"{len(scenarios)} of {everything} scenarios, chosen with --seed {seed}")
     jobs = min(jobs or os.cpu_count() or 1, len(scenarios))
     start = time.monotonic()
-    results = list(run_scenarios(scenarios, kernel=kernel, port=port, jobs=jobs, target=target))
+    with progress("scenarios") as bar:
+        played = partial(bar.advance, bar.add_task(f"kernel {kernel}", total=len(scenarios)))
+        results = list(
+            run_scenarios(
+                scenarios, kernel=kernel, port=port, jobs=jobs, target=target, advance=played
+            )
+        )
     took = time.monotonic() - start
     for r in results:
         for line in r.differences:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ktls_cosim.https.client import run_fetch
 from ktls_cosim.https.server import run_serve
-from ktls_cosim.options import add_capture, add_port, add_tls
+from ktls_cosim.options import add_capture, add_port, add_tls, add_trace, output_file
 
 
 def add_serve_options(parser: ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_fetch_options(parser: ArgumentParser) -> None:
     """Add the options of `fetch`."""
     parser.add_argument("url", metavar="URL", help="https://HOST[:PORT]/PATH")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="default: standard output"
+        "-o", "--output", type=output_file, metavar="FILE", help="default: standard output"
     )
     parser.add_argument("--cafile", type=Path, metavar="PEM", help="trusted certificates")
     parser.add_argument("--insecure", action="store_true", help="accept any certificate")
@@ -38,6 +38,7 @@ def add_fetch_options(parser: ArgumentParser) -> None:
 def _add_common(parser: ArgumentParser) -> None:
     add_port(parser, "model", "sim", default="model")
     add_capture(parser)
+    add_trace(parser)
     add_tls(parser)
 
 
@@ -51,6 +52,7 @@ def _serve(args: Namespace) -> int:
         cert=args.cert,
         key=args.key,
         capture=args.capture,
+        trace=args.trace,
     )
 
 
@@ -64,4 +66,5 @@ def _fetch(args: Namespace) -> int:
         cafile=args.cafile,
         insecure=args.insecure,
         capture=args.capture,
+        trace=args.trace,
     )

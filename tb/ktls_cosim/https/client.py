@@ -60,6 +60,7 @@ def run_fetch(
     cafile: Path | None,
     insecure: bool,
     capture: Path | None,
+    trace: Path | None = None,
 ) -> int:
     """Fetch a URL and write the content.
 
@@ -71,6 +72,7 @@ def run_fetch(
         cafile: PEM file of trusted certificates; None: those of the system.
         insecure: Accept any certificate.
         capture: pcapng file to write.
+        trace: File for the driver's accesses to the device.
 
     Returns:
         0 if the status was 200 and all records passed the checks, else 1.
@@ -84,7 +86,7 @@ def run_fetch(
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
         machine = stack.enter_context(
-            open_machine(port, this_command(), name="fetch", target=target)
+            open_machine(port, this_command(), name="fetch", target=target, trace=trace)
         )
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:

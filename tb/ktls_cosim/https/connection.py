@@ -24,9 +24,9 @@ from ktls_cosim.machine import Machine
 # limit of each wait for the peer, in seconds
 PEER_TIMEOUT = 8.0
 _READ = 1 << 16
-# bytes per call of the model, so that other connections get the lock in between
+# bytes per call of the model; other connections can take the lock between two calls
 _SENDFILE = 1 << 18
-# how long the peer may take to read the rest after our close_notify, in seconds
+# time limit for the peer to read the rest after our close_notify, in seconds
 _LINGER = 2.0
 _CONTROL = uapi.CMSG_HEADER_SIZE + 8
 
@@ -160,7 +160,7 @@ class Connection:
 
         Raises:
             PeerError: The peer sent a fatal alert or broke the protocol. In the latter case
-                it has been sent an alert.
+                this end has sent an alert.
             OSError: The connection broke.
         """
         while not self._eof:

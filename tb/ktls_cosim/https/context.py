@@ -8,6 +8,7 @@ import fcntl
 import os
 import ssl
 import threading
+import weakref
 
 from ktls_cosim.capture.secrets import KeyLog
 from ktls_cosim.errors import CosimError
@@ -19,7 +20,7 @@ _VERSIONS = {
     "1.2": (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
     "1.3": (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3),
 }
-# in TLS 1.2, only the suites that kTLS can continue with
+# TLS 1.2: only the suites that kTLS supports
 _SUITES = "ECDHE+AESGCM:RSA+AESGCM:!PSK:!aNULL"
 
 
@@ -71,12 +72,14 @@ class HandshakeContext:
         self._lock = threading.Lock()
         self._log = KeyLog()
         self._text = b""
-        # `ssl` appends secrets to a named file. A pipe removes what was read, and loses
-        # nothing that another handshake writes at the same time.
-        self._read, self._write = os.pipe()
+        # `ssl` appends secrets to a named file. A pipe removes bytes that were read, and keeps
+        # the bytes that another handshake writes at the same time.
+        self._read, write = os.pipe()
+        # a user may have only 64 pipes of this size
+        self._close = weakref.finalize(self, _close, self._read, write)
         fcntl.fcntl(self._read, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         os.set_blocking(self._read, False)
-        self.ssl.keylog_filename = f"/proc/self/fd/{self._write}"
+        self.ssl.keylog_filename = f"/proc/self/fd/{write}"
 
     def _trust(self, cafile: str | None) -> None:
         if cafile is None:
@@ -100,6 +103,10 @@ class HandshakeContext:
             return self._log.take(client_random)
 
     def close(self) -> None:
-        """Close the pipe of the secrets."""
-        for fd in (self._read, self._write):
-            os.close(fd)
+        """Close the pipe of the secrets, which otherwise closes with the object."""
+        self._close()
+
+
+def _close(*descriptors: int) -> None:
+    for fd in descriptors:
+        os.close(fd)

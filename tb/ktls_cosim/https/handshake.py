@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real TLS handshake by Python's `ssl`, and the keys to continue with.
+"""Perform a real TLS handshake with Python's `ssl`, and derive the keys for kTLS.
 
 `ssl` gets the bytes of the connection only up to the end of the handshake, one complete
 record at a time, so no byte of the application stays inside it. Afterwards kTLS owns the
@@ -107,7 +107,7 @@ def handshake(
 
 
 class _Direction:
-    """The records that went in one direction during the handshake."""
+    """The records of one direction during the handshake."""
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
@@ -123,10 +123,9 @@ class _Direction:
         Only the first counts: a second ClientHello repeats the random, and a later,
         encrypted record can look like a hello.
         """
+        start = bytes((message,))
         for record in self.records:
-            if record[0] == uapi.RECORD_TYPE_HANDSHAKE and record[_HEADER : _HEADER + 1] == bytes(
-                (message,)
-            ):
+            if record[0] == uapi.RECORD_TYPE_HANDSHAKE and record.startswith(start, _HEADER):
                 return record[_RANDOM_AT : _RANDOM_AT + _RANDOM]
         return b""
 

@@ -78,7 +78,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 class HttpsServer(socketserver.ThreadingTCPServer):
-    """Serves each connection in a thread; all threads share one machine.
+    """Serves each connection in a thread; all threads share one machine, which outlives them.
 
     Attributes:
         connections: Number of accepted connections.
@@ -92,7 +92,6 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         capture: Receives all conversations.
     """
 
-    daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 128
 
@@ -110,7 +109,28 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         self._capture = capture
         self.connections = 0
         self.refused = 0
+        self._open: set[socket.socket] = set()
+        self._stopping = False
         super().__init__(where, partial(_Handler, directory=str(folder)))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start the thread of a connection."""
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the socket of a connection."""
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Stop listening, end the open connections and wait until their threads have ended."""
+        self._stopping = True
+        for request in list(self._open):
+            # wakes a thread that waits for its peer
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+        super().server_close()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one connection, from the handshake to its end."""
@@ -125,8 +145,11 @@ class HttpsServer(socketserver.ThreadingTCPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Count an error, and print it in a line if the peer caused it."""
         error = sys.exc_info()[1]
+        of_peer = isinstance(error, (HandshakeError, OSError))
+        if of_peer and self._stopping:
+            return
         self.refused += 1
-        if not isinstance(error, (HandshakeError, OSError)):
+        if not of_peer:
             # a fault of the device or of this program: print the traceback
             super().handle_error(request, client_address)
             return
@@ -156,6 +179,7 @@ def run_serve(
     cert: Path | None,
     key: Path | None,
     capture: Path | None,
+    trace: Path | None = None,
 ) -> int:
     """Serve a folder until SIGINT or SIGTERM.
 
@@ -167,9 +191,11 @@ def run_serve(
         cert: PEM file of the certificate chain; None: self-signed for localhost.
         key: PEM file of the private key; None: `cert` contains it.
         capture: pcapng file to write.
+        trace: File for the driver's accesses to the device.
 
     Returns:
-        0 if records were checked and all passed, else 1.
+        0 if records were checked and all passed, else 1; 128 plus the number of the signal if
+        no client connected.
 
     Raises:
         CosimError: An argument cannot be used.
@@ -180,15 +206,21 @@ def run_serve(
     if cert is None:
         cert = self_signed()
     stop = threading.Event()
+    signals: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        signals.append(number)
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     context = HandshakeContext(
         server=True, version=tls, cert=str(cert), key=str(key) if key else None
     )
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
         machine = stack.enter_context(
-            open_machine(port, this_command(), name="serve", target=target)
+            open_machine(port, this_command(), name="serve", target=target, trace=trace)
         )
         try:
             server = HttpsServer(where, folder, machine, context, file)
@@ -205,6 +237,9 @@ def run_serve(
         failure = machine.finish()
         print(f"connections: {server.connections}, ended early: {server.refused}")
         print(machine.summary())
+    if not server.connections:
+        print("ktls-cosim: no client connected, so nothing was checked", file=sys.stderr)
+        return 128 + signals[0]
     if failure:
         print(failure, file=sys.stderr)
     return 1 if failure else 0

@@ -8,8 +8,8 @@ steps of each script are those of tests/oracle/README.md, without observations. 
 observations of a script become one line of RESULTS.
 
 All scripts run in one process, because starting a process takes User-Mode Linux a tenth of
-a second. Therefore counters are reported as differences, and every script closes what it
-has opened.
+a second. Therefore counters are reported as differences, and every script closes its
+descriptors.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ MOVING = {
     "send", "sendto", "sendmsg", "sendmmsg", "write", "writev", "sendfile", "splice", "sendloop",
     "inject", "drip", "shutdown", "close", "reset",
 }  # fmt: skip
-EOPNOTSUPP_NAME = {errno.EOPNOTSUPP: "EOPNOTSUPP"}
+# Python calls this number ENOTSUP, Linux calls it EOPNOTSUPP
+ERRNO_NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
 
 class MsgHdr(ctypes.Structure):
@@ -80,7 +81,7 @@ class MMsgHdr(ctypes.Structure):
 
 def name_of(number: int) -> str:
     """Return the name of an errno."""
-    return EOPNOTSUPP_NAME.get(number) or errno.errorcode.get(number, str(number))
+    return ERRNO_NAMES.get(number, str(number))
 
 
 # the data pattern of seed 0, and tables that add the contribution of a seed
@@ -186,7 +187,7 @@ class Script:
         rc, number = self.call(step, function, *args)
         return {"rc": rc} if rc >= 0 else {"rc": -1, "err": name_of(number)}
 
-    # ------------------------------------------------------------------ making things
+    # ------------------------------------------------------------------------- set-up
 
     def op_pair(self, step: Json) -> Json:
         """Connect sockets a and b over the loopback interface."""
@@ -403,7 +404,7 @@ class Script:
             obs["data"] = gathered(parts, obs["rc"]).hex()
         return obs
 
-    # ----------------------------------------------------------------- the plain side
+    # --------------------------------------------------------------- the plain socket
 
     def op_inject(self, step: Json) -> Json:
         """Send given bytes from the plain socket."""
@@ -471,7 +472,7 @@ class Script:
             wire += data
         return {"rc": len(wire), "wire": wire.hex(), **obs}
 
-    # --------------------------------------------------------------------- everything
+    # -------------------------------------------------------------------- other steps
 
     def op_poll(self, step: Json) -> Json:
         """Execute poll(2)."""
@@ -520,7 +521,7 @@ class Script:
         return {"rc": 0}
 
     def op_stat(self, _step: Json) -> Json:
-        """Read what the script has added to the TLS counters."""
+        """Read the TLS counters, relative to the start of the script."""
         now = tls_stat()
         added = {name: now[name] - before for name, before in self.stat.items()}
         return {"rc": 0, "stat": {name: n for name, n in added.items() if n}}
@@ -580,7 +581,7 @@ def run_script(steps: list[Json]) -> list[Json] | Json:
         script.close()
 
 
-# dependencies first; a module that is built into the kernel has no file
+# dependencies first; a built-in module has no file
 MODULES = (
     "lib/crypto/libchacha", "lib/crypto/libpoly1305", "crypto/ctr", "crypto/gf128mul",
     "crypto/ghash-generic", "crypto/gcm", "crypto/cmac", "crypto/ccm", "crypto/chacha_generic",

@@ -6,16 +6,19 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from ktls_cosim.kernel.differential import run_kernel
-from ktls_cosim.options import add_jobs, add_seed
+from ktls_cosim.options import add_jobs, add_json, add_seed, at_least
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of `kernel`."""
-    parser.add_argument("--scripts", type=int, default=5000, metavar="N", help="default: 5000")
+    parser.add_argument(
+        "--scripts", type=at_least(1), default=5000, metavar="N", help="default: 5000"
+    )
     add_seed(parser, "the scripts")
     add_jobs(parser, "kernels that run at once")
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: Namespace) -> int:
-    return run_kernel(args.scripts, args.seed, args.jobs)
+    return run_kernel(args.scripts, args.seed, args.jobs, args.json)

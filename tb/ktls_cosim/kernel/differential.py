@@ -7,9 +7,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ktls import KERNELS, Kernel, KtlsError
@@ -19,7 +19,9 @@ from ktls_cosim.conformance.scenario import Obs, ScenarioError, Step
 from ktls_cosim.errors import CosimError
 from ktls_cosim.kernel.generate import make_script
 from ktls_cosim.kernel.uml import KernelFailed, kernel_release, run_on_kernel
+from ktls_cosim.parallel import spread
 from ktls_cosim.paths import build_root
+from ktls_cosim.report import progress, write_json
 
 # scripts per boot of the kernel
 BATCH = 250
@@ -28,7 +30,7 @@ SHRINK_AT_MOST = 3
 SHRINK_ROUNDS = 40
 
 RunOnKernel = Callable[[list[list[Step]]], list[list[Obs] | None]]
-"""Plays scripts and returns the observations of each; None for a script without meaning."""
+"""Plays scripts and returns the observations of each; None for a script that it cannot play."""
 
 
 @dataclass(slots=True)
@@ -116,7 +118,7 @@ def shrink(
         try:
             observations = run(candidates)
         except KernelFailed:
-            # a candidate crashed the kernel: that is another finding
+            # a candidate crashed the kernel, which is a finding of its own
             observations = [None] * len(candidates)
         for candidate, observed in zip(candidates, observations, strict=True):
             differences = examine(kernel, candidate, observed)
@@ -195,17 +197,17 @@ def find_differences(count: int, seed: int, jobs: int, kernel: Kernel) -> Iterat
     if jobs == 1:
         yield from map(partial(_batch, kernel, seed), batches)
         return
-    with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(partial(_batch, kernel, seed), batches)
+    yield from spread(partial(_batch, kernel, seed), batches, jobs)
 
 
-def run_kernel(count: int, seed: int, jobs: int | None) -> int:
+def run_kernel(count: int, seed: int, jobs: int | None, json_out: Path | None = None) -> int:
     """Compare scripts, minimise the first findings and print them.
 
     Args:
         count: Number of scripts.
         seed: Seed of the scripts.
-        jobs: Number of kernels that run at the same time; None: one for each CPU.
+        jobs: Number of kernels that run at the same time; None: one per CPU.
+        json_out: File for the result.
 
     Returns:
         0 if model and kernel agree on every script, else 1.
@@ -217,16 +219,29 @@ def run_kernel(count: int, seed: int, jobs: int | None) -> int:
     start = time.monotonic()
     findings: list[Finding] = []
     done = 0
-    for found in find_differences(count, seed, jobs, kernel):
-        done += min(BATCH, count - done)
-        findings += found
-        print(f"{done} of {count} scripts, {len(findings)} differ", flush=True)
+    with progress("scripts") as bar:
+        task = bar.add_task(f"seed {seed}", total=count)
+        for found in find_differences(count, seed, jobs, kernel):
+            findings += found
+            done = min(done + BATCH, count)
+            bar.update(task, completed=done, description=f"seed {seed}, {len(findings)} differ")
     for finding in findings[:SHRINK_AT_MOST]:
         _show(shrink(finding, kernel, run_on_kernel), len(finding.script), kernel, release, seed)
     print(
         f"\n{count} scripts, {len(findings)} differ, {time.monotonic() - start:.0f} s; "
         f"repeat with --seed {seed}"
     )
+    summary = {
+        "kernel": release,
+        "personality": kernel.name,
+        "scripts": count,
+        "seed": seed,
+        "differ": [
+            {"script": f.number, "differences": [str(d) for d in f.differences]} for f in findings
+        ],
+        "passed": not findings,
+    }
+    write_json(json_out, summary)
     return 1 if findings else 0
 
 

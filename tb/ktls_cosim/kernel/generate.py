@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random call scripts, in the format of tests/oracle/README.md without observations.
 
-Scripts avoid behaviour that real kernels leave to chance: the room in full buffers, races
-of two processes, and the number of fragments that copied bytes occupy in a record that has
-almost the maximum. The last depends on where the previous page of the process ended.
+Scripts avoid behaviour that varies between runs of a real kernel: the room in full buffers, races
+between two processes, and the number of fragments that copied bytes occupy in a record that is
+almost at the maximum. The last depends on the position in the process's current page.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLOCKED_MS = 40
 FILE_SIZE = 40000
 MAX_BYTES = 300_000
 KINDS = ("tx", "tx", "tx", "rx", "rx", "rx", "both", "options", "ends", "pair")
-# spliced pages in a record after which copied bytes could exceed the fragments of a record
+# with more spliced pages in a record, copied bytes could exceed the fragments of the record
 _FEW_PAGES = 12
 
 
@@ -124,7 +124,7 @@ class _Maker:
         if not self.tx:
             return rng.choice((0, NOSIGNAL, DONTWAIT))
         if rng.random() < 0.06:
-            return 1 << rng.choice([i for i in range(31) if i != 26 or self.tx])
+            return 1 << rng.choice(range(31))
         return rng.choice((0, 0, 0, 0, MORE, MORE, MORE, NOSIGNAL, DONTWAIT, MORE | DONTWAIT, EOR,
                            MORE | EOR, MORE | NOSIGNAL))  # fmt: skip
 
@@ -190,18 +190,16 @@ class _Maker:
         self.add("sendfile", **step)
 
     def close_record(self) -> None:
-        """Close the open record with one byte, which needs one fragment at most."""
-        if self.pages:
-            self.add("send", fd="a", n=1, seed=self.next_seed(), flags=0)
-            self.pages = 0
+        """Close the open record with one byte, which takes at most one fragment."""
+        self.add("send", fd="a", n=1, seed=self.next_seed(), flags=0)
+        self.pages = 0
 
     def splice_in(self) -> None:
         """Add writes to the pipe and a splice from it."""
         rng = self.rng
         count = rng.choice((1, 1, 1, 2, 5, 16, 17, 20, 40))
         if self.pages + count > _FEW_PAGES:
-            self.add("send", fd="a", n=1, seed=self.next_seed(), flags=0)
-            self.pages = 0
+            self.close_record()
         total = 0
         for _ in range(count):
             n = self.size((1, 10, 100, 1000, 4096, 5000)) if count < 10 else rng.choice((1, 7, 100))
@@ -230,8 +228,6 @@ class _Maker:
             "seq": self.rx_seq,
             "seed": self.next_seed() & 0xFF,
         }
-        if r["n"] > 16384:
-            r["n"] = 16384
         if r["t"] == 0 and self.suite["ver"] == 0x0304:
             r["t"] = 23
         if self.suite["ver"] == 0x0304 and rng.random() < 0.2:
@@ -484,7 +480,7 @@ class _Maker:
         """Close, shut down, reset or disconnect in the middle of other calls."""
         rng = self.rng
         if rng.random() < 0.3:
-            # also use the calls that need keys where none were set
+            # also make calls that need keys on a socket without keys
             self.tx = self.rx = True
         for _ in range(rng.randrange(2, 5)):
             self.some(rng.randrange(1, 5), {self.send: 2, self.sendmsg: 1, self.inject: 2,
@@ -494,5 +490,5 @@ class _Maker:
 
 
 def make_script(seed: int, number: int) -> list[Step]:
-    """Make script `number` of a run; it depends on nothing but the two arguments."""
+    """Make script `number` of a run; it depends only on the two arguments."""
     return _Maker(random.Random(f"{seed}/{number}")).script()

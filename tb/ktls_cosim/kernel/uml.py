@@ -8,6 +8,7 @@ is that of the host, so the agent runs with the host's Python.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from typing import Any
 
 from ktls_cosim.errors import CosimError
 from ktls_cosim.kernel import agent
+from ktls_cosim.paths import build_root
 
 MODULES = Path("/usr/lib/uml/modules")
 BOOT_SECONDS = 20.0
@@ -80,6 +82,7 @@ def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, An
         KernelFailed: The kernel did not play all scripts.
     """
     program, modules = find_kernel()
+    env = {**os.environ, **_preload()}
     with tempfile.TemporaryDirectory(prefix="ktls-uml-") as folder:
         given, results = Path(folder, "scripts"), Path(folder, "results")
         given.write_text("".join(json.dumps(s) + "\n" for s in scripts), encoding="ascii")
@@ -93,7 +96,7 @@ def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, An
         ]  # fmt: skip
         limit = BOOT_SECONDS + SECONDS_PER_SCRIPT * len(scripts)
         console = Path(folder, "console")
-        ended = _run(command, console, folder, limit)
+        ended = _run(command, console, {**env, "TMPDIR": folder, "HOME": folder}, limit)
         tail = console.read_text(encoding="utf-8", errors="replace")[-800:]
         if not results.exists():
             raise KernelUnusable(f"User-Mode Linux does not boot here:\n{tail}")
@@ -108,7 +111,37 @@ def run_on_kernel(scripts: list[list[dict[str, Any]]]) -> list[list[dict[str, An
     return [None if isinstance(result, dict) else result for result in out]
 
 
-def _run(command: list[str], console: Path, folder: str, limit: float) -> bool:
+def _preload() -> dict[str, str]:
+    """Return the variables that preload `xstate.c`, which the kernel needs on a CPU with AMX.
+
+    Raises:
+        KernelUnusable: The library cannot be compiled.
+    """
+    cpu = Path("/proc/cpuinfo")
+    if not cpu.is_file() or " amx_tile" not in cpu.read_text(encoding="ascii", errors="replace"):
+        return {}
+    source = Path(__file__).with_name("xstate.c")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    library = build_root() / "kernel" / f"xstate-{digest}.so"
+    if not library.exists():
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise KernelUnusable(
+                "User-Mode Linux needs a C compiler on a CPU with AMX; install it with: "
+                "apt-get install gcc libc6-dev"
+            )
+        library.parent.mkdir(parents=True, exist_ok=True)
+        # compiled under another name: two processes may need it at the same time
+        work = library.with_suffix(f".{os.getpid()}")
+        command = [compiler, "-shared", "-fPIC", "-O2", "-o", str(work), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise KernelUnusable(f"{source} does not compile:\n{done.stderr[-800:]}")
+        work.replace(library)
+    return {"LD_PRELOAD": str(library)}
+
+
+def _run(command: list[str], console: Path, env: dict[str, str], limit: float) -> bool:
     """Run the kernel; return False if it exceeded the limit (in seconds) and was killed."""
     with console.open("wb") as out:
         kernel = subprocess.Popen(
@@ -117,7 +150,7 @@ def _run(command: list[str], console: Path, folder: str, limit: float) -> bool:
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "TMPDIR": folder, "HOME": folder},
+            env=env,
         )
         try:
             kernel.wait(limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from ktls_cosim.options import add_capture, add_kernel, add_port
+from ktls_cosim.options import add_capture, add_kernel, add_port, add_trace
 from ktls_cosim.run.command import run_program
 
 
@@ -20,6 +20,7 @@ def add_options(parser: ArgumentParser) -> None:
     )
     add_port(parser, "model", "sim", default="model")
     add_capture(parser)
+    add_trace(parser)
     parser.set_defaults(run=_run)
 
 
@@ -31,4 +32,5 @@ def _run(args: Namespace) -> int:
         kernel=args.kernel,
         exact=args.exact,
         capture=args.capture,
+        trace=args.trace,
     )

@@ -55,8 +55,9 @@ def run_program(
     kernel: str,
     exact: bool,
     capture: Path | None,
+    trace: Path | None = None,
 ) -> int:
-    """Run a program to its end and print what was verified.
+    """Run a program to its end and print the counts of verified records.
 
     Args:
         command: Program and arguments.
@@ -65,6 +66,7 @@ def run_program(
         kernel: Key of `ktls.KERNELS`.
         exact: Trap every call on a kTLS socket.
         capture: pcapng file to write.
+        trace: File for the driver's accesses to the device.
 
     Returns:
         The exit status of the program. If the program succeeded: 1 if a check failed or
@@ -76,7 +78,9 @@ def run_program(
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
         machine = stack.enter_context(
-            open_machine(port, this_command(), KERNELS[kernel], name="run", target=target)
+            open_machine(
+                port, this_command(), KERNELS[kernel], name="run", target=target, trace=trace
+            )
         )
         child, listener = spawn(command, _environment(), numbers, program)
         stack.callback(listener.close)

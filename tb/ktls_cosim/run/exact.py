@@ -41,8 +41,8 @@ _POLLNVAL = 0x20
 _OF_TCP = (uapi.SO_SNDBUF, uapi.SO_RCVBUF, uapi.SO_LINGER)
 # socket options that the model implements
 _OF_MODEL = (*_OF_TCP, uapi.SO_RCVTIMEO, uapi.SO_SNDTIMEO, uapi.SO_RCVLOWAT)
-# longest sleep between two looks at a condition, in seconds
-_NAP = 0.05
+# longest wait between two checks of a condition, in seconds
+_POLL_INTERVAL = 0.05
 _SENDFILE_MAX = 0x7FFF_F000
 _SOCKADDR_MAX = 128
 _PAGE = 4096
@@ -103,19 +103,19 @@ class ExactSupervisor(Supervisor):
         self._changed = threading.Condition(machine.lock)
         # call and connection of the current thread
         self._here = threading.local()
-        # messages of the threads to the loop, which the eventfd wakes
-        self._stirred: deque[Managed] = deque()
+        # connections and failure that the threads report to the loop, which the eventfd wakes
+        self._reported: deque[Managed] = deque()
         self._failure: BaseException | None = None
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK)
-        self._selector.register(self._bell, selectors.EVENT_READ, self._answer_bell)
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK)
+        self._selector.register(self._wakeup, selectors.EVENT_READ, self._serve_threads)
 
-    def _answer_bell(self) -> None:
-        """Serve the threads that rang: raise their failure, or pump their connections."""
-        os.eventfd_read(self._bell)
+    def _serve_threads(self) -> None:
+        """Raise the failure of a thread, or pump the connections that threads reported."""
+        os.eventfd_read(self._wakeup)
         if self._failure is not None:
             raise self._failure
-        while self._stirred:
-            self.pump(self._stirred.popleft())
+        while self._reported:
+            self.pump(self._reported.popleft())
 
     def manage(self, link: Link, ours: socket.socket, inode: int) -> Managed:
         """Return the supervisor's object for a new connection."""
@@ -127,25 +127,25 @@ class ExactSupervisor(Supervisor):
         """Sleep in a call of the model; return False if a signal ended the call."""
         managed: _ExactManaged = self._here.managed
         self._pump_all()
-        managed.changed.wait(_NAP)
+        managed.changed.wait(_POLL_INTERVAL)
         return self._listener.waits(self._here.call)
 
     def pump(self, managed: Managed) -> None:
         """Move the bytes of a connection and wake the calls that wait for it."""
         with self.machine.lock:
             super().pump(managed)
-            self._stir(managed)
+            self._notify(managed)
 
     def _pump_all(self) -> None:
         """Move the bytes of all connections: a peer may also belong to the program."""
         self.machine.stack.sync_device()
-        everybody = [*self._managed.values(), *self._closing]
-        moved = [m for m in everybody if m.link.flush()]
-        moved += [m for m in everybody if m.link.pump_in()]
+        connections = [*self._managed.values(), *self._closing]
+        moved = [m for m in connections if m.link.flush()]
+        moved += [m for m in connections if m.link.pump_in()]
         for managed in moved:
-            self._stir(managed)
+            self._notify(managed)
 
-    def _stir(self, managed: Managed) -> None:
+    def _notify(self, managed: Managed) -> None:
         """Wake the calls that wait for this connection, two at a time."""
         assert isinstance(managed, _ExactManaged)
         managed.changed.notify(2)
@@ -190,14 +190,14 @@ class ExactSupervisor(Supervisor):
             except OSError as e:
                 value, error = 0, e.errno or errno.EIO
             except BaseException as e:
-                # the loop will raise this; answer the call so that the program does not hang
+                # the loop raises this; answer the call so that the program does not hang
                 value, error = 0, errno.EIO
                 self._failure = e
-                os.eventfd_write(self._bell, 1)
+                os.eventfd_write(self._wakeup, 1)
             else:
                 self._pump_all()
             if managed is not None:
-                self._stir(managed)
+                self._notify(managed)
                 if managed.link.sock.sigpipe > signals:
                     process.signal(signal.SIGPIPE)
         if value is None:
@@ -206,12 +206,12 @@ class ExactSupervisor(Supervisor):
         else:
             self._listener.answer(call, value, error)
         if managed is not None:
-            self._wake(managed)
+            self._wake_loop(managed)
 
-    def _wake(self, managed: Managed) -> None:
+    def _wake_loop(self, managed: Managed) -> None:
         """Make the loop update the events that it waits for on a connection."""
-        self._stirred.append(managed)
-        os.eventfd_write(self._bell, 1)
+        self._reported.append(managed)
+        os.eventfd_write(self._wakeup, 1)
 
     # -------------------------------------------------------------------------- send
 
@@ -395,8 +395,8 @@ class ExactSupervisor(Supervisor):
             over = end is not None and time.monotonic() >= end
             if any(bits) or over:
                 break
-            nap = _NAP if end is None else max(0.0, min(_NAP, end - time.monotonic()))
-            self._changed.wait(nap)
+            left = _POLL_INTERVAL if end is None else max(0.0, end - time.monotonic())
+            self._changed.wait(min(_POLL_INTERVAL, left))
             if not self._listener.waits(call):
                 break
         packed = b"".join(

@@ -17,7 +17,7 @@ _LINGER_RESET = struct.pack("=ii", 1, 0)
 
 
 class _BoundedWire(Wire):
-    """A wire whose window is the room that is left outside the model."""
+    """A wire whose window is the free space outside the model."""
 
     def __init__(
         self, sink: Callable[[bytes], None], eof: Callable[[], None], reset: Callable[[], None],

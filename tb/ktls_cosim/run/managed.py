@@ -17,7 +17,7 @@ from ktls import KtlsOSError, uapi
 from ktls_cosim.run.link import Link
 
 _READ = 1 << 16
-# bytes that may wait for TCP inside the model before the program has to wait
+# maximum number of bytes that wait for TCP inside the model before the program has to wait
 _LIMIT = 1 << 20
 _INT = struct.Struct("=i")
 
@@ -66,10 +66,10 @@ class Managed:
         self._error = 0
         # the content of the program's queue, oldest first
         self._segments: deque[_Segment] = deque()
-        # bytes put into the queue, and how many of them were seen to be read
+        # number of bytes put into the queue, and number of those that were read
         self._delivered = 0
         self._counted = 0
-        # rest of a record that the queue has no room for
+        # rest of a record, for which the queue has no room
         self._pending: memoryview | None = None
 
     @property
@@ -115,7 +115,7 @@ class Managed:
                 self.link.sock.send(data, uapi.MSG_NOSIGNAL)
 
     def _end_tx(self) -> None:
-        """Close or shut down the model's socket as the program did with its end."""
+        """Close or shut down the model's socket, as the program closed or shut down its end."""
         self._tx_over = True
         self.hung_up = hung_up(self.ours)
         with contextlib.suppress(KtlsOSError):

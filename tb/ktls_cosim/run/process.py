@@ -38,7 +38,7 @@ class _EpollEvent(ctypes.Structure):
 
 
 def _pages(address: int, count: int) -> list[_Iovec]:
-    """Cut a range at page boundaries, so that a transfer stops at the first bad page."""
+    """Split a range at page boundaries, so that a transfer stops at the first bad page."""
     out = []
     end = address + count
     while address < end:

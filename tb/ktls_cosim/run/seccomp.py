@@ -313,7 +313,7 @@ def _child(command: Sequence[str], env: Mapping[str, str], seccomp: int, program
         code = _CANNOT_START
         os.execvpe(command[0], list(command), dict(env))
     except OSError as e:
-        # in exact mode this write is trapped, so it works only while the parent answers
+        # in exact mode this write is trapped, so it needs the parent to answer
         os.write(2, f"ktls-cosim: {command[0]}: {e.strerror}\n".encode())
     finally:
         os._exit(code)

@@ -4,7 +4,7 @@
 A seccomp filter traps the program's socket options and control-message calls. When the
 program sets TCP_ULP, its descriptor becomes one end of a Unix socket pair. The supervisor
 holds the other end and the TCP connection, with a kTLS socket of the model between them.
-So read, write, sendfile, splice, poll and close stay calls of the real kernel.
+So the real kernel still executes read, write, sendfile, splice, poll and close.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ LEVELS = (uapi.SOL_TCP, uapi.SOL_TLS, _IP, _IPV6)
 _OPTION_MAX = 4096
 # send and receive buffer of a socket pair, in bytes
 _PAIR_BUFFER = 1 << 20
-# how long the bytes of closed connections may take to leave, in seconds
+# time limit for sending the bytes of closed connections, in seconds
 _LINGER = 10.0
-# time between two looks at the loop's conditions, in seconds: with and without waiting calls
+# time between two checks of the loop's conditions, in seconds: with and without waiting calls
 _BUSY, _IDLE = 0.2, 5.0
 _INT = struct.Struct("=i")
 
@@ -161,7 +161,7 @@ class Supervisor:
         managed.close()
 
     def _watch(self, managed: Managed) -> None:
-        """Wait for the events that a connection can make progress with."""
+        """Wait for the events on which a connection can make progress."""
         link = managed.link
         for file, wants_read, wants_write in (
             (managed.ours, managed.wants_tx, managed.wants_rx),

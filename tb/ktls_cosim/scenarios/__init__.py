@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scenarios: one list that runs on the model, on the RTL, and on both in lockstep.
 
-A scenario is a coroutine function of an `Env`. It asserts the details that it is about;
-the scoreboard checks every sealed and opened byte. Importing this package registers all
+A scenario is a coroutine function with an `Env` as its argument. It asserts the details of its
+subject; the scoreboard checks every sealed and opened byte. Importing this package registers all
 scenarios in `SCENARIOS`. Register one of your own with the decorator `scenario`.
 """
 

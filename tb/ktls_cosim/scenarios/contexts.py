@@ -68,7 +68,7 @@ async def key_limits(env: Env) -> None:
 
 
 @scenario
-async def record_number_ends(env: Env) -> None:
+async def record_numbers_run_out(env: Env) -> None:
     """The last record number is refused instead of wrapping; a rekey starts a new count."""
     rig = await env.rig()
     await rig.set_context(0, env.bytes(16), iv=b"\xff" * 8, seq=2**64 - 3)

@@ -13,7 +13,7 @@ from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status
 
 @scenario
 async def bad_descriptors(env: Env) -> None:
-    """Each mistake gets its status and is counted; the next record is correct."""
+    """Each bad descriptor gets its status and is counted; the next record is correct."""
     rig = await env.rig()
     key = env.bytes(16)
     await rig.set_context(5, key)
@@ -141,7 +141,7 @@ async def completion_write_error(env: Env) -> None:
     env.heal_bus()
     assert layout.IRQ_STATUS_ERROR.get(await rig.port.read32(Reg.IRQ_STATUS))
     assert layout.STATUS_CQ_ERROR.get(await rig.port.read32(Reg.STATUS))
-    # a reset revives the device and deletes its contexts
+    # a reset restarts the device and deletes its contexts
     await rig.reset()
     (cqe,) = await rig.run(good)
     assert cqe.status == Status.BAD_CTX
@@ -151,7 +151,7 @@ async def completion_write_error(env: Env) -> None:
 
 
 @scenario
-async def reset_with_records_under_way(env: Env) -> None:
+async def reset_with_records_in_flight(env: Env) -> None:
     """Reset at several moments of a record: the bus stays legal, the next record is correct."""
     rig = await env.rig()
     for delay in (0, 3, 7, 12, 20, 30, 45):

@@ -53,7 +53,7 @@ async def plain_gcm(env: Env) -> None:
 
 
 @scenario
-async def plain_gcm_mistakes(env: Env) -> None:
+async def bad_plain_gcm_descriptors(env: Env) -> None:
     """Wrong lengths, tags and contexts of plain AES-GCM; TLS contexts ignore its fields."""
     rig = await env.rig()
     await rig.set_context(0, env.bytes(16), version=0)

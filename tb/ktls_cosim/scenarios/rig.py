@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verification driver: any descriptor, any scatter-gather list, any alignment.
 
-The product's driver writes only valid descriptors. `Rig` writes whatever a scenario asks
-for, directly from the contract, and returns the completions.
+The product's driver writes only valid descriptors. `Rig` writes any descriptor that a scenario
+builds, directly from the contract, and returns the completions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeRecord
 _PAGE = 4096
 # first address after all rings
 _HEAP = 32 * _PAGE
-# how often `reap` polls a ring while only other rings raise the interrupt
+# maximum number of polls in `reap` while only other rings raise the interrupt
 _POLLS = 20_000
 # polls of STATUS.ready after a reset
 _RESET_POLLS = 10_000
@@ -118,7 +118,7 @@ class Rig:
         await p.write32(self.reg(Reg.RING0_CQ_BASE_LO), self.cq_base)
         await p.write32(self.reg(Reg.RING0_CQ_SIZE), self.cq_log2)
 
-    async def beside(self, ring: int, sq_log2: int = 4, cq_log2: int = 4) -> Rig:
+    async def add_ring(self, ring: int, sq_log2: int = 4, cq_log2: int = 4) -> Rig:
         """Program another ring pair of the same device and return its rig."""
         rig = Rig(self.port, sq_log2, cq_log2, ring=ring, heap=self._heap)
         await rig._program()
@@ -155,7 +155,7 @@ class Rig:
         self._heap.next = mark
 
     def put_list(self, pieces: list[Piece]) -> int:
-        """Write a scatter-gather list; returns its address."""
+        """Write a scatter-gather list and return its address."""
         addr = self.alloc(Sge.SIZE * max(1, len(pieces)), Sge.SIZE)
         raw = b"".join(Sge(addr=p.addr, len=p.length).pack() for p in pieces)
         if raw:

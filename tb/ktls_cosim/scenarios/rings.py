@@ -38,7 +38,7 @@ async def _all_rings(env: Env, sizes: list[tuple[int, int]]) -> list[Rig]:
     """Reset the device and return a rig for each of its rings."""
     first = await env.rig(sq_log2=sizes[0][0], cq_log2=sizes[0][1])
     count = layout.CAPS_RINGS.get(await first.port.read32(Reg.CAPS))
-    return [first, *[await first.beside(n, *sizes[n % len(sizes)]) for n in range(1, count)]]
+    return [first, *[await first.add_ring(n, *sizes[n % len(sizes)]) for n in range(1, count)]]
 
 
 @scenario
@@ -108,7 +108,7 @@ async def rings_raise_the_interrupt(env: Env) -> None:
 
 
 @scenario
-async def a_ring_that_nobody_empties_holds_up_no_other(env: Env) -> None:
+async def full_ring_does_not_block_the_others(env: Env) -> None:
     """The descriptors of a full ring wait in memory while the other rings proceed."""
     rigs = await _all_rings(env, [(4, 4), (4, 1)])
     for n, rig in enumerate(rigs):

@@ -96,7 +96,7 @@ async def lists_longer_than_a_burst(env: Env) -> None:
 
 @scenario
 async def random_jobs(env: Env) -> None:
-    """Random contexts, sizes, alignments and mistakes, as many at once as the ring holds."""
+    """Random contexts, sizes and alignments, some invalid, as many at once as the ring holds."""
     rig = await env.rig(sq_log2=4, cq_log2=5)
     keys = {c: env.bytes(env.rng.choice((16, 32))) for c in env.rng.sample(range(64), 6)}
     for c, key in keys.items():

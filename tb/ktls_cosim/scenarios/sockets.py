@@ -152,7 +152,7 @@ async def _many_connections(env: Env, rings: int) -> KtlsStack:
 
 @scenario
 async def contexts_run_out(env: Env) -> None:
-    """A connection that finds no free context works in software and reports the reason."""
+    """A connection without a free context works in software and reports the reason."""
     stack = await env.stack()
     assert stack.nic is not None
     socks = [await connect(stack, crypto_info(env.rng)) for _ in range(stack.nic.contexts)]

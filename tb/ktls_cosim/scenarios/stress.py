@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random descriptors of every kind, with driver mistakes, bus errors and resets."""
+"""Random descriptors of every kind, with invalid ones, bus errors and resets."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class _Generator:
         return self.rig.resync_descriptor(ctx, number)
 
     def spoil(self, descriptor: SqeRecord) -> SqeRecord:
-        """Turn a valid descriptor into a driver's mistake."""
+        """Make a valid descriptor invalid."""
         return self.rng.choice(
             (
                 replace(descriptor, opcode=self.rng.choice((0, 6, 255))),
@@ -161,17 +161,17 @@ class _Generator:
         return self.seal(rng.choice((ctx, 1000)))
 
 
-async def stress(env: Env, jobs: int) -> None:
-    """Queue random descriptors, mistakes and bus errors on rings of random sizes.
+async def stress(env: Env, count: int) -> None:
+    """Queue random descriptors with bus errors on rings of random sizes.
 
     Args:
         env: Environment.
-        jobs: Number of descriptors, those that set and delete contexts included.
+        count: Number of descriptors, including those that set and delete contexts.
     """
     rng = env.rng
     rig = await env.rig()
     work = _Generator(env, rig)
-    left = jobs
+    left = count
     while left > 0:
         if rng.random() < 0.15:
             # a reset drops all records in flight
@@ -185,9 +185,9 @@ async def stress(env: Env, jobs: int) -> None:
             read, write = rng.choice(((True, False), (False, True), (True, True)))
             work.bad, work.bad_writes = (lo, lo + 512), write
             env.fail_bus(lo, lo + 512, read, write)
-        count = min(left, rng.randint(1, 24))
-        left -= count
-        await rig.post(*(work.any() for _ in range(count)))
+        batch = min(left, rng.randint(1, 24))
+        left -= batch
+        await rig.post(*(work.any() for _ in range(batch)))
         if rng.random() < 0.9:
             await rig.drain()
         else:

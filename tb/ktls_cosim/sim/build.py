@@ -12,7 +12,7 @@ from pathlib import Path
 from ktls_cosim.paths import HDL, HW, ROOT, RTL
 
 INCLUDES = (RTL, HW / "include")
-"""Folders that the sources search for `include files."""
+"""Folders with the files that the sources include."""
 
 
 def rtl_sources() -> list[Path]:
@@ -48,7 +48,7 @@ class Build:
         """The device inside its test bench of host memory and register master (`ktls_tb`).
 
         Args:
-            rtl: Verilog files with a top level `ktls_nic`; by default those of this checkout.
+            rtl: Verilog files with a top level `ktls_nic`; by default those of this project.
             lanes: 16-byte blocks per cycle (1, 2 or 4).
             parameters: Further parameters of `ktls_tb`.
         """
@@ -57,7 +57,7 @@ class Build:
         return cls("ktls_tb", (*sources, *sorted(HDL.glob("*.v"))), parameters)
 
     def key(self) -> str:
-        """A hash of everything that changes the result of the compilation."""
+        """A hash of everything that influences the result of the compilation."""
         h = hashlib.sha256()
         headers = [path for folder in INCLUDES for path in folder.rglob("*.vh")]
         for path in (*self.sources, *sorted(headers), *sorted(HDL.glob("*.vlt"))):

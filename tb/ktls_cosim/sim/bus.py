@@ -29,7 +29,7 @@ from cocotb_bus.drivers import BusDriver
 from cocotb_bus.monitors import BusMonitor
 
 Pause = Callable[[], Iterator[bool]]
-"""Makes an endless sequence with one entry per cycle: True where the side does nothing."""
+"""Returns an endless sequence with one entry per cycle: True in the cycles to pause."""
 
 
 def never() -> Iterator[bool]:
@@ -39,7 +39,7 @@ def never() -> Iterator[bool]:
 
 
 def random_pause(rng: random.Random, share: float) -> Pause:
-    """A pause generator that pauses in a random share (0 to 1) of the cycles."""
+    """Return a pause generator that pauses in a random share (0 to 1) of the cycles."""
 
     def pauses() -> Iterator[bool]:
         while True:
@@ -66,7 +66,7 @@ class Cycles:
 
     Attributes:
         clock: Handle of the clock signal.
-        now: Rising edges since the object was made.
+        now: Rising edges since the object was created.
     """
 
     def __init__(self, clock: Any) -> None:
@@ -261,7 +261,7 @@ class StreamSink(StreamMonitor):
 async def start(dut: Any, period_ns: int = 4, **initial: int) -> Cycles:
     """Start the clock `clk`, set inputs, and hold `rst` high for four cycles.
 
-    Call this before making a stream: the reset is then over, and no stream samples an X.
+    Call this before you create a stream: after the reset no stream samples an X.
 
     Args:
         dut: A block with the inputs `clk` and `rst`.

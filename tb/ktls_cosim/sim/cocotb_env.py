@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command and the environment that start cocotb in a compiled simulation.
 
-`cocotb_tools.runner` can only run a simulation to its end. Here a simulator also lives as a
-child process of a plain Python program (`sim.remote`), and it starts faster: the search for
-libpython and the import of cocotb by the runner take longer than the rest. The price is a
-dependency on names inside cocotb 2.1; `tests/sim/test_cocotb_env.py` compares all of them with
+`cocotb_tools.runner` can only run a simulation to its end. Here a simulator also runs as a child
+process of a plain Python program (`sim.remote`). It also starts faster: in the runner, the search
+for libpython and the import of cocotb take longer than everything else. The price is a dependency
+on names inside cocotb 2.1; `tests/sim/test_cocotb_env.py` compares all of them with
 the runner's own.
 """
 
@@ -71,14 +71,14 @@ def command_and_env(
 
 
 def _cocotb_entry_point() -> str:
-    """The entry that cocotb's GPI library loads: the path of an extension module, a function."""
+    """The entry for cocotb's GPI library: path of an extension module, and a function in it."""
     package = find_spec("cocotb")
     if package is not None and package.origin is not None:
         for suffix in EXTENSION_SUFFIXES:
             module = Path(package.origin).with_name("simulator" + suffix)
             if module.is_file():
                 return f"{module.resolve()},initialize"
-    # the same, but this imports cocotb, which takes longer than everything else here
+    # the same result, but slower: this imports cocotb
     import cocotb_tools.config
 
     entry: str = cocotb_tools.config.pygpi_entry_point()

@@ -86,6 +86,12 @@ def _hierarchy(path: Path) -> bytes:
     return b""
 
 
+def end_time(path: Path) -> int:
+    """Return the time of the last change, in the time unit of the file."""
+    with path.open("rb") as f:
+        return int.from_bytes(f.read(25)[17:], "big")  # after the type, length and start time
+
+
 def signals(path: Path) -> Iterator[tuple[str, int]]:
     """Yield the full name of each signal, such as `ktls_tb.nic.irq` or `ktls_tb.m_wdata[127:0]`.
 

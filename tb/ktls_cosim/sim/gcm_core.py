@@ -13,7 +13,7 @@ CMD = ["ctx", "decrypt", "nonce", "aad_len", "len"]
 
 
 def words(data: bytes, size: int) -> list[int]:
-    """Cut data into words as the core takes them.
+    """Split data into words for the core.
 
     Args:
         data: The bytes.
@@ -26,7 +26,7 @@ def words(data: bytes, size: int) -> list[int]:
 
 
 class GcmCore:
-    """The core with its streams, and the results that it must give.
+    """The core with its streams, and the results that it must produce.
 
     Attributes:
         word: Bytes of a word.
@@ -78,7 +78,7 @@ class GcmCore:
         self.dut.key.value = int.from_bytes(key.ljust(32, b"\0"), "big")
         self.dut.key_clear.value = int(clear)
         self.dut.key_valid.value = 1
-        # a core may finish records before it takes a key
+        # a core may finish records before it accepts a key
         await self._key_ready()
         self.dut.key_valid.value = 0
         await RisingEdge(self.dut.clk)

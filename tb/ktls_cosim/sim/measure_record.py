@@ -49,6 +49,6 @@ async def records(dut: Any) -> None:
         spent.append(time.process_time() - begin)
     assert [c.status for c in done] == [Status.OK] * (RECORDS + 1)
     scoreboard.finish()
-    # the first record also fills caches and makes the handles of memory lines
+    # the first record also fills caches and creates the handles of memory lines
     figures = {"record": sum(spent[1:]) / RECORDS, "checked": scoreboard.device_records}
     Path(os.environ[BENCH_VARIABLE]).write_text(json.dumps(figures))

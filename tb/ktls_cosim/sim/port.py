@@ -25,7 +25,7 @@ class SimMemory:
 
     def __init__(self, host: Any) -> None:
         self._mem = host.mem
-        self._lines: dict[int, Any] = {}  # handles by number: cocotb takes long to make one
+        self._lines: dict[int, Any] = {}  # handles by number: cocotb creates them slowly
         self.size = len(self._mem) * LINE
 
     def _line(self, number: int) -> Any:

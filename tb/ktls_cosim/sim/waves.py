@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ktls_cosim.sim.fst import signals
+from ktls_cosim.sim.fst import end_time, signals
 
 PS_PER_NS = 1000  # time unit of the wave files
 _BEFORE_NS = 600
@@ -39,18 +39,18 @@ def _groups(waves: Path) -> list[tuple[str, list[tuple[str, int]]]]:
     return [(title, sorted(set(group))) for title, group in chosen if group]
 
 
-def write_view(waves: Path, time_ns: int) -> tuple[Path, Path]:
+def write_view(waves: Path, time_ns: int | None) -> tuple[Path, Path]:
     """Write the two files beside a wave file.
 
     Args:
         waves: A complete FST file with a time unit of 1 ps.
-        time_ns: The moment to show, in nanoseconds.
+        time_ns: The moment to show, in nanoseconds; None for the end.
 
     Returns:
         The files for GTKWave and for Surfer.
     """
-    marker = time_ns * PS_PER_NS
-    begin = max(0, time_ns - _BEFORE_NS) * PS_PER_NS
+    marker = end_time(waves) if time_ns is None else time_ns * PS_PER_NS
+    begin = max(0, marker - _BEFORE_NS * PS_PER_NS)
     gtkwave = [
         f'[dumpfile] "{waves}"',
         f"[timestart] {begin}",
@@ -70,7 +70,7 @@ def write_view(waves: Path, time_ns: int) -> tuple[Path, Path]:
     return files
 
 
-def view_lines(waves: Path, time_ns: int) -> list[str]:
+def view_lines(waves: Path, time_ns: int | None) -> list[str]:
     """Write the files, and return lines for the reader: the wave file and how to open it."""
     gtkwave, surfer = write_view(waves, time_ns)
     return [

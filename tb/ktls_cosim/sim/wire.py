@@ -26,7 +26,7 @@ U64 = struct.Struct("<Q")
 
 
 class Op(IntEnum):
-    """What a request asks for."""
+    """The kinds of requests."""
 
     READ32 = 1
     WRITE32 = 2  # n is the value
@@ -63,4 +63,4 @@ def check_range(addr: int, length: int, size: int) -> None:
         ValueError: The access reaches outside.
     """
     if addr < 0 or addr + length > size:
-        raise ValueError(f"host access to {addr:#x}..{addr + length:#x} outside of {size:#x} bytes")
+        raise ValueError(f"host access {addr:#x}..{addr + length:#x} is outside {size:#x} bytes")

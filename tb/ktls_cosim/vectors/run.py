@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 from rich.table import Table
 
@@ -15,14 +17,15 @@ from ktls.nic import DeviceContext
 from ktls.nic_aead import aead, aead_add
 from ktls.ring import Completion
 from ktls_cosim.check.device import CheckedPort
-from ktls_cosim.check.mismatch import MismatchError
+from ktls_cosim.check.mismatch import MismatchError, NothingChecked
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.port import Port
-from ktls_cosim.report import console, table
+from ktls_cosim.report import console, progress, table, write_json
 from ktls_cosim.reproduce import this_command
 from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
+from ktls_cosim.trace import traced
 from ktls_cosim.vectors.cases import GcmCase, RecordCase, cavp, rfc8448, wycheproof
 from ktls_hw.layout import Opcode, Status
 
@@ -38,7 +41,7 @@ class Group:
     Attributes:
         name: Source.
         cases: Cases to play.
-        wrong: Name and status of each case that ended wrong.
+        wrong: Name and status of each case with a wrong result.
     """
 
     name: str
@@ -66,21 +69,26 @@ def all_groups() -> list[Group]:
 
 
 class Player:
-    """Plays cases on a device inside a `CheckedPort`.
+    """Plays cases on a device.
 
     Args:
-        port: Device.
-        scoreboard: Checker of the device.
+        port: Device, inside a `CheckedPort`.
     """
 
-    def __init__(self, port: Port, scoreboard: Scoreboard) -> None:
-        self._port = CheckedPort(port, scoreboard)
-        self._nic = run_sync(KtlsNic.probe(self._port))
+    def __init__(self, port: Port) -> None:
+        self._nic = run_sync(KtlsNic.probe(port))
 
-    def play(self, group: Group) -> None:
-        """Play all cases of a group and note those with a wrong result."""
+    def play(self, group: Group, advance: Callable[[int], None] = lambda _n: None) -> None:
+        """Play all cases of a group and note those with a wrong result.
+
+        Args:
+            group: Cases to play.
+            advance: Called with the number of cases played since its last call.
+        """
         for i in range(0, len(group.cases), _TOGETHER):
-            run_sync(self._play(group, group.cases[i : i + _TOGETHER]))
+            cases = group.cases[i : i + _TOGETHER]
+            run_sync(self._play(group, cases))
+            advance(len(cases))
 
     async def _play(self, group: Group, cases: Sequence[GcmCase | RecordCase]) -> None:
         contexts: list[DeviceContext] = []
@@ -146,7 +154,13 @@ class Player:
 
 
 def run_vectors(
-    port_name: str, sample: int | None, seed: int, *, target: Target | None = None
+    port_name: str,
+    sample: int | None,
+    seed: int,
+    *,
+    target: Target | None = None,
+    trace: Path | None = None,
+    json_out: Path | None = None,
 ) -> int:
     """Play all cases, or a sample of each group, and print a table.
 
@@ -155,6 +169,8 @@ def run_vectors(
         sample: Number of cases of each group; None: all.
         seed: Seed of the sample.
         target: Simulator and lanes of `sim`.
+        trace: File for the driver's accesses to the device.
+        json_out: File for the result.
 
     Returns:
         0 if every case ended as published and every check passed, else 1.
@@ -173,20 +189,35 @@ def run_vectors(
     if not any(g.cases for g in groups):
         raise CosimError("there is no case to play")
     scoreboard = Scoreboard(this_command())
-    out.print(_play(groups, port_name, target, scoreboard, command))
+    out.print(_play(groups, port_name, target, scoreboard, command, trace))
     wrong = [w for g in groups for w in g.wrong]
     for line in wrong[:_SHOWN]:
         out.print(f"wrong: {line}")
+    failure = None
     try:
         scoreboard.finish()
-    except MismatchError as e:
-        out.print(str(e))
-        return 1
+    except (MismatchError, NothingChecked) as e:
+        failure = str(e)
     out.print(
-        f"{scoreboard.device_records} jobs sealed or opened and compared with the golden model, "
-        f"{scoreboard.device_refused} refused with nothing but zeros in memory"
+        failure
+        or f"{scoreboard.device_records} jobs sealed or opened and compared with the golden model, "
+        f"{scoreboard.device_refused} refused with nothing but zeros in memory",
+        markup=False,
     )
-    return int(bool(wrong))
+    passed = not wrong and failure is None
+    summary = {
+        "port": port_name,
+        "sample": sample,
+        "seed": seed,
+        "groups": [
+            {"name": g.name, "cases": len(g.cases), "must_fail": g.must_fail, "wrong": g.wrong}
+            for g in groups
+        ],
+        "mismatches": [str(m) for m in scoreboard.mismatches],
+        "passed": passed,
+    }
+    write_json(json_out, summary)
+    return 0 if passed else 1
 
 
 def _play(
@@ -195,15 +226,21 @@ def _play(
     target: Target | None,
     scoreboard: Scoreboard,
     title: str,
+    trace: Path | None,
 ) -> Table:
     """Play all groups on a device and return the table of results."""
     columns = ("source", "cases", "must fail", "wrong", "seconds")
     rows = table(columns, left=("source",), title=title)
-    with open_port(port_name, target=target, name="vectors") as port:
-        player = Player(port, scoreboard)
+    with (
+        progress("cases") as bar,
+        open_port(port_name, target=target, name="vectors") as port,
+        traced(CheckedPort(port, scoreboard), trace) as checked,
+    ):
+        player = Player(checked)
+        task = bar.add_task("vectors", total=sum(len(g.cases) for g in groups))
         for g in groups:
             begin = time.perf_counter()
-            player.play(g)
+            player.play(g, partial(bar.advance, task))
             seconds = f"{time.perf_counter() - begin:.1f}"
             rows.add_row(g.name, *map(str, _counts(g)), seconds)
     total = map(sum, zip(*map(_counts, groups), strict=True))

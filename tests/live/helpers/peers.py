@@ -94,7 +94,7 @@ def fetch_with(
         number = _NSS.get((version, suite, key)) or _NSS[version, suite]
         command = ["tstclnt", "-D", "-o", "-O", "-h", "127.0.0.1", "-a", "localhost"]
         command += ["-p", str(port), "-V", f"tls{version}:tls{version}", "-c", f":{number}"]
-        # with a request on its standard input it would wait for more after the response
+        # with the request on its standard input it would wait for more input after the response
         with tempfile.NamedTemporaryFile() as file:
             file.write(request)
             file.flush()

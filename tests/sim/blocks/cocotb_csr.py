@@ -175,7 +175,7 @@ async def interrupt_is_a_level(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def the_interrupt_says_which_ring(dut: Any) -> None:
+async def irq_status_names_the_rings(dut: Any) -> None:
     csr = await Csr.create(dut)
     await csr.write(Reg.IRQ_ENABLE, 1)
     for ring in range(_rings(dut)):
@@ -193,7 +193,7 @@ async def the_interrupt_says_which_ring(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def a_device_that_cannot_go_on_resets_its_data_once(dut: Any) -> None:
+async def fatal_error_resets_the_data_path_once(dut: Any) -> None:
     """Registers keep their values; the reset of keys and text waits for idle bus masters."""
     csr = await Csr.create(dut)
     await csr.write(Reg.RING0_SQ_PROD, 77)

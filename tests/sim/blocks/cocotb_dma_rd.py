@@ -97,7 +97,7 @@ async def every_client_gets_its_own_beats_in_order(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def flush_ends_what_is_under_way_and_starts_nothing(dut: Any) -> None:
+async def flush_completes_a_burst_and_starts_none(dut: Any) -> None:
     cycles = await start(
         dut, flush=0, req_valid=1, req_addr=0x1000, req_beats=3, m_axi_rvalid=0, m_axi_arready=0
     )

@@ -84,7 +84,7 @@ async def pieces_of_any_alignment(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def a_list_that_is_too_short_is_filled_and_reported(dut: Any) -> None:
+async def short_list_is_zero_filled_and_reported(dut: Any) -> None:
     bench = await Bench.create(dut)
     for have, want in ((0, 1), (0, 40), (5, 40), (16, 40), (39, 40), (1, 16384)):
         data, errors = await bench.gather(want, [(33, have)])

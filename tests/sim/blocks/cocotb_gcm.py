@@ -82,7 +82,7 @@ async def seal_and_open_with_pauses_on_both_sides(dut: Any) -> None:
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
 async def output_blocked_for_long(dut: Any) -> None:
-    """The sink stops for long: the input stops, too, and no word is lost."""
+    """The sink stops for a long time: the input stops as well, and no word is lost."""
     rng = random.Random(cocotb.RANDOM_SEED)
 
     def mostly_blocked() -> Iterator[bool]:
@@ -121,7 +121,7 @@ async def a_wiped_key_is_gone(dut: Any) -> None:
     core.record(7, b"n" * 12, b"", b"secret", sealed, tag)
     beats = await core.sink.wait_for(2)
     assert beats[0].values["data"] != core.expected[0][0]
-    # H is zero, too, so the tag is E(zero key schedule, J0) alone and does not depend on the text
+    # H is zero as well: the tag is E(zero key schedule, J0) alone and does not depend on the text
     core.record(7, b"n" * 12, b"", b"other!", sealed, tag)
     beats = await core.sink.wait_for(4)
     assert beats[1].values["data"] == beats[3].values["data"]

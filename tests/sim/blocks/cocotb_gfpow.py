@@ -31,7 +31,7 @@ async def powers_of(dut: Any, h: int) -> list[int]:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def powers_are_right_and_nothing_stays(dut: Any) -> None:
+async def powers_are_correct_and_registers_are_cleared(dut: Any) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     await start(dut, start=0, h=0)
     for h in (1 << 127, 1, (1 << 128) - 1, *(rng.getrandbits(128) for _ in range(20))):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb tests of the bus models (`ktls_cosim.sim.bus`), extended as a user would do it."""
+"""cocotb tests of the bus models (`ktls_cosim.sim.bus`), extended as a user would extend them."""
 
 from __future__ import annotations
 

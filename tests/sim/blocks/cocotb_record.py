@@ -56,7 +56,7 @@ class Bench:
         self.core_out.put(data=int.from_bytes(tag, "big"), tag=1)
 
     def record_bytes(self, pieces: int) -> bytes:
-        """Take the next record: `pieces` pieces of the output."""
+        """Remove the next record, `pieces` words of the output, and return its bytes."""
         out = b""
         for beat in self.out.beats[:pieces]:
             out += beat.values["data"].to_bytes(self.word, "little")[: beat.values["cnt"]]
@@ -123,7 +123,7 @@ async def frames_records_of_every_tail(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def tls13_puts_the_type_behind_the_text(dut: Any) -> None:
+async def tls13_appends_the_type_to_the_text(dut: Any) -> None:
     bench = await Bench.create(dut, 0.3)
     for n in (*range(18), 31, 32, 33, 63, 64, 65, 100):
         data = bytes(range(n))
@@ -148,7 +148,7 @@ async def tls13_padding_follows_the_type(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def plain_gcm_has_its_own_nonce_and_additional_data(dut: Any) -> None:
+async def plain_gcm_takes_nonce_and_aad_from_the_job(dut: Any) -> None:
     """Plain AES-GCM: AAD and text from the source, no header, a tag of any length."""
     bench = await Bench.create(dut, 0.3)
     word = bench.word
@@ -184,7 +184,7 @@ async def plain_gcm_has_its_own_nonce_and_additional_data(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_source_error_turns_the_rest_into_zeros(dut: Any) -> None:
-    """From the bad word on the record is zero: no keystream, no tag. Other records are intact."""
+    """Zeros from the bad word to the end: no keystream, no tag. Other records are intact."""
     bench = await Bench.create(dut)
     data = b"\x55" * 4 * bench.word
     record = await seal(bench, 2, data, err_word=1)
@@ -196,7 +196,7 @@ async def a_source_error_turns_the_rest_into_zeros(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def cycles_of_a_record_that_never_waits(dut: Any) -> None:
+async def cycles_of_a_record_without_stalls(dut: Any) -> None:
     bench = await Bench.create(dut)
     for slot, tls13, cycles in ((4, False, 12), (5, True, 13)):
         await seal(bench, slot, bytes(10 * bench.word), tls13=tls13)

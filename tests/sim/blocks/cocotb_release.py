@@ -11,16 +11,18 @@ from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import Cycles, Pause, StreamSink, StreamSource, never, random_pause, start
 
-FACTS = ["data", "cnt", "open", "tag", "slot", "len", "tag_len", "tls13", "rtype", "poison"]
+FIELDS = ["data", "cnt", "open", "tag", "slot", "len", "tag_len", "tls13", "rtype", "poison"]
 TAG = bytes(range(0xE0, 0xF0))
 
 
 class Bench:
+    """Drives the words of the core, the received tags and the results, and collects the text."""
+
     def __init__(self, dut: Any, cycles: Cycles, pause: Pause) -> None:
         self.dut = dut
         self.word = len(dut.a_data) // 8  # bytes
         self.cycles = cycles
-        self.a = StreamSource(dut, "a", FACTS, cycles, pause)
+        self.a = StreamSource(dut, "a", FIELDS, cycles, pause)
         self.out = StreamSink(dut, "out", ["data", "cnt"], cycles, pause)
 
     @classmethod
@@ -49,14 +51,14 @@ class Bench:
         self, slot: int, inner: bytes, *, tls13: bool, poison: bool = False, tag_len: int = 16
     ) -> None:
         """Send an opened record."""
-        facts = {
+        fields = {
             "slot": slot, "len": len(inner), "tag_len": tag_len, "tls13": int(tls13), "rtype": 22,
             "poison": int(poison), "open": 1,
         }  # fmt: skip
         for i in range(0, len(inner), self.word):
             piece = inner[i : i + self.word]
-            self.a.put(data=self.left(piece), cnt=len(piece), tag=0, **facts)
-        self.a.put(data=self.left(TAG), cnt=16, tag=1, **facts)
+            self.a.put(data=self.left(piece), cnt=len(piece), tag=0, **fields)
+        self.a.put(data=self.left(TAG), cnt=16, tag=1, **fields)
 
     def send_sealed(self, slot: int, pieces: list[bytes]) -> None:
         """Send a sealed record, which must leave completely, with its tag."""
@@ -126,7 +128,7 @@ async def tls13_type_and_padding(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def nothing_leaves_before_the_tag_has_come(dut: Any) -> None:
+async def no_text_leaves_before_the_tag_arrives(dut: Any) -> None:
     bench = await Bench.create(dut)
     await bench.pulse("new", 1)
     bench.send(1, b"\x55" * 64, tls13=False)
@@ -139,8 +141,8 @@ async def nothing_leaves_before_the_tag_has_come(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def a_wrong_tag_gives_zeros_in_the_same_time(dut: Any) -> None:
-    """The time is equal for every position of a wrong bit, a right tag, and a source error."""
+async def wrong_tag_yields_zeros_in_constant_time(dut: Any) -> None:
+    """A wrong bit anywhere, a correct tag and a source error take the same time."""
     bench = await Bench.create(dut)
     spans = set()
     length = 2 * bench.word + 8

@@ -98,7 +98,7 @@ async def pieces_of_any_alignment(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def a_destination_that_is_too_small_drops_the_rest(dut: Any) -> None:
+async def short_destination_drops_the_rest(dut: Any) -> None:
     bench = await Bench.create(dut)
     for room, size in ((0, 1), (0, 100), (10, 11), (16, 100), (99, 100)):
         data = bench.rng.randbytes(size)

@@ -74,7 +74,7 @@ async def lists_of_any_length_at_any_place(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def an_empty_list_is_one_entry_of_no_bytes(dut: Any) -> None:
+async def empty_list_yields_one_empty_entry(dut: Any) -> None:
     bench = await Bench.create(dut)
     entries = await bench.read([(32, 0), (48, 2), (64, 0)])
     assert entries[1:3] == bench.want(48, 2)
@@ -82,7 +82,7 @@ async def an_empty_list_is_one_entry_of_no_bytes(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
-async def entries_of_a_beat_that_fails_have_no_bytes(dut: Any) -> None:
+async def entries_of_a_failed_beat_are_empty(dut: Any) -> None:
     bench = await Bench.create(dut)
     bench.bad = range(128, 129)
     entries = await bench.read([(64, 12)])

@@ -31,7 +31,6 @@ class Bench:
         )
         self.prod = [0] * self.rings
         self.cq_cons = [0] * self.rings
-        # every descriptor contains its own address
         cocotb.start_soon(
             answer_reads(
                 dut,

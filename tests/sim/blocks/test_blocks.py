@@ -33,7 +33,7 @@ BLOCKS = [
     ("ktls_sq", "cocotb_sq"),
 ]
 
-# blocks whose width follows the device's
+# blocks whose width follows that of the device
 WIDE = [
     ("ktls_gcm", "cocotb_gcm", "LANES"),
     ("ktls_record", "cocotb_record", "LANES"),
@@ -59,7 +59,7 @@ def test_block(simulate: Simulate, toplevel: str, module: str) -> None:
 
 
 def test_bus_models(simulate: Simulate) -> None:
-    """The classes of `ktls_cosim.sim.bus` in the hands of a user."""
+    """The classes of `ktls_cosim.sim.bus`, used and extended as a user would."""
     simulate(Build.block("ktls_fifo"), "cocotb_plugin")
 
 
@@ -82,7 +82,7 @@ def test_powers_of_the_hash_key(simulate: Simulate, powers: int) -> None:
 
 
 def test_small_gcm_core(simulate: Simulate) -> None:
-    """The small core passes all tests but the two about the rate of the fast core."""
+    """The small core passes all tests except two, which depend on the speed of the fast core."""
     results = simulate(
         Build.block("ktls_gcm_small"),
         "cocotb_gcm",
@@ -153,7 +153,7 @@ def test_a_failure_leaves_waves_log_and_message(simulator: str) -> None:
     assert words <= names or simulator != "icarus"
 
 
-def test_a_changed_parameter_is_another_build(simulator: str) -> None:
+def test_changed_parameter_changes_the_build(simulator: str) -> None:
     a = compile_build(Build.block("ktls_fifo", WIDTH=8), simulator)
     b = compile_build(Build.block("ktls_fifo", WIDTH=32), simulator)
     assert a != b

@@ -24,7 +24,7 @@ from ktls_hw.layout import Opcode, SqeCtx, SqeRecord
 
 
 async def _work(rig: Rig, rng: random.Random) -> None:
-    """A few records of both directions, some with mistakes, and sometimes a reset."""
+    """A few records in both directions, some invalid or forged, and sometimes a reset."""
     await rig.reset()
     rig.release()
     for c in range(3):
@@ -60,7 +60,7 @@ async def hash_of_every_output_in_every_cycle(dut: Any) -> None:
     )
     rig = Rig(CheckedPort(port, scoreboard))
     out = []
-    # between clock edges no simulator's order of events is visible
+    # between clock edges the order of events in a simulator is not visible
     await FallingEdge(dut.clk)
     dut.outputs.on.value = 1
     first, count = map(int, os.environ["KTLS_SEEDS"].split())

@@ -18,7 +18,7 @@ from ktls_cosim.scenarios.stress import stress
 from ktls_cosim.sim.port import SimPort
 from ktls_hw.model import ModelMemory, NicModel
 
-# the memory of the simulation outlives a scenario, so that of the model must, too
+# the memory in the simulation outlives a scenario, so the memory of the model must as well
 MEMORY = ModelMemory()
 # a slow and randomly stalling memory: latency in cycles, stalled cycles of 256
 STALLING = {

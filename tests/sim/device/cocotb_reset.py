@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resets in every cycle of a job, fatal errors of the device, and a dead bus.
 
-After each of them the device holds no key, the bus protocol is intact (`ktls_axi_check` checks
-it), and the next record is right.
+After each of them the device holds no key, no bus rule is broken (`ktls_axi_check`), and the next
+record is correct.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CTX = 1
 
 
 class Bench:
-    """A device with a memory of 3 cycles latency, and handles of all its key storage."""
+    """A device whose memory has a latency of 3 cycles, and handles of all its key storage."""
 
     port: CheckedPort
     rig: Rig
@@ -74,7 +74,7 @@ class Bench:
         for register in self.registers:
             assert register.value == 0, f"{register._path} holds a key"
 
-    async def next_record_is_right(self, key: bytes) -> None:
+    async def check_next_record(self, key: bytes) -> None:
         """Seal a record with another key in the same context."""
         self.rig.release()
         await self.rig.set_context(CTX, key)
@@ -126,7 +126,7 @@ async def _every_cycle(dut: Any, job: str, version: int, key_size: int) -> None:
         bench.assert_no_key()
         (refused,) = await rig.run(rig.seal_descriptor(CTX, b"this context is empty")[0])
         assert refused.status == Status.BAD_CTX
-        await bench.next_record_is_right(bytes(reversed(key)))
+        await bench.check_next_record(bytes(reversed(key)))
         tried += 1
     bench.scoreboard.finish()
     dut._log.info("%s %#x %d: %d resets within %d cycles", job, version, key_size, tried, cycles)
@@ -151,7 +151,7 @@ globals().update(
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
-async def an_error_of_the_completion_ring_wipes_the_keys(dut: Any) -> None:
+async def completion_ring_error_wipes_the_keys(dut: Any) -> None:
     bench = await Bench.create(dut)
     rig = bench.rig
     for cycle in range(0, 120, 9):
@@ -171,16 +171,16 @@ async def an_error_of_the_completion_ring_wipes_the_keys(dut: Any) -> None:
         bench.assert_no_key()
         dut.host.err_write.value = 0
         await rig.reset()
-        await bench.next_record_is_right(bytes(16))
+        await bench.check_next_record(bytes(16))
     bench.scoreboard.finish()
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
-async def a_dead_bus_is_an_error_and_a_reset_ends_it(dut: Any) -> None:
+async def dead_bus_is_reported_and_reset_recovers(dut: Any) -> None:
     """The bus dies at every stage of a job; the reset also resets the bus."""
     bench = await Bench.create(dut)
     rig, port = bench.rig, bench.port
-    text = TEXT * (len(dut.m_wdata) // 128)  # equally long for every number of lanes
+    text = TEXT * (len(dut.m_wdata) // 128)  # takes the same time for every number of lanes
     for cycle in range(0, 84, 4):
         await rig.reset()
         rig.release()
@@ -200,5 +200,5 @@ async def a_dead_bus_is_an_error_and_a_reset_ends_it(dut: Any) -> None:
         dut.host.dead.value = 0
         await rig.reset()
         assert not layout.STATUS_BUS_DEAD.get(await port.read32(Reg.STATUS))
-        await bench.next_record_is_right(bytes(16))
+        await bench.check_next_record(bytes(16))
     bench.scoreboard.finish()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Icarus and Verilator give the same outputs in every cycle; Verilator passes the scenarios."""
+"""Icarus and Verilator agree on all outputs in every cycle; Verilator passes the scenarios."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def test_scenarios_in_lockstep(simulate: Simulate, target: Target) -> None:
     assert len(results) == len(SCENARIOS)
 
 
-def test_scenarios_with_a_slow_and_pausing_memory(simulate: Simulate, target: Target) -> None:
+def test_scenarios_with_a_slow_and_stalling_memory(simulate: Simulate, target: Target) -> None:
     results = simulate(
         Build.device(lanes=target.lanes), "cocotb_device", env={"KTLS_STALLING": "1"}
     )
@@ -33,7 +33,7 @@ def test_scenarios_with_a_slow_and_pausing_memory(simulate: Simulate, target: Ta
 
 @pytest.mark.parametrize("lanes", [2, 4])
 def test_scenarios_with_several_lanes(simulate: Simulate, lanes: int) -> None:
-    """`LANES=4 pytest tests/sim` runs all other tests with them, too."""
+    """`LANES=4 pytest tests/sim` also runs all other tests with four lanes."""
     stalling = "1" if lanes == 4 else ""
     build = Build.device(lanes=lanes)
     results = simulate(build, "cocotb_device", env={"KTLS_STALLING": stalling})
@@ -42,7 +42,7 @@ def test_scenarios_with_several_lanes(simulate: Simulate, lanes: int) -> None:
 
 @pytest.mark.quick
 def test_small_device(simulate: Simulate, target: Target) -> None:
-    """With four contexts; the driver reads their number from CAPS."""
+    """The device has four contexts; the driver reads their number from CAPS."""
     simulate(
         Build.device(lanes=target.lanes, CONTEXTS=4),
         "cocotb_device",
@@ -53,12 +53,12 @@ def test_small_device(simulate: Simulate, target: Target) -> None:
 # scenarios that depend on the core; `make soak` runs all of them on the small core
 _CORE = (
     "hello_world|aes256_hello_world|tls13_hello_world|many_connections|resync|bus_errors|"
-    "rekey_with_records_queued|reset_with_records_under_way|seal_and_open_mixed|random_stress|"
-    "open_refuses_what_is_not_authentic"
+    "rekey_with_records_queued|reset_with_records_in_flight|seal_and_open_mixed|random_stress|"
+    "open_rejects_forged_records"
 )
 
 
-def test_another_core_in_the_same_place(simulate: Simulate) -> None:
+def test_small_core_in_the_device(simulate: Simulate) -> None:
     """The small core in the same device, with the same driver and checks."""
     results = simulate(
         Build.device(SMALL_CORE=1), "cocotb_device", testcase=rf"cocotb_device\.({_CORE})"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deliberate faults in the RTL: the check that should catch a fault must catch it."""
+"""Deliberate faults in the RTL: the responsible check must catch each of them."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ DEVICE = [
     Mutant("doubled_completion", "ktls_cq.v", ".m_ready(take),",
            ".m_ready(take && (index != 32'd3 || beat[7])),", "driver"),
     Mutant("ghash_polynomial", "ktls_ghash.v", "8'he1", "8'he0", "golden/tag"),
-    Mutant("key_schedule_256", "ktls_keyexp.v", "(job_k256 && phase == 3'd4) ? sub : newest",
+    Mutant("key_schedule_256", "ktls_keyexp.v", "(cur_k256 && phase == 3'd4) ? sub : newest",
            "newest", "golden/ciphertext"),
     Mutant("record_number_in_aad", "ktls_record.v", "{seq, rtype, WIRE", "{iv, rtype, WIRE",
            "golden/tag"),
     Mutant("tls13_nonce_without_number", "ktls_record.v", "tls13 ? iv ^ seq : iv};", "iv};",
            "golden/ciphertext"),
-    Mutant("tls13_additional_data", "ktls_record.v", "{1'b0, inner} + TAG;",
+    Mutant("tls13_aad", "ktls_record.v", "{1'b0, inner} + TAG;",
            "{1'b0, inner} + 16'd24;", "golden/tag"),
     Mutant("tls13_type_too_early", "ktls_record.v",
            "{rtype, {DATA_W - 8{1'b0}}} >> {end_at, 3'b000}",
@@ -121,13 +121,13 @@ def test_device_mutant_is_caught(simulator: str, target: Target, mutant: Mutant)
 SCENARIO = [
     (Mutant("tag_not_compared", "ktls_release.v", "authentic[a_slot] <= equal && ",
             "authentic[a_slot] <= ", "open"),
-     "open_refuses_what_is_not_authentic"),
+     "open_rejects_forged_records"),
     (Mutant("tag_compared_in_part", "ktls_release.v", "{128{1'b1}} >> {a_tag_len, 3'b000}",
             "128'hff", "open"),
-     "open_refuses_what_is_not_authentic"),
+     "open_rejects_forged_records"),
     (Mutant("text_released_anyway", "ktls_release.v",
             "opened && !authentic[slot] ? {DATA_W{1'b0}} : held", "held", "open"),
-     "open_refuses_what_is_not_authentic"),
+     "open_rejects_forged_records"),
     (Mutant("zeros_instead_of_text", "ktls_release.v",
             "opened && !authentic[slot] ? {DATA_W{1'b0}} : held",
             "opened ? {DATA_W{1'b0}} : held", "open"),
@@ -143,7 +143,7 @@ SCENARIO = [
             "received_tag <= tag_front[DATA_W-1-:128] | tag_back;",
             "received_tag <= tag_front[DATA_W-1-:128];", "open"),
      "open_every_tail"),
-    (Mutant("open_additional_data", "ktls_record.v", "{1'b0, inner} + TAG;",
+    (Mutant("open_aad", "ktls_record.v", "{1'b0, inner} + TAG;",
             "{1'b0, inner} + 16'd17;", "open"),
      "open_every_tail"),
     (Mutant("hash_over_the_text", "ktls_record.v", "assign cmd_decrypt = opening;",
@@ -151,9 +151,9 @@ SCENARIO = [
      "open_every_tail"),
     (Mutant("explicit_nonce_ignored", "ktls_exec.v", "raw || (opening && !tls13) ?",
             "raw ?", "open"),
-     "open_refuses_what_is_not_authentic"),
+     "open_rejects_forged_records"),
     (Mutant("direction_not_checked", "ktls_exec.v", " || receive != opening", "", "scenario"),
-     "open_mistakes"),
+     "bad_open_descriptors"),
     (Mutant("completed_too_early", "ktls_cq.v", "(!has_job || !opened || res_valid)", "1'b1",
             "scenario"),
      "open_every_tail"),
@@ -165,7 +165,7 @@ SCENARIO = [
      "plain_gcm"),
     (Mutant("plain_nonce_of_the_context", "ktls_exec.v", "raw ? swap4", "1'b0 ? swap4", "golden"),
      "plain_gcm"),
-    (Mutant("plain_additional_data_missing", "ktls_record.v", "raw ? {1'b0, aad_len}",
+    (Mutant("plain_aad_missing", "ktls_record.v", "raw ? {1'b0, aad_len}",
             "raw ? {1'b0, aad_len} & 16'hfffe", "scenario"),
      "plain_gcm"),
     (Mutant("padding_one_short", "ktls_exec.v", "len[14:0] + pad[14:0] +",
@@ -188,7 +188,7 @@ SCENARIO = [
      "key_limits"),
     (Mutant("full_ring_holds_up_others", "ktls_sq.v",
             "waiting[g] && unread >> cq_log2[4*g+:4] == 32'd0", "waiting[g]", "scenario"),
-     "a_ring_that_nobody_empties_holds_up_no_other"),
+     "full_ring_does_not_block_the_others"),
     (Mutant("completion_in_another_ring", "ktls_cq.v", "addr <= base[64*ring+:64]",
             "addr <= base[63:0]", "scenario"),
      "several_rings"),
@@ -325,7 +325,7 @@ def test_assertion_stops_the_simulation(
 def test_writing_after_the_end_is_caught(
     simulator: str, target: Target, rng: random.Random
 ) -> None:
-    """The record is right, but the device overwrites bytes after it: the guard bytes differ."""
+    """The record is correct, but the device overwrites the guard bytes after it."""
     build = Build.device(DEVICE[-1].sources(), lanes=target.lanes)
     with RemoteSim(build, simulator=simulator, name="mutant-strobes") as port:
         env = Env(port, Scoreboard(), rng, lambda *_: None)
@@ -360,7 +360,7 @@ BLOCK = [
             "if (reset_wanted &&", ""),
      "ktls_csr", "cocotb_csr", "reset_waits_for_the_bus_masters"),
     (Mutant("keys_stay_after_an_error", "ktls_csr.v", "core_rst || halt_cnt != 0", "core_rst", ""),
-     "ktls_csr", "cocotb_csr", "a_device_that_cannot_go_on_resets_its_data_once"),
+     "ktls_csr", "cocotb_csr", "fatal_error_resets_the_data_path_once"),
 ]  # fmt: skip
 
 
@@ -382,9 +382,9 @@ def test_block_mutant_is_caught(
 DEAD_ENDS = [
     (Mutant("masters_wait_for_a_dead_bus", "ktls_nic.v", "wire bus_rst = core_rst || bus_dead;",
             "wire bus_rst = core_rst;", ""),
-     "a_dead_bus_is_an_error_and_a_reset_ends_it"),
+     "dead_bus_is_reported_and_reset_recovers"),
     (Mutant("keys_survive_an_error", "ktls_csr.v", "core_rst || halt_cnt != 0", "core_rst", ""),
-     "an_error_of_the_completion_ring_wipes_the_keys"),
+     "completion_ring_error_wipes_the_keys"),
     (Mutant("descriptor_kept_after_reset", "ktls_exec.v", "descriptor <= 512'd0;\n    end\n  end",
             "end\n  end", ""),
      "reset_during_set_256"),

@@ -11,7 +11,7 @@ from ktls_cosim.cli import main
 def test_a_slice_of_the_published_vectors(
     simulator: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Always the same cases: 40 of each source, and all of RFC 8448."""
+    """40 cases of each source and all of RFC 8448; the seed is fixed."""
     assert main(["vectors", "--sample", "40"]) == 0
     words = capsys.readouterr().out.split()
     at = words.index("total")

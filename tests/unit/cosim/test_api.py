@@ -33,12 +33,12 @@ def test_public_name(name: str) -> None:
         assert len(value) > 30
         return
     assert value.__doc__, f"{name} has no docstring"
-    # no name of the interface is imported by way of another module
+    # `_MODULES` names the module that defines the name, not one that imports it
     home = f"ktls_cosim.{ktls_cosim._MODULES[name]}"
     assert value.__module__ == home or value.__module__.startswith(home + ".")
 
 
-def test_names_for_type_checkers_are_those_of_the_run_time() -> None:
+def test_type_checkers_see_the_run_time_names() -> None:
     (block,) = (n for n in SOURCE.body if isinstance(n, ast.If))
     declared = {
         alias.name: node.module

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -13,15 +12,17 @@ import pytest
 
 from ktls_cosim.commands import COMMANDS
 from ktls_hw.model import Fault
+from support import ENV
 
 LAST_LINE = re.compile(r"records verified: (\d+), bytes: (\d+), mismatches: (\d+)\n\Z")
 
 
-def ktls_cosim(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def ktls_cosim(
+    *args: str, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ktls_cosim", *args],
-        capture_output=True, text=True, timeout=60, check=False, cwd=cwd,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        capture_output=True, text=True, timeout=60, check=False, cwd=cwd, env=env or ENV,
     )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def test_demo_on_the_model_verifies_every_record(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "the demo left files behind"
 
 
-def test_demo_sends_the_file_that_is_named(tmp_path: Path) -> None:
+def test_demo_sends_the_named_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(bytes(100_000))
     done = ktls_cosim("demo", "--port", "model", "--file", str(file))
@@ -86,7 +87,7 @@ def test_help_names_every_command_and_imports_none_of_them() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        env=ENV,
     )  # fmt: skip
     assert done.stderr.strip() == ""
     for command in COMMANDS:
@@ -94,38 +95,34 @@ def test_help_names_every_command_and_imports_none_of_them() -> None:
 
 
 @pytest.mark.parametrize("command", [c.name for c in COMMANDS])
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_help(command: str) -> None:
     done = ktls_cosim(command, "--help")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: ktls-cosim {command} ")
 
 
-def test_a_wrong_number_of_lanes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LANES", "3")
-    done = ktls_cosim("demo", "--port", "sim")
+def test_invalid_lanes_are_reported() -> None:
+    done = ktls_cosim("demo", "--port", "sim", env={**ENV, "LANES": "3"})
     assert (done.returncode, done.stdout) == (2, "")
     assert "LANES=3: the device has 1, 2 or 4 lanes" in done.stderr
 
 
-def test_an_unknown_simulator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIM", "nonsense")
-    assert ktls_cosim("demo", "--port", "model").returncode == 0
-    done = ktls_cosim("demo", "--port", "sim")
+def test_unknown_simulator_is_reported() -> None:
+    env = {**ENV, "SIM": "nonsense"}
+    assert ktls_cosim("demo", "--port", "model", env=env).returncode == 0
+    done = ktls_cosim("demo", "--port", "sim", env=env)
     assert done.returncode == 2
     assert "use SIM=icarus or SIM=verilator" in done.stderr
 
 
-def test_doctor_lists_what_is_needed() -> None:
+def test_doctor_lists_requirements() -> None:
     done = ktls_cosim("doctor")
     assert "Icarus Verilog" in done.stdout
     assert "ok       Python" in done.stdout
 
 
-def test_missing_simulator_is_named_with_its_remedy(tmp_path: Path) -> None:
-    empty = {"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(
-        [sys.executable, "-m", "ktls_cosim", "demo", "--port", "sim"],
-        capture_output=True, text=True, timeout=60, check=False, env=empty,
-    )  # fmt: skip
+def test_missing_simulator_is_reported_with_its_remedy(tmp_path: Path) -> None:
+    empty = {"PATH": str(tmp_path), "PYTHONPATH": ENV["PYTHONPATH"]}
+    done = ktls_cosim("demo", "--port", "sim", env=empty)
     assert done.returncode == 2
     assert "apt-get install iverilog" in done.stderr

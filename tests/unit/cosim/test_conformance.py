@@ -38,22 +38,22 @@ def test_every_recording(kernel: str, port: str) -> None:
     assert sealed > 1000 if port == "model" else sealed == 0
 
 
-# ------------------------------------------------------------------ the comparison
+# ---------------------------------------------------------------------- the comparison
 
 
-def test_another_kernels_rules_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_of_another_kernel_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recordings of 6.12 differ from a model of 6.1 where the kernels differ."""
     monkeypatch.setitem(KERNELS, "6.12", KERNELS["6.1"])
     categories = failed(outcome("6.12"))
     assert {"flags", "more", "rx_poll", "rx_errors", "splice", "fuzz_tx"} <= categories
 
 
-def test_a_wrong_record_size_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_record_size_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls_tx, "MAX_FRAGS", 16)
     assert failed(outcome()) == {"splice"}
 
 
-def test_a_lost_counter_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_counter_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BadRecord, "__init__", lambda *_: None)
     original = tls_rx.TlsRx._open_one
 
@@ -68,7 +68,7 @@ def test_a_lost_counter_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"rx_errors", "rx_flags", "rx13"} <= failed(outcome())
 
 
-def test_one_changed_observation_is_noticed() -> None:
+def test_changed_observation_is_detected() -> None:
     """Change every field of every observation of some scenarios, one at a time."""
     changed = 0
     for scenario in run.pick(list(load([RECORDINGS])), 24, seed=5):
@@ -97,7 +97,7 @@ def _other(value: object) -> object:
     return [[1, 2, 3, "00"]]
 
 
-def test_observations_do_not_steer_the_run() -> None:
+def test_observations_do_not_influence_the_run() -> None:
     """The model plays a scenario the same way without its observations."""
     for scenario in run.pick(list(load([RECORDINGS])), 20, seed=2):
         blind = copy.deepcopy(scenario)
@@ -164,7 +164,7 @@ def test_invalid_files(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_an_invalid_step_is_named(tmp_path: Path) -> None:
+def test_invalid_step_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "s.jsonl", PAIR, {"op": "send", "fd": "zz", "n": 1, "obs": {}})
     (scenario,) = load([path])
     result = run.play(scenario, "6.12", None)

@@ -61,7 +61,7 @@ def info_of(version: int, cipher: int) -> CryptoInfo:
 
 
 @pytest.mark.parametrize(("version", "cipher"), sorted(KERNEL))
-def test_golden_records_are_the_kernels(version: int, cipher: int) -> None:
+def test_golden_records_equal_the_kernel(version: int, cipher: int) -> None:
     keys = TrafficKeys.from_crypto_info(info_of(version, cipher).pack())
     for index, (rtype, data) in enumerate(JOBS):
         record = seal_record(keys, index, rtype, data)
@@ -73,7 +73,7 @@ def test_golden_records_are_the_kernels(version: int, cipher: int) -> None:
 
 
 @pytest.mark.parametrize(("version", "cipher"), sorted(KERNEL))
-def test_software_path_sends_what_the_kernel_sends(version: int, cipher: int) -> None:
+def test_software_path_equals_the_kernel(version: int, cipher: int) -> None:
     wire = bytearray()
     sock = connect_wire(KtlsStack(), wire.extend)
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")

@@ -14,10 +14,10 @@ from ktls_cosim.sim import remote
 from ktls_cosim.sim.wire import FD_VARIABLE
 
 
-def test_last_words_of_a_simulator_come_after_its_socket_has_closed(
+def test_error_contains_output_written_after_the_socket_closed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # the text of $fatal reaches the log when the simulator exits, after the socket has closed
+    # the text of $fatal reaches the log only when the simulator exits, after its socket has closed
     script = f'eval "exec ${FD_VARIABLE}>&-"; sleep 0.3; echo FATAL: last words'
 
     def dying(*_: Any, env: dict[str, str], **__: Any) -> tuple[list[str], dict[str, str]]:

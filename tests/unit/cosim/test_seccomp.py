@@ -39,6 +39,6 @@ def test_system_call_numbers(machine: str, header: str) -> None:
     assert numbers(header, list(expected)) == expected
 
 
-def test_every_architecture_has_the_calls_that_a_supervisor_names() -> None:
+def test_every_architecture_has_the_trapped_calls() -> None:
     for arch in seccomp.ARCHS.values():
         assert {"sendmsg", "recvmsg", "setsockopt", "getsockopt", "ioctl"} <= arch.calls.keys()

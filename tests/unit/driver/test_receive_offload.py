@@ -98,7 +98,7 @@ def test_a_bad_record_ends_the_offload_and_reaches_the_application(info: CryptoI
     bad = bytearray(c.record(b"never"))
     bad[-1] ^= 1
     c.far.feed(bytes(bad))
-    c.far.feed(c.record(b"behind"))
+    c.far.feed(c.record(b"after"))
     for attempt in (1, 2, 3):
         fails(errno.EBADMSG, c.recv)
         assert c.stack.tls_stat["TlsDecryptError"] == attempt

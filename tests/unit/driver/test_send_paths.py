@@ -47,7 +47,7 @@ class End:
     """A sending socket and everything that shows its state.
 
     Attributes:
-        fast: number of records that took the fast path.
+        fast: Number of records that took the fast path.
     """
 
     def __init__(self, kernel: Kernel, info: CryptoInfo, fast: bool, observed: bool) -> None:

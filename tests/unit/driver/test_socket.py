@@ -29,7 +29,7 @@ MORE = uapi.MSG_MORE
 
 
 class Peer:
-    """The other end; it opens the records that arrive."""
+    """The peer, which opens the records that arrive."""
 
     def __init__(self, info: CryptoInfo = INFO) -> None:
         self.keys = TrafficKeys.from_crypto_info(info.pack())
@@ -74,7 +74,7 @@ def plain() -> KtlsSocket:
 
 
 @pytest.mark.parametrize("name", [b"tls", b"tls\0", b"tls\0junk"])
-def test_ulp_names_that_linux_takes(name: bytes) -> None:
+def test_ulp_names_that_linux_accepts(name: bytes) -> None:
     sock = plain()
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, name)
     assert sock.getsockopt(uapi.SOL_TCP, uapi.TCP_ULP, 100) == b"tls".ljust(16, b"\0")

@@ -63,8 +63,7 @@ module ktls_axi_check #(
   wire ar_seen = arvalid !== 1'b0 || ar_held;
   wire w_seen = wvalid !== 1'b0 || w_held;
 
-  // Icarus: see ktls_defs.vh. A channel is checked only while it is active, and rare conditions
-  // are nested.
+  // Icarus: a channel is checked only while it is active, and rare conditions are nested.
   always @(posedge clk) begin
     if (aw_seen) begin
       if (!rst) begin

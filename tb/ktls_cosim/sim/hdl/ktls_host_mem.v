@@ -6,8 +6,8 @@
 //   after its last beat, both in order and pipelined. stall_* pauses a channel at random, in
 //   stall_* of 256 cycles. Accesses to [err_lo, err_hi) are answered with err_resp if err_read or
 //   err_write is set; accesses beyond the end of `mem` are answered with DECERR. A write that is
-//   answered with an error changes nothing. While `dead` is set no channel moves, and
-//   all open transactions are discarded, as after the reset of a bus.
+//   answered with an error changes nothing. While `dead` is set, no channel moves and all open
+//   transactions are discarded, as after the reset of a bus.
 // Data format: mem[n] holds bytes 128 n to 128 n + 127, byte 128 n in [7:0].
 // verilator lint_off PROCASSINIT
 `timescale 1ns / 1ps

@@ -5,8 +5,8 @@
 //   host.mem once per record.
 // Interface: toggle bfm_go to start a register access; bfm_done takes the value of bfm_go when it
 //   is finished. irq_seen is the interrupt. Both change 1 ns after a clock edge, so Python never
-//   sees a half-evaluated edge, in whatever order a simulator processes events. The clock runs
-//   only while Python waits.
+//   sees a half-evaluated edge, regardless of the simulator's order of events. The clock runs only
+//   while Python waits.
 // verilator lint_off PROCASSINIT
 `timescale 1ns / 1ps
 `default_nettype none
@@ -52,7 +52,7 @@ module ktls_tb #(
   wire [31:0] rdata;
   wire [1:0] bresp, rresp;
 
-  // Icarus: see ktls_defs.vh; one test per cycle while the master is idle
+  // Icarus: one test per cycle while the master is idle
   wire asked = busy || bfm_go != bfm_done;
 
   always @(posedge clk) begin

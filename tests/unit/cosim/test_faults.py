@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checker is believed once it has caught something: the intended check catches each fault."""
+"""The intended check catches each fault of the functional model."""
 
 from __future__ import annotations
 
@@ -65,8 +65,7 @@ def test_fault_is_caught_at_the_device(fault: Fault) -> None:
         for i in range(10):
             seals.append(rig.seal_descriptor(0, bytes((i + k) & 255 for k in range(100)))[0])
         await rig.post(*seals)
-        lost = fault == Fault.LOST_COMPLETION
-        await rig.reap(9 if lost else 11 - 1)
+        await rig.reap(9 if fault == Fault.LOST_COMPLETION else 10)
 
     model = NicModel()
     scoreboard = Scoreboard("the command")
@@ -111,7 +110,7 @@ def test_fault_is_caught_by_the_product(fault: Fault) -> None:
 @pytest.mark.parametrize("version", [0x0303, 0x0304])
 @pytest.mark.parametrize("fault", OpenFault)
 def test_fault_of_an_open_is_caught(fault: OpenFault, version: int) -> None:
-    """The record is forged for faults that concern forged records, otherwise it is authentic."""
+    """The second of three records breaks; it is forged for faults that concern forged records."""
     model = NicModel()
     scoreboard = Scoreboard()
     info = replace(INFO, version=version)
@@ -139,7 +138,7 @@ def test_fault_of_an_open_is_caught(fault: OpenFault, version: int) -> None:
     assert (mismatch.check, "record 1" in mismatch.where) == ("open", True)
 
 
-def test_the_wire_check_alone_catches_faults_that_the_device_check_cannot_see() -> None:
+def test_wire_check_catches_faults_that_the_device_check_misses() -> None:
     """Bytes lost, repeated or in the wrong order between application and wire."""
 
     def run(texts: list[bytes], wire: list[tuple[int, bytes]]) -> MismatchError:
@@ -173,7 +172,7 @@ def test_a_record_cut_off_at_the_end_is_found() -> None:
     scoreboard.tx_configured(1, INFO.pack())
     scoreboard.app_sent(1, 23, b"whole")
     scoreboard.wire_sent(1, sealed(0, b"whole")[:-1])
-    with pytest.raises(MismatchError, match="no complete record"):
+    with pytest.raises(MismatchError, match="not a complete record"):
         scoreboard.finish()
 
 
