@@ -21,6 +21,7 @@ from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.paths import build_root
 from ktls_cosim.report import console, progress, table, write_json
+from ktls_cosim.reproduce import this_command
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
@@ -79,7 +80,7 @@ def measure_device(
         One row of figures per size and job.
     """
     out = []
-    scoreboard = Scoreboard("ktls-cosim bench rtl")
+    scoreboard = Scoreboard(this_command())
     build = Build.device(lanes=lanes)
     with RemoteSim(build, simulator=simulator, name="bench-device") as sim:
         sim.knob("latency", MEMORY_LATENCY)

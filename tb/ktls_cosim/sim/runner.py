@@ -17,6 +17,7 @@ from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import build_root
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.cocotb_env import command_and_env
+from ktls_cosim.sim.dump import clean_log
 from ktls_cosim.sim.simulators import find_simulator
 
 _log = logging.getLogger("ktls.sim")
@@ -31,6 +32,7 @@ class TestResult:
         passed: Whether the test passed.
         message: Exception and traceback of a failed test.
         seconds: Wall-clock time of the test.
+        end_ns: Simulation time at its end, in nanoseconds.
     """
 
     __test__ = False  # pytest must not collect this class, despite its name
@@ -39,6 +41,7 @@ class TestResult:
     passed: bool
     message: str
     seconds: float
+    end_ns: int
 
 
 def compile_build(build: Build, simulator: str = "icarus", *, waves: bool = False) -> Path:
@@ -149,6 +152,8 @@ def run_tests(
             raise SimulatorError(f"{module} ran for more than {timeout_s} s; log: {log}") from None
     if not results.exists():
         raise SimulatorError(f"{module} left no results:\n{log.read_text()[-3000:]}\nlog: {log}")
+    if waves:
+        clean_log(log)
     parsed = parse_results(results)
     if not parsed:
         raise SimulatorError(f"{module} ran no test (filter {testcase!r}); log: {log}")
@@ -159,13 +164,18 @@ def parse_results(path: Path) -> list[TestResult]:
     """Read the JUnit file that cocotb writes; skipped tests are left out."""
     out = []
     for case in ET.parse(path).iter("testcase"):
-        bad = [e for tag in ("failure", "error") for e in case.iter(tag)]
         if case.find("skipped") is not None:
             continue
-        message = "\n".join((e.get("message") or "") + (e.text or "") for e in bad)
+        bad = [e for tag in ("failure", "error") for e in case.iter(tag)]
+        message = "\n".join(e.text or e.get("message") or "" for e in bad)
+        properties = {p.get("name"): p.get("value", "") for p in case.iter("property")}
         out.append(
             TestResult(
-                case.get("name", "?"), not bad, message.strip(), float(case.get("time", "0"))
+                case.get("name", "?"),
+                not bad,
+                message.strip(),
+                float(case.get("time", "0")),
+                int(float(properties.get("sim_time_stop", "0"))),
             )
         )
     return out

@@ -22,6 +22,7 @@ from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.port import Port
 from ktls_cosim.report import console, progress, table, write_json
+from ktls_cosim.reproduce import this_command
 from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
 from ktls_cosim.trace import traced
@@ -187,7 +188,7 @@ def run_vectors(
             g.cases = rng.sample(g.cases, min(sample, len(g.cases)))
     if not any(g.cases for g in groups):
         raise CosimError("there is no case to play")
-    scoreboard = Scoreboard(command)
+    scoreboard = Scoreboard(this_command())
     out.print(_play(groups, port_name, target, scoreboard, command, trace))
     wrong = [w for g in groups for w in g.wrong]
     for line in wrong[:_SHOWN]:

@@ -11,6 +11,8 @@ import cocotb
 
 from ktls_cosim.check.lockstep import LockstepPort
 from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.paths import ROOT
+from ktls_cosim.reproduce import command_line
 from ktls_cosim.scenarios import SCENARIOS, Env, Scenario
 from ktls_cosim.scenarios.stress import stress
 from ktls_cosim.sim.port import SimPort
@@ -49,7 +51,12 @@ async def _run(dut: Any, name: str, scenario: Scenario) -> None:
         host.err_write.value = int(write)
 
     lockstep = LockstepPort(port, model)
-    scoreboard = Scoreboard(f"pytest tests/sim/device/test_device.py -k {name}")
+    scoreboard = Scoreboard(
+        command_line(
+            "pytest", str(ROOT / "tests/sim/device/test_device.py"), f"--rtl-test={name}",
+            f"--rtl-seed={cocotb.RANDOM_SEED}",
+        )
+    )  # fmt: skip
     env = Env(lockstep, scoreboard, random.Random(cocotb.RANDOM_SEED), fail_bus, lockstep=True)
     await scenario(env)
     scoreboard.finish()

@@ -40,6 +40,7 @@ def test_scenarios_with_several_lanes(simulate: Simulate, lanes: int) -> None:
     assert len(results) == len(SCENARIOS)
 
 
+@pytest.mark.quick
 def test_small_device(simulate: Simulate, target: Target) -> None:
     """The device has four contexts; the driver reads their number from CAPS."""
     simulate(
@@ -71,6 +72,7 @@ def test_every_scenario_on_the_small_core(simulate: Simulate) -> None:
     assert len(results) == len(SCENARIOS)
 
 
+@pytest.mark.quick
 def test_simulator_as_a_child_process(simulator: str, target: Target, seed: int) -> None:
     """Plain Python uses the RTL like a plugged-in card."""
     with RemoteSim(
