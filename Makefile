@@ -3,10 +3,11 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help demo test unit coverage soak kernel selftest bench lint format docs contract clean
+.PHONY: help demo smoke test unit coverage soak kernel selftest bench lint format docs contract clean
 
 help:
 	@echo "make demo      send data through the simulated NIC and verify every record"
+	@echo "make smoke     unit tests and a few simulations, in less than a minute"
 	@echo "make test      all tests (make unit: those without a simulator)"
 	@echo "make coverage  line and branch coverage of the unit tests"
 	@echo "make soak      many seeds of the random scenarios (minutes)"
@@ -19,6 +20,9 @@ help:
 
 demo: $(VENV)/ready-run
 	$(PY) -m ktls_cosim demo $(DEMO_ARGS)
+
+smoke: $(VENV)/ready-dev
+	$(PY) -m pytest -q -n 2 -m "quick and not slow" tests $(TEST_ARGS)
 
 test: $(VENV)/ready-dev
 	$(PY) -m pytest -n 2 tests $(TEST_ARGS)

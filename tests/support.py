@@ -23,6 +23,8 @@ from ktls_cosim.sim.simulators import find_simulator
 
 LEFT_OUT = "left out"
 """Property of a test: the name of a cocotb test that the user's core cannot run."""
+allow_missing = False
+"""The value of `--allow-missing`."""
 ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 """Environment of a child process that imports the same packages as this one."""
 
@@ -40,9 +42,8 @@ def unavailable(text: str) -> NoReturn:
 
 
 def have_simulator() -> None:
-    """Skip the test if Icarus is missing; in CI fail it."""
-    if shutil.which("iverilog") is None:
-        missing("Icarus Verilog", "apt-get install iverilog")
+    """Fail the test if Icarus is missing; see `required`."""
+    required("icarus")
 
 
 def fails(number: int, call: Callable[..., object], *args: object) -> None:
@@ -84,6 +85,19 @@ def usable(simulator: str) -> str:
         return find_simulator(simulator).name
     except SimulatorMissing as e:
         unavailable(str(e))
+
+
+def required(simulator: str) -> str:
+    """The name of an installed simulator; fails the test if it is not installed.
+
+    Without the simulator nothing of the RTL is tested, so only `--allow-missing` skips.
+    """
+    try:
+        return find_simulator(simulator).name
+    except SimulatorMissing as e:
+        if allow_missing:
+            pytest.skip(str(e))
+        pytest.fail(f"{e}\n(--allow-missing skips the tests that need it)", pytrace=False)
 
 
 def project_files() -> list[str]:

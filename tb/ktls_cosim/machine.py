@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ktls import KERNELS, Kernel, KtlsNic, KtlsStack, run_sync
 from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.golden import TrafficKeys
 from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.session import open_port
@@ -23,10 +24,10 @@ LIVE_KERNEL = KERNELS["7.x"]
 class LiveScoreboard(Scoreboard):
     """A scoreboard that prints each finding immediately."""
 
-    def report(self, mismatch: Mismatch) -> None:
+    def report(self, mismatch: Mismatch, keys: TrafficKeys | None = None) -> None:
         """Record and print a finding."""
-        super().report(mismatch)
-        print(mismatch, flush=True)
+        super().report(mismatch, keys)
+        print(self.mismatches[-1], flush=True)
 
 
 class Machine:

@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+NS_PER_CYCLE = 4
+"""Clock period of the test bench (`ktls_tb`) and of the functional model."""
+
+
+def moment(time_ns: int) -> str:
+    """Name a time of the device, as a wave viewer and as a cycle counter show it."""
+    return f"{time_ns} ns (cycle {time_ns // NS_PER_CYCLE})"
+
 
 class Memory(Protocol):
     """Host memory that the device accesses by DMA, at bus addresses 0 to `size` - 1."""

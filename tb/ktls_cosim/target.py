@@ -33,11 +33,6 @@ class Target:
         """The declared capabilities of the core; our core has all."""
         return self.rtl.can if self.rtl else Capabilities()
 
-    @property
-    def options(self) -> str:
-        """The command-line options that select this core again, with a space before each."""
-        return self.rtl.options if self.rtl else ""
-
     @classmethod
     def from_environment(
         cls,

@@ -16,6 +16,8 @@ EDGES = {
     # the command line and the program that `bench sim` times: SIM, LANES
     "tb/ktls_cosim/cli.py",
     "tb/ktls_cosim/bench/first_record.py",
+    # the line that repeats a run names the variables that select its target: SIM, LANES, KTLS_RTL
+    "tb/ktls_cosim/reproduce.py",
     # the folder for all output: KTLS_BUILD
     "tb/ktls_cosim/paths.py",
     # entries of the simulator process, which receives its arguments in variables

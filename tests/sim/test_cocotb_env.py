@@ -14,7 +14,7 @@ from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.cocotb_env import command_and_env
 from ktls_cosim.sim.runner import compile_build
 from ktls_cosim.sim.simulators import SIMULATORS
-from support import usable
+from support import required
 
 MODULE = "cocotb_fifo"
 FILTER = "holds_16_words_and_no_more"
@@ -55,7 +55,7 @@ def test_command_and_environment_equal_those_of_the_runner(
 ) -> None:
     monkeypatch.delenv("GPI_USERS", raising=False)
     build = Build.block("ktls_fifo")
-    folder = compile_build(build, usable("icarus"))
+    folder = compile_build(build, required("icarus"))
     results = tmp_path / "results.xml"
     theirs, their_env = by_the_runner(folder, build, results, monkeypatch)
     ours, our_env = command_and_env(

@@ -23,6 +23,7 @@ from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.paths import build_root
 from ktls_cosim.report import console, progress, table, write_json
+from ktls_cosim.reproduce import this_command
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
@@ -82,7 +83,7 @@ def measure_device(
         One row of figures per size and job.
     """
     out = []
-    scoreboard = Scoreboard("ktls-cosim bench rtl")
+    scoreboard = Scoreboard(this_command())
     can = target.can
     build = Build.device(lanes=lanes, own=target.rtl)
     with RemoteSim(build, simulator=target.simulator, name="bench-device") as sim:

@@ -5,19 +5,24 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ktls_cosim.check.diagnosis import diagnose
+from ktls_cosim.check.diagnosis import diagnose, diagnose_gcm, window
 from ktls_cosim.check.golden import (
     TrafficKeys,
     open_body,
     open_gcm,
+    open_inputs,
     open_record,
     seal_gcm,
     seal_record,
 )
+from ktls_cosim.check.lockstep import LockstepPort
 from ktls_cosim.check.mismatch import Mismatch
+from ktls_cosim.check.verdict import Keys, RawKeys, padded, verdict
 from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.errors import CosimError
 from ktls_cosim.port import Memory, Port
 from ktls_hw.layout import (
     CTRL_RESET,
@@ -38,6 +43,7 @@ _MASK32 = 0xFFFFFFFF
 _TAG = 16
 _TLS_1_3 = 0x0304
 _AES_256 = 52
+_RECORDS = (Opcode.SEAL, Opcode.OPEN)
 _log = logging.getLogger("ktls.check")
 
 
@@ -57,36 +63,17 @@ class _Pending:
     source: bytes = field(repr=False)
 
 
-@dataclass(slots=True)
-class _Keys:
-    """A TLS context.
-
-    Attributes:
-        opcode: SEAL or OPEN, the direction of the context.
-        used: Number of record numbers consumed since `keys.first_number`.
-    """
-
-    keys: TrafficKeys
-    opcode: int
-    used: int = 0
-
-
-@dataclass(slots=True)
-class _RawKeys:
-    """A context of plain AES-GCM."""
-
-    key: bytes = field(repr=False)
-    opcode: int
-
-
-def _padded(length: int) -> int:
-    """Return the bytes that `length` bytes of AAD occupy in a source of plain AES-GCM."""
-    return -(-length // 16) * 16
-
-
 def _name(ring: int, index: int) -> str:
     """Name a descriptor in a message."""
     return f"{index} of ring {ring}" if ring else str(index)
+
+
+def _entries(memory: Memory, sg: int, count: int) -> Iterator[Sge]:
+    """Yield the entries of the scatter-gather list at `sg`."""
+    for at in range(sg, sg + Sge.SIZE * count, Sge.SIZE):
+        if at + Sge.SIZE > memory.size:
+            return
+        yield Sge.unpack(memory.read(at, Sge.SIZE))
 
 
 class CheckedPort:
@@ -104,13 +91,17 @@ class CheckedPort:
         self._port = port
         self._sb = scoreboard
         scoreboard.at_finish(self.finish)
+        scoreboard.clock = self._time
+        if isinstance(port, LockstepPort):
+            port.explain = self.explain
         self._forget()
 
     def _forget(self) -> None:
         """Start over, as the device does at a reset."""
         self._regs: dict[int, int] = {}
-        self._contexts: dict[int, _Keys | _RawKeys] = {}
+        self._contexts: dict[int, Keys | RawKeys] = {}
         self._pending: list[deque[_Pending]] = [deque() for _ in range(RING_COUNT)]
+        self._checking: tuple[_Pending, ...] = ()  # while `_completed` checks it
 
     # --------------------------------------------------------------- ktls_cosim.port.Port
 
@@ -118,6 +109,55 @@ class CheckedPort:
     def mem(self) -> Memory:
         """Memory of the device."""
         return self._port.mem
+
+    def explain(self, addr: int, memory: Memory) -> str | None:
+        """Judge the record that the device wrote at a bus address.
+
+        Args:
+            addr: Bus address of a byte.
+            memory: Memory that holds the record.
+
+        Returns:
+            Text for a message; None if no record in flight has its destination there.
+        """
+        for queue in (self._checking, *self._pending):
+            for at, pending in enumerate(queue):
+                if pending.opcode in _RECORDS:
+                    d = SqeRecord.unpack(pending.raw)
+                    entries = _entries(memory, d.dst_sg, d.dst_cnt)
+                    if any(e.addr <= addr < e.addr + e.len for e in entries):
+                        where = f"context {d.ctx}, descriptor {pending.index}"
+                        return f"{where}: {self._judge(d, pending, list(queue)[:at], memory)}"
+        return None
+
+    def _judge(
+        self, d: SqeRecord, pending: _Pending, earlier: list[_Pending], memory: Memory
+    ) -> str:
+        """Compare a record in flight with the golden model.
+
+        Args:
+            d: Its descriptor.
+            pending: The same, with its source.
+            earlier: Descriptors that complete before it and have not been checked.
+            memory: Memory that holds the record.
+        """
+        if any(p.opcode not in _RECORDS for p in earlier):
+            return "not judged, because a context command is in flight"
+        context = self._contexts.get(d.ctx)
+        index = context.used if isinstance(context, Keys) else 0
+        index += sum(p.opcode == d.opcode and SqeRecord.unpack(p.raw).ctx == d.ctx for p in earlier)
+        if pending in self._checking:
+            index -= 1  # it has consumed its number already
+
+        def read(length: int) -> bytes:
+            return self._bytes_of(d.dst_sg, d.dst_cnt, length, memory)
+
+        where = ""
+        if isinstance(context, Keys):
+            where = f"record {context.keys.first_number + index}: "
+            conn = self._sb.connection_with(context.keys)
+            where = f"connection {conn}, {where}" if conn is not None else where
+        return where + verdict(context, d, pending.source, index, read)
 
     async def read32(self, addr: int) -> int:
         """Return the register at byte offset `addr`."""
@@ -142,6 +182,12 @@ class CheckedPort:
             self._reaped(ring, self._regs.get(addr, 0), value)
         self._regs[addr] = value
         await self._port.write32(addr, value)
+
+    def _time(self) -> int | None:
+        try:
+            return self._port.now()
+        except CosimError:
+            return None  # the simulator has ended
 
     # ------------------------------------------------------------------------- rings
 
@@ -174,24 +220,21 @@ class CheckedPort:
             raw = self._entry(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeRecord.SIZE)
             record = SqeRecord.unpack(raw)
             source = b""
-            if record.opcode in (Opcode.SEAL, Opcode.OPEN):
+            if record.opcode in _RECORDS:
                 # an upper bound for the source of any kind of record
-                size = record.len + _TAG + _padded(record.aad_len)
+                size = record.len + _TAG + padded(record.aad_len)
                 source = self._bytes_of(record.src_sg, record.src_cnt, size)
             self._pending[ring].append(_Pending(index, record.opcode, raw, source))
             index = (index + 1) & _MASK32
 
-    def _bytes_of(self, sg: int, count: int, length: int) -> bytes:
+    def _bytes_of(self, sg: int, count: int, length: int, memory: Memory | None = None) -> bytes:
         """Collect at most `length` bytes from the `count` entries of the list at `sg`."""
+        memory = memory or self.mem
         out = bytearray()
-        for i in range(count):
-            at = sg + Sge.SIZE * i
-            if at + Sge.SIZE > self.mem.size:
-                break
-            e = Sge.unpack(self.mem.read(at, Sge.SIZE))
+        for e in _entries(memory, sg, count):
             n = min(e.len, length - len(out))
-            if n and e.addr + n <= self.mem.size:
-                out += self.mem.read(e.addr, n)
+            if n and e.addr + n <= memory.size:
+                out += memory.read(e.addr, n)
         return bytes(out)
 
     def _reaped(self, ring: int, old: int, new: int) -> None:
@@ -220,15 +263,17 @@ class CheckedPort:
                 )
             )
             return
-        if pending.opcode in (Opcode.SEAL, Opcode.OPEN):
+        if pending.opcode in _RECORDS:
+            self._checking = (pending,)
             d = SqeRecord.unpack(pending.raw)
             context = self._contexts.get(d.ctx)
-            if isinstance(context, _RawKeys) and context.opcode == d.opcode:
+            if isinstance(context, RawKeys) and context.opcode == d.opcode:
                 self._plain(context, d, pending.source, cqe)
             elif pending.opcode == Opcode.SEAL:
                 self._sealed(d, pending.source[: d.len], cqe)
             else:
                 self._opened(d, pending.source[: d.len + _TAG], cqe)
+            self._checking = ()
         elif cqe.status == Status.OK:
             self._context(SqeCtx.unpack(pending.raw), where)
 
@@ -264,7 +309,7 @@ class CheckedPort:
             return
         key = d.key[: 32 if d.cipher == _AES_256 else 16]
         if d.version == 0:
-            self._contexts[d.ctx] = _RawKeys(key, opcode)
+            self._contexts[d.ctx] = RawKeys(key, opcode)
             return
         blob = (
             d.version.to_bytes(2, "little")
@@ -274,11 +319,11 @@ class CheckedPort:
             + d.salt
             + d.rec_seq
         )
-        self._contexts[d.ctx] = _Keys(TrafficKeys.from_crypto_info(blob), opcode)
+        self._contexts[d.ctx] = Keys(TrafficKeys.from_crypto_info(blob), opcode)
 
     def _resync(self, d: SqeCtx, where: str) -> None:
         context = self._contexts.get(d.ctx)
-        if not isinstance(context, _Keys):
+        if not isinstance(context, Keys):
             self._sb.report(Mismatch("completion", where, ("OK without such a context",)))
             return
         used = int.from_bytes(d.rec_seq, "big") - context.keys.first_number
@@ -292,7 +337,7 @@ class CheckedPort:
 
     # ----------------------------------------------------------------------- records
 
-    def _plain(self, context: _RawKeys, d: SqeRecord, source: bytes, cqe: Cqe) -> None:
+    def _plain(self, context: RawKeys, d: SqeRecord, source: bytes, cqe: Cqe) -> None:
         """Check a SEAL or OPEN of plain AES-GCM."""
         where = f"context {d.ctx}, descriptor {cqe.sq_index}"
         sealing = d.opcode == Opcode.SEAL
@@ -301,7 +346,7 @@ class CheckedPort:
             return
         nonce = d.nonce + d.explicit_nonce
         aad = source[: d.aad_len]
-        data = source[_padded(d.aad_len) :][: d.len + (0 if sealing else d.tag_len)]
+        data = source[padded(d.aad_len) :][: d.len + (0 if sealing else d.tag_len)]
         got = self._bytes_of(d.dst_sg, d.dst_cnt, d.len + (d.tag_len if sealing else 0))
         want: bytes | None
         if sealing:
@@ -310,15 +355,20 @@ class CheckedPort:
             want = open_gcm(context.key, nonce, aad, data, d.tag_len)
         status = Status.AUTH_FAILED if want is None else Status.OK
         if cqe.status != status or got != (bytes(d.len) if want is None else want):
+            lines, cause = diagnose_gcm(
+                context.key, nonce, aad, data[: d.len] if sealing else None,
+                bytes(d.len) if want is None else want, got,
+            )  # fmt: skip
             self._sb.report(
                 Mismatch(
                     "golden" if sealing else "open",
                     where,
                     (
-                        f"status {Status(cqe.status).name}, expected {status.name}",
-                        f"nonce {nonce.hex()}, {d.aad_len} bytes of AAD, "
-                        f"{d.len} bytes of text, {d.tag_len} bytes of tag",
+                        f"status {Status(cqe.status).name}, expected {status.name}; "
+                        f"{d.aad_len} bytes of AAD, {d.len} of text, {d.tag_len} of tag",
+                        *lines,
                     ),
+                    cause=cause,
                 )
             )
         elif cqe.numbered:
@@ -337,7 +387,7 @@ class CheckedPort:
         """
         where = f"context {d.ctx}, descriptor {cqe.sq_index}"
         context = self._contexts.get(d.ctx)
-        if not isinstance(context, _Keys) or context.opcode != d.opcode:
+        if not isinstance(context, Keys) or context.opcode != d.opcode:
             if cqe.status == Status.OK:
                 self._sb.report(Mismatch("completion", where, ("OK without such a context",)))
             self._sb.device_refused += 1
@@ -348,9 +398,8 @@ class CheckedPort:
         if cqe.numbered:
             context.used += 1
             if cqe.rec_seq != number:
-                self._sb.report(
-                    Mismatch("number", where, (f"the completion has number {cqe.rec_seq}",))
-                )
+                found = Mismatch("number", where, (f"the completion has number {cqe.rec_seq}",))
+                self._sb.report(found, keys)
         return keys, index, where
 
     def _sealed(self, d: SqeRecord, plaintext: bytes, cqe: Cqe) -> None:
@@ -363,20 +412,20 @@ class CheckedPort:
             self._sb.device_refused += 1
             return
         if not cqe.numbered or len(plaintext) != d.len:
-            self._sb.report(
-                Mismatch("completion", where, ("OK for a record that cannot be sealed",))
-            )
+            found = Mismatch("completion", where, ("OK for a record that cannot be sealed",))
+            self._sb.report(found, keys)
             return
         got = self._bytes_of(d.dst_sg, d.dst_cnt, cqe.len)
         want = seal_record(keys, index, d.rtype, plaintext, d.pad)
         if got != want.wire:
-            name, lines, cause = diagnose(keys, index, d.rtype, plaintext, got)
-            self._sb.report(Mismatch("golden", where, lines, name, cause))
+            name, lines, cause = diagnose(keys, index, d.rtype, plaintext, got, d.pad)
+            self._sb.report(Mismatch("golden", where, lines, name, cause), keys)
             return
         # in TLS 1.3 an inner type of 0 looks like padding, so no receiver can open the record
         padding = keys.version == _TLS_1_3 and d.rtype == 0
         if not padding and open_record(keys, index, got) != (d.rtype, plaintext):
-            self._sb.report(Mismatch("open", where, ("the record does not open to its text",)))
+            found = Mismatch("open", where, ("the record does not open to its text",))
+            self._sb.report(found, keys)
             return
         self._sb.device_records += 1
         self._sb.device_bytes += len(plaintext)
@@ -392,23 +441,25 @@ class CheckedPort:
             return
         got = self._bytes_of(d.dst_sg, d.dst_cnt, d.len)
         inner = open_body(keys, index, d.rtype, d.explicit_nonce, sealed)
+        nonce, aad = open_inputs(keys, index, d.rtype, d.explicit_nonce, len(sealed))
+        inputs = f"nonce {nonce.hex()}  aad {aad.hex()}"
         expected = Status.AUTH_FAILED if inner is None else Status.OK
         if cqe.status != expected:
             self._sb.report(
                 Mismatch(
                     "open",
                     where,
-                    (f"status {Status(cqe.status).name}, expected {expected.name}",),
+                    (f"status {Status(cqe.status).name}, expected {expected.name}", inputs),
                     cause="tag comparison, AAD, nonce or padding",
-                )
+                ),
+                keys,
             )
             return
         if inner is None:
             self._sb.device_refused += 1
             if any(got):
-                self._sb.report(
-                    Mismatch("open", where, ("bytes of a record that is not authentic",))
-                )
+                found = "bytes of a record that is not authentic"
+                self._sb.report(Mismatch("open", where, (found, inputs)), keys)
             return
         rtype, text = inner
         if (cqe.rtype, cqe.len, got[: cqe.len]) != (rtype, len(text), text):
@@ -418,11 +469,12 @@ class CheckedPort:
                     where,
                     (
                         f"type {cqe.rtype}, {cqe.len} bytes; expected type {rtype}, {len(text)}",
-                        f"expected {text[:16].hex(' ')}",
-                        f"got      {got[:16].hex(' ')}",
+                        *window([("text", text)], got[: cqe.len]),
+                        inputs,
                     ),
                     cause="the text, its length or its inner type",
-                )
+                ),
+                keys,
             )
             return
         self._sb.device_records += 1

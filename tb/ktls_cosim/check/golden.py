@@ -208,6 +208,47 @@ def open_record(keys: TrafficKeys, index: int, record: bytes) -> tuple[int, byte
     return open_body(keys, index, record[0], explicit, sealed)
 
 
+def open_inputs(
+    keys: TrafficKeys, index: int, rtype: int, explicit: bytes, length: int
+) -> tuple[bytes, bytes]:
+    """Return nonce and AAD of a received record.
+
+    Args:
+        keys: Keys of the direction.
+        index: Number of records opened earlier under these keys.
+        rtype: Record type of the header; ignored in TLS 1.3.
+        explicit: Explicit nonce of the record, 8 bytes, or empty.
+        length: Length of ciphertext and tag in bytes.
+    """
+    if keys.version == _TLS13:
+        return keys.nonce(index, b""), b"\x17\x03\x03" + length.to_bytes(2, "big")
+    number = (keys.first_number + index) & _MASK64
+    aad = struct.pack(">QBHH", number, rtype, 0x0303, length - _TAG)
+    return keys.nonce(index, explicit), aad
+
+
+def decrypt_body(
+    keys: TrafficKeys, index: int, rtype: int, explicit: bytes, sealed: bytes
+) -> bytes | None:
+    """Return the text of a record, in TLS 1.3 with inner type and padding.
+
+    Args:
+        keys: Keys of the direction.
+        index: Number of records opened earlier under these keys.
+        rtype: Record type of the header; ignored in TLS 1.3.
+        explicit: Explicit nonce of the record, 8 bytes, or empty.
+        sealed: Ciphertext and 16-byte tag.
+
+    Returns:
+        None if the record does not authenticate.
+    """
+    nonce, aad = open_inputs(keys, index, rtype, explicit, len(sealed))
+    try:
+        return keys.aead().decrypt(nonce, sealed, aad)
+    except InvalidTag:
+        return None
+
+
 def open_body(
     keys: TrafficKeys, index: int, rtype: int, explicit: bytes, sealed: bytes
 ) -> tuple[int, bytes] | None:
@@ -226,16 +267,8 @@ def open_body(
     Returns:
         Record type and text, or None if the record does not authenticate.
     """
-    if keys.version == _TLS13:
-        aad = b"\x17\x03\x03" + len(sealed).to_bytes(2, "big")
-        explicit = b""
-    else:
-        number = (keys.first_number + index) & _MASK64
-        text_len = len(sealed) - _TAG
-        aad = struct.pack(">QBHH", number, rtype, 0x0303, text_len)
-    try:
-        plain = keys.aead().decrypt(keys.nonce(index, explicit), sealed, aad)
-    except InvalidTag:
+    plain = decrypt_body(keys, index, rtype, explicit, sealed)
+    if plain is None:
         return None
     if keys.version != _TLS13:
         return rtype, plain

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 
-from ktls_cosim.port import Port
+from ktls_cosim.port import Memory, Port, moment
 from ktls_hw.layout import RING_COUNT, Cqe, Reg, ring_of, ring_reg
 
 # registers whose value depends on the time of the read
@@ -51,6 +52,8 @@ class LockstepPort:
         shadow: Device that must agree.
         compared: Number of registers and blocks of memory compared so far.
         mem: Memory of both devices.
+        explain: Returns the golden model's verdict on the record at an address of a memory;
+            `CheckedPort` sets it.
 
     Args:
         primary: The reference for time and for values that depend on it.
@@ -61,6 +64,7 @@ class LockstepPort:
         self.primary = primary
         self.shadow = shadow
         self.compared = 0
+        self.explain: Callable[[int, Memory], str | None] | None = None
         self._cq_base = [0] * RING_COUNT
         self._cq_end = [0] * RING_COUNT
         self.mem = _Memory(self)
@@ -91,11 +95,25 @@ class LockstepPort:
         if x != y:
             at = next(i for i, (p, q) in enumerate(zip(x, y, strict=True)) if p != q)
             lo = at - at % 16
-            raise LockstepError(
-                f"memory at {addr + at:#x} differs\n"
-                f"  primary {x[lo : lo + 16].hex(' ')}\n  shadow  {y[lo : lo + 16].hex(' ')}"
+            raise self._error(
+                f"memory at {addr + at:#x}",
+                f"  primary {x[lo : lo + 16].hex(' ')}\n  shadow  {y[lo : lo + 16].hex(' ')}",
+                _fields(x, y) if in_ring else self._verdicts(addr + at),
             )
         return a
+
+    def _error(self, what: str, *lines: str) -> LockstepError:
+        head = f"{what} differs at {moment(self.now())}"
+        return LockstepError("\n".join((head, *filter(None, lines))))
+
+    def _verdicts(self, addr: int) -> str:
+        """Return the golden model's verdict on what both devices wrote at `addr`."""
+        out = []
+        for name, port in (("primary", self.primary), ("shadow", self.shadow)):
+            found = self.explain and self.explain(addr, port.mem)
+            if found:
+                out.append(f"golden model on the {name}: {found}")
+        return "\n".join(out)
 
     async def read32(self, addr: int) -> int:
         """Read the register at byte offset `addr` of both devices.
@@ -108,7 +126,7 @@ class LockstepPort:
         if addr not in _TIMED:
             self.compared += 1
             if a != b:
-                raise LockstepError(f"register {addr:#05x}: primary {a:#x}, shadow {b:#x}")
+                raise self._error(f"register {_name(addr)}", f"  primary {a:#x}, shadow {b:#x}")
         return a
 
     async def write32(self, addr: int, value: int) -> None:
@@ -130,12 +148,29 @@ class LockstepPort:
         a = await self.primary.wait_irq()
         b = await self.shadow.wait_irq()
         if a and not b:
-            raise LockstepError("the primary raises an interrupt, the shadow does not")
+            raise self._error("interrupt", "  the primary raises it, the shadow does not")
         return a
 
     def now(self) -> int:
         """Return the time of the primary in nanoseconds."""
         return self.primary.now()
+
+
+def _name(addr: int) -> str:
+    """Name a register; those of other rings have the names of ring 0."""
+    ring, in_first = ring_of(addr)
+    known = [r.name for r in Reg if r == in_first]
+    return f"{addr:#05x} ({known[0]}{f' of ring {ring}' if ring else ''})" if known else hex(addr)
+
+
+def _fields(primary: bytes, shadow: bytes) -> str:
+    """Name the fields in which two completions differ."""
+    if len(primary) != Cqe.SIZE:
+        return ""
+    p, s = asdict(Cqe.unpack(primary)), asdict(Cqe.unpack(shadow))
+    return "\n".join(
+        f"  completion: {name} {p[name]}, shadow {s[name]}" for name in p if p[name] != s[name]
+    )
 
 
 def _untimed(cqe: Cqe) -> bytes:

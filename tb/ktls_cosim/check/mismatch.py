@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ktls_cosim.port import moment
+
 _SHOWN = 5
 
 
@@ -19,6 +21,7 @@ class Mismatch:
         details: Lines for the reader.
         field: First wrong field of a sealed record: `header`, `nonce`, `ciphertext` or `tag`.
         cause: A fault that would produce this result.
+        time_ns: Time of the device when the check failed, in nanoseconds; the scoreboard adds it.
     """
 
     check: str
@@ -26,9 +29,11 @@ class Mismatch:
     details: tuple[str, ...]
     field: str | None = None
     cause: str | None = None
+    time_ns: int | None = None
 
     def __str__(self) -> str:
-        head = f"{self.check} check: {self.where}"
+        when = "" if self.time_ns is None else f" at {moment(self.time_ns)}"
+        head = f"{self.check} check{when}: {self.where}"
         if self.field:
             head += f": wrong {self.field}"
         lines = [head, *("  " + d for d in self.details)]

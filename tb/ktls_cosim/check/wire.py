@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ktls_cosim.check.diagnosis import diagnose
 from ktls_cosim.check.golden import (
@@ -20,6 +20,7 @@ from ktls_cosim.check.mismatch import Mismatch, MismatchError, NothingChecked
 
 _TAG = 16
 _HEADER = 5
+_MATCH = 8  # bytes that must agree before text counts as moved
 _log = logging.getLogger("ktls.check")
 
 
@@ -94,6 +95,22 @@ class _Connection:
     received: _Received | None = None
 
 
+def _compare(
+    c: _Connection, keys: TrafficKeys, index: int, record: bytes
+) -> tuple[tuple[str, ...], str | None]:
+    """Compare a record with the golden record of the text that the application sent next.
+
+    Returns:
+        Lines that show the difference, and a likely cause; nothing if no such text is left.
+    """
+    rtype, text = next(((t, bytes(data)) for t, data in c.expected if data), (-1, b""))
+    overhead = len(seal_record(keys, index, max(rtype, 0), b"").wire)
+    if rtype < 0 or not 0 <= len(record) - overhead <= len(text):
+        return (), None
+    _, lines, cause = diagnose(keys, index, rtype, text[: len(record) - overhead], record)
+    return lines, cause
+
+
 class Scoreboard:
     """Collects the findings of all checkers, and is itself the observer of the sockets.
 
@@ -107,6 +124,8 @@ class Scoreboard:
         device_refused: Descriptors that completed with an error.
         wire_records, wire_bytes: Checked records on the wire, and bytes of their text.
         received_bytes: Checked bytes that the application received.
+        clock: Returns the time of the device in nanoseconds, if it is known; `CheckedPort`
+            sets it.
 
     Args:
         reproduce: Command to print with the findings.
@@ -121,6 +140,7 @@ class Scoreboard:
         self.wire_records = 0
         self.wire_bytes = 0
         self.received_bytes = 0
+        self.clock: Callable[[], int | None] = lambda: None
         self._connections: dict[int, _Connection] = {}
         self._last_checks: list[Callable[[], None]] = []
 
@@ -129,10 +149,26 @@ class Scoreboard:
         """Number of connections with state: open, or closed with bytes left over."""
         return len(self._connections)
 
-    def report(self, mismatch: Mismatch) -> None:
-        """Record a finding."""
-        self.mismatches.append(mismatch)
-        _log.info("%s", mismatch)
+    def report(self, mismatch: Mismatch, keys: TrafficKeys | None = None) -> None:
+        """Record a finding, with the time of the device.
+
+        Args:
+            mismatch: The finding.
+            keys: Keys of the record; they lead to its connection.
+        """
+        where = mismatch.where
+        if keys is not None and (conn := self.connection_with(keys)) is not None:
+            where = f"connection {conn}, {where}"
+        self.mismatches.append(replace(mismatch, where=where, time_ns=self.clock()))
+        _log.info("%s", self.mismatches[-1])
+
+    def connection_with(self, keys: TrafficKeys) -> int | None:
+        """Return the number of the connection with these keys, or None."""
+        for number, c in self._connections.items():
+            for own in (c.keys, c.received and c.received.keys):
+                if own and (own.key, own.salt) == (keys.key, keys.salt):
+                    return number
+        return None
 
     def at_finish(self, check: Callable[[], None]) -> None:
         """Register a check that `finish` runs first; it calls `report` on a finding."""
@@ -214,7 +250,9 @@ class Scoreboard:
         if opened is None:
             # every later record would repeat this finding
             c.broken = True
-            self.report(Mismatch("open", where, ("the record does not authenticate",)))
+            lines, cause = _compare(c, c.keys, index, record)
+            found = ("the record does not authenticate", *lines)
+            self.report(Mismatch("open", where, found, cause=cause))
             return
         rtype, plain = opened
         while c.expected and not c.expected[0][1]:
@@ -224,6 +262,9 @@ class Scoreboard:
             c.broken = True
             at = next((i for i, x in enumerate(plain) if i >= len(want) or want[i] != x), 0)
             due = f"type {want_type}: {want[at : at + 16].hex(' ')}" if want else "no more bytes"
+            lines, cause = _compare(c, c.keys, index, record)
+            if not want or (rtype == want_type and plain[at : at + _MATCH] in want):
+                cause = "bytes lost, repeated or out of order between application and wire"
             self.report(
                 Mismatch(
                     "stream",
@@ -232,8 +273,9 @@ class Scoreboard:
                         f"{len(plain)} bytes; those of the application differ from byte {at} on",
                         f"expected {due}",
                         f"got      type {rtype}: {plain[at : at + 16].hex(' ')}",
+                        *lines,
                     ),
-                    cause="bytes lost, repeated or out of order between application and wire",
+                    cause=cause,
                 )
             )
             return

@@ -27,8 +27,10 @@ from ktls_cosim.conformance.scenario import Scenario, ScenarioError, load
 from ktls_cosim.parallel import spread, step
 from ktls_cosim.port import Port
 from ktls_cosim.report import console, progress, table, write_json
+from ktls_cosim.reproduce import command_line
 from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
+from ktls_hw.model import NicModel
 
 SOFTWARE = "software"
 
@@ -65,7 +67,12 @@ def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
         port: Device; None for software mode.
     """
     result = Result(scenario.name, scenario.category)
-    scoreboard = Scoreboard(f"ktls-cosim conformance {scenario.source}")
+    device = "model" if isinstance(port, NicModel) else "sim"
+    scoreboard = Scoreboard(
+        command_line(
+            "ktls-cosim", "conformance", scenario.source, "--kernel", kernel, "--port", device
+        )
+    )
     try:
         nic = None
         if port is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,11 +99,18 @@ def parse_scenario(line: str, source: str) -> Scenario:
 def load(paths: Iterable[Path]) -> Iterator[Scenario]:
     """Yield the scenarios of files, and of all *.jsonl files in folders.
 
+    FILE:LINE selects one scenario, as failures name it.
+
     Raises:
         ScenarioError: A path does not exist, a file is invalid or there is no scenario.
     """
     found = False
     for path in paths:
+        chosen = re.fullmatch(r"(.+):(\d+)", str(path))
+        if chosen and not path.exists():
+            path, only = Path(chosen[1]), int(chosen[2])
+        else:
+            only = 0
         if path.is_dir():
             files = sorted(path.rglob("*.jsonl"))
         elif path.is_file():
@@ -111,7 +119,7 @@ def load(paths: Iterable[Path]) -> Iterator[Scenario]:
             raise ScenarioError(f"{path} does not exist; name a .jsonl file or a folder of them")
         for file in files:
             for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-                if line.strip():
+                if line.strip() and only in (0, number):
                     found = True
                     yield parse_scenario(line, f"{file}:{number}")
     if not found:

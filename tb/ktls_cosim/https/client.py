@@ -18,6 +18,7 @@ from ktls_cosim.https.connection import PEER_TIMEOUT, Connection, establish
 from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.handshake import HandshakeError
 from ktls_cosim.machine import Machine, open_machine
+from ktls_cosim.reproduce import this_command
 from ktls_cosim.target import Target
 
 
@@ -85,7 +86,7 @@ def run_fetch(
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
         machine = stack.enter_context(
-            open_machine(port, "ktls-cosim fetch", name="fetch", target=target, trace=trace)
+            open_machine(port, this_command(), name="fetch", target=target, trace=trace)
         )
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:

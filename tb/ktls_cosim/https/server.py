@@ -23,6 +23,7 @@ from ktls_cosim.https.connection import Connection, establish
 from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.handshake import HandshakeError
 from ktls_cosim.machine import Machine, open_machine
+from ktls_cosim.reproduce import this_command
 from ktls_cosim.target import Target
 
 
@@ -219,7 +220,7 @@ def run_serve(
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
         machine = stack.enter_context(
-            open_machine(port, "ktls-cosim serve", name="serve", target=target, trace=trace)
+            open_machine(port, this_command(), name="serve", target=target, trace=trace)
         )
         try:
             server = HttpsServer(where, folder, machine, context, file)

@@ -13,6 +13,7 @@ from ktls import KERNELS
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.machine import open_machine
 from ktls_cosim.paths import build_root
+from ktls_cosim.reproduce import this_command
 from ktls_cosim.run.exact import ExactSupervisor
 from ktls_cosim.run.seccomp import arch, filter_program, spawn
 from ktls_cosim.run.supervisor import Supervisor
@@ -74,11 +75,12 @@ def run_program(
     kind = ExactSupervisor if exact else Supervisor
     numbers = arch()
     program = filter_program(numbers, kind.trapped, kind.by_arg1)
-    reproduce = f"ktls-cosim run -- {' '.join(command)}"
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(Capture(capture)) if capture else None
         machine = stack.enter_context(
-            open_machine(port, reproduce, KERNELS[kernel], name="run", target=target, trace=trace)
+            open_machine(
+                port, this_command(), KERNELS[kernel], name="run", target=target, trace=trace
+            )
         )
         child, listener = spawn(command, _environment(), numbers, program)
         stack.callback(listener.close)

@@ -12,7 +12,6 @@ comments.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +39,6 @@ class OwnRtl:
         defines: Preprocessor macros.
         capabilities: The file that declares the capabilities of the core, if there is one.
         can: The content of that file.
-        names: The arguments from which the files were collected.
     """
 
     sources: tuple[Path, ...]
@@ -48,7 +46,6 @@ class OwnRtl:
     defines: Mapping[str, str] = field(default_factory=dict)
     capabilities: Path | None = None
     can: Capabilities = field(default_factory=Capabilities)
-    names: tuple[str, ...] = ()
 
     @classmethod
     def find(cls, names: Iterable[Path | str]) -> OwnRtl:
@@ -66,7 +63,6 @@ class OwnRtl:
         includes: list[Path] = []
         defines: dict[str, str] = {}
         folders: list[Path] = []
-        names = tuple(names)
         for name in names:
             path = Path(name).resolve()
             if path.is_dir():
@@ -99,13 +95,7 @@ class OwnRtl:
             defines,
             capabilities,
             Capabilities.load(capabilities),
-            tuple(map(str, names)),
         )
-
-    @property
-    def options(self) -> str:
-        """The command-line options that select this RTL again, with a space before each."""
-        return "".join(f" --rtl {shlex.quote(name)}" for name in self.names)
 
     def modules(self) -> set[str]:
         """The names of all modules in the sources."""

@@ -19,6 +19,7 @@ from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import build_root
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.cocotb_env import command_and_env
+from ktls_cosim.sim.dump import clean_log
 from ktls_cosim.sim.runner import compile_build
 from ktls_cosim.sim.simulators import find_simulator
 from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, LINE, U32, U64, Op, check_range
@@ -205,6 +206,8 @@ class RemoteSim:
                 self._process.kill()
                 self._process.wait()
         self._sock.close()
+        if self.waves:
+            clean_log(self.log)
 
     def __enter__(self) -> RemoteSim:
         return self

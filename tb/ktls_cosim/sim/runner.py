@@ -17,6 +17,7 @@ from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import build_root
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.cocotb_env import command_and_env
+from ktls_cosim.sim.dump import clean_log
 from ktls_cosim.sim.simulators import find_simulator
 
 _log = logging.getLogger("ktls.sim")
@@ -31,6 +32,7 @@ class TestResult:
         passed: Whether the test passed or was skipped.
         message: Exception and traceback of a failed test.
         seconds: Wall-clock time of the test.
+        end_ns: Simulation time at its end, in nanoseconds.
         skipped: The core lacks a capability that the test needs.
     """
 
@@ -40,6 +42,7 @@ class TestResult:
     passed: bool
     message: str
     seconds: float
+    end_ns: int
     skipped: bool = False
 
 
@@ -151,6 +154,8 @@ def run_tests(
             raise SimulatorError(f"{module} ran for more than {timeout_s} s; log: {log}") from None
     if not results.exists():
         raise SimulatorError(f"{module} left no results:\n{log.read_text()[-3000:]}\nlog: {log}")
+    if waves:
+        clean_log(log)
     parsed = parse_results(results)
     if all(r.skipped for r in parsed):
         raise SimulatorError(f"{module} ran no test (filter {testcase!r}); log: {log}")
@@ -162,13 +167,15 @@ def parse_results(path: Path) -> list[TestResult]:
     out = []
     for case in ET.parse(path).iter("testcase"):
         bad = [e for tag in ("failure", "error") for e in case.iter(tag)]
-        message = "\n".join((e.get("message") or "") + (e.text or "") for e in bad)
+        message = "\n".join(e.text or e.get("message") or "" for e in bad)
+        properties = {p.get("name"): p.get("value", "") for p in case.iter("property")}
         out.append(
             TestResult(
                 case.get("name", "?"),
                 not bad,
                 message.strip(),
                 float(case.get("time", "0")),
+                int(float(properties.get("sim_time_stop", "0"))),
                 case.find("skipped") is not None,
             )
         )

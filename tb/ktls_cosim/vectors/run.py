@@ -23,6 +23,7 @@ from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
 from ktls_cosim.port import Port
 from ktls_cosim.report import console, progress, table, write_json
+from ktls_cosim.reproduce import this_command
 from ktls_cosim.session import open_port
 from ktls_cosim.target import Target
 from ktls_cosim.trace import traced
@@ -190,7 +191,6 @@ def run_vectors(
     out = console(100)
     command = f"ktls-cosim vectors --port {port_name}"
     groups = all_groups()
-    command += target.options if target and port_name == "sim" else ""
     can = target.can if target and port_name == "sim" else Capabilities()
     for g in groups:
         g.cases = [c for c in g.cases if _possible(c, can)]
@@ -201,7 +201,7 @@ def run_vectors(
             g.cases = rng.sample(g.cases, min(sample, len(g.cases)))
     if not any(g.cases for g in groups):
         raise CosimError("there is no case to play")
-    scoreboard = Scoreboard(command)
+    scoreboard = Scoreboard(this_command())
     out.print(_play(groups, port_name, target, scoreboard, command, trace))
     wrong = [w for g in groups for w in g.wrong]
     for line in wrong[:_SHOWN]:

@@ -10,7 +10,7 @@ import cocotb
 from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import start
-from reference import SBOX, aes_block, round_keys, stage_of
+from reference import SBOX, aes_block, round_keys, same_blocks, stage_of
 
 LATENCY = 16
 
@@ -57,7 +57,7 @@ async def fips197_examples(dut: Any) -> None:
     ):
         key = bytes(range(size))
         await load_key(dut, 5, key)
-        assert await encrypt(dut, [(5, key, plain)]) == [int(want, 16)]
+        same_blocks(await encrypt(dut, [(5, key, plain)]), [int(want, 16)])
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -72,7 +72,7 @@ async def key_and_size_change_with_every_block(dut: Any) -> None:
         c = rng.randrange(64)
         jobs.append((c, keys[c], rng.randbytes(16)))
     want = [int.from_bytes(aes_block(k, b), "big") for _, k, b in jobs]
-    assert await encrypt(dut, jobs) == want
+    same_blocks(await encrypt(dut, jobs), want)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -87,12 +87,12 @@ async def stage_15_wipes_a_context(dut: Any) -> None:
     await RisingEdge(dut.clk)
     dut.kw_en.value = 0
     await RisingEdge(dut.clk)
-    (got,) = await encrypt(dut, [(1, key, block)])
+    got = await encrypt(dut, [(1, key, block)])
     # with zero round keys a zero state stays uniform, so only the 14 SubBytes change it
     b = 0
     for _ in range(14):
         b = SBOX[b]
-    assert got == int.from_bytes(bytes([b]) * 16, "big")
+    same_blocks(got, [int.from_bytes(bytes([b]) * 16, "big")])
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -103,4 +103,4 @@ async def a_new_key_of_the_same_context_is_used(dut: Any) -> None:
     for key in (bytes(range(16)), bytes(range(1, 33)), bytes(range(2, 18))):
         await load_key(dut, 3, key)
         want = int.from_bytes(aes_block(key, block), "big")
-        assert await encrypt(dut, [(3, key, block)] * 3) == [want] * 3
+        same_blocks(await encrypt(dut, [(3, key, block)] * 3), [want] * 3)

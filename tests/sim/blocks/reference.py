@@ -65,3 +65,10 @@ def gf_multiply(x: int, y: int) -> int:
             z ^= v
         v = (v >> 1) ^ (0xE1 << 120 if v & 1 else 0)
     return z
+
+
+def same_blocks(got: list[int], want: list[int]) -> None:
+    """Check 128-bit values. The message is in hexadecimal; `assert` would show decimal digits."""
+    for i, (g, w) in enumerate(zip(got, want, strict=True)):
+        if g != w:
+            raise AssertionError(f"block {i}: got {g:032x}, expected {w:032x}")

@@ -11,6 +11,7 @@ import pytest
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import ROOT
 from ktls_cosim.sim.build import Build, rtl_sources
+from ktls_cosim.sim.fst import signals
 from ktls_cosim.sim.runner import compile_build, run_tests
 from ktls_cosim.target import Target
 from support import Simulate
@@ -47,7 +48,14 @@ WIDE = [
 ]
 
 
-@pytest.mark.parametrize(("toplevel", "module"), BLOCKS, ids=[b[0] for b in BLOCKS])
+# with `make smoke`: together a few seconds
+QUICK = ("ktls_fifo", "ktls_aes", "ktls_keyexp", "ktls_bytes", "ktls_csr")
+
+
+@pytest.mark.parametrize(
+    ("toplevel", "module"),
+    [pytest.param(*b, id=b[0], marks=[pytest.mark.quick] * (b[0] in QUICK)) for b in BLOCKS],
+)
 def test_block(simulate: Simulate, target: Target, toplevel: str, module: str) -> None:
     if target.rtl and toplevel == "ktls_gcm" and 1 not in target.can.lanes:
         pytest.skip(f"the core declares lanes = {[*target.can.lanes]}")
@@ -145,7 +153,13 @@ def test_a_failure_leaves_waves_log_and_message(simulator: str) -> None:
     assert [r.passed for r in results] == [False]
     assert "assert" in results[0].message
     assert (out / "waves.fst").stat().st_size > 500
-    assert "holds_16_words" in (out / "run.log").read_text()
+    log = (out / "run.log").read_text()
+    assert "holds_16_words" in log
+    assert "array word" not in log
+    names = {name.replace("\\", "") for name, _ in signals(out / "waves.fst")}
+    words = {f"ktls_fifo.mem[{i}][7:0]" for i in range(8)}
+    assert {"ktls_fifo.clk", "ktls_fifo.s_data[7:0]"} <= names
+    assert words <= names or simulator != "icarus"
 
 
 def test_changed_parameter_changes_the_build(simulator: str) -> None:

@@ -16,6 +16,8 @@ from cocotb.utils import get_sim_time
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.paths import ROOT
+from ktls_cosim.reproduce import command_line
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.port import SimPort
 from ktls_hw.layout import Opcode, SqeCtx, SqeRecord
@@ -53,7 +55,9 @@ async def hash_of_every_output_in_every_cycle(dut: Any) -> None:
     host = dut.host
     port = SimPort(dut)
     await port.ready()
-    scoreboard = Scoreboard("pytest tests/sim/device/test_agreement.py")
+    scoreboard = Scoreboard(
+        command_line("pytest", str(ROOT / "tests/sim/device/test_agreement.py"))
+    )
     rig = Rig(CheckedPort(port, scoreboard))
     out = []
     # between clock edges the order of events in a simulator is not visible

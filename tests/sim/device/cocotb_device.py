@@ -14,6 +14,8 @@ from ktls_cosim import capabilities
 from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.check.lockstep import LockstepPort
 from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.paths import ROOT
+from ktls_cosim.reproduce import command_line
 from ktls_cosim.scenarios import SCENARIOS, Env, Scenario, missing
 from ktls_cosim.scenarios.stress import stress
 from ktls_cosim.sim.port import SimPort
@@ -55,7 +57,12 @@ async def _run(dut: Any, name: str, scenario: Scenario) -> None:
         host.err_write.value = int(write)
 
     lockstep = LockstepPort(port, model)
-    scoreboard = Scoreboard(f"pytest tests/sim/device/test_device.py -k {name}")
+    scoreboard = Scoreboard(
+        command_line(
+            "pytest", str(ROOT / "tests/sim/device/test_device.py"), f"--rtl-test={name}",
+            f"--rtl-seed={cocotb.RANDOM_SEED}",
+        )
+    )  # fmt: skip
     env = Env(
         lockstep, scoreboard, random.Random(cocotb.RANDOM_SEED), fail_bus, lockstep=True,
         suites=SUITES,

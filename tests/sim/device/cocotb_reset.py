@@ -17,6 +17,8 @@ from cocotb.triggers import ClockCycles
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.paths import ROOT
+from ktls_cosim.reproduce import command_line
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.port import SimPort
 from ktls_hw import layout
@@ -37,7 +39,9 @@ class Bench:
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
-        self.scoreboard = Scoreboard("pytest tests/sim/device/test_reset.py")
+        self.scoreboard = Scoreboard(
+            command_line("pytest", str(ROOT / "tests/sim/device/test_reset.py"))
+        )
         self.rng = random.Random(cocotb.RANDOM_SEED)
 
     @classmethod

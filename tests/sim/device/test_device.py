@@ -63,6 +63,7 @@ def test_scenarios_with_several_lanes(simulate: Simulate, target: Target, lanes:
     assert len(results) == len(names)
 
 
+@pytest.mark.quick
 def test_small_device(simulate: Simulate, target: Target) -> None:
     """The device has four contexts; the driver reads their number from CAPS."""
     names = possible(target, "hello_world", "contexts_run_out")
@@ -95,6 +96,7 @@ def test_every_scenario_on_the_small_core(simulate: Simulate) -> None:
     assert len(results) == len(SCENARIOS)
 
 
+@pytest.mark.quick
 def test_simulator_as_a_child_process(simulator: str, target: Target, seed: int) -> None:
     """Plain Python uses the RTL like a plugged-in card."""
     possible(target, "many_connections")

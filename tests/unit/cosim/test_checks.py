@@ -21,7 +21,7 @@ from ktls.record import Protection
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.check.lockstep import LockstepError, LockstepPort
-from ktls_cosim.check.mismatch import MismatchError
+from ktls_cosim.check.mismatch import Mismatch, MismatchError
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.scenarios.rig import Rig
 from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, Status
@@ -238,6 +238,35 @@ def test_lie_is_caught(name: str) -> None:
         scoreboard.finish()
     first = e.value.mismatches[0]
     assert (first.check, first.field) == (case.check, case.field), str(first)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("a forged record on the wire", "byte"),
+        ("another text on the wire", "data path"),
+        ("another explicit nonce on the wire", "explicit nonce"),
+    ],
+)
+def test_the_wire_names_a_cause(name: str, cause: str) -> None:
+    """Also for records that no device sealed: the scoreboard knows the text."""
+    (found,) = CASES[name].run().mismatches
+    assert found.cause is not None
+    assert cause in found.cause
+    assert any(line.startswith("nonce ") for line in found.details)
+    assert any("^^" in line for line in found.details)
+
+
+def test_a_mismatch_names_time_and_connection() -> None:
+    """The device-side checker finds the connection by its keys."""
+    scoreboard = Scoreboard()
+    scoreboard.tx_configured(7, INFO.pack())
+    assert scoreboard.connection_with(KEYS) == 7
+    assert scoreboard.connection_with(replace(KEYS, salt=b"else")) is None
+    scoreboard.clock = lambda: 1000
+    scoreboard.report(Mismatch("golden", "record 0", ()), KEYS)
+    expected = "golden check at 1000 ns (cycle 250): connection 7, record 0"
+    assert str(scoreboard.mismatches[0]) == expected
 
 
 def test_the_honest_device_passes() -> None:

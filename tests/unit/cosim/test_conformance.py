@@ -171,3 +171,11 @@ def test_invalid_step_is_reported(tmp_path: Path) -> None:
     assert "step 1 (send) is invalid" in result.differences[0]
     with pytest.raises(ScenarioError, match="here:1 is not a scenario"):
         parse_scenario("[]", "here:1")
+
+
+def test_one_scenario_by_file_and_line() -> None:
+    file = RECORDINGS / "cmsg.jsonl"
+    (one,) = load([Path(f"{file}:3")])
+    assert one.source == f"{file}:3"
+    with pytest.raises(ScenarioError, match="no scenario found"):
+        list(load([Path(f"{file}:99999")]))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -11,8 +12,10 @@ from ktls import run_sync
 from ktls_cosim.check.lockstep import LockstepError, LockstepPort
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.port import Port
+from ktls_cosim.reproduce import command_line
 from ktls_cosim.scenarios import SCENARIOS, Env, missing
 from ktls_hw.layout import CTRL_RESET, Reg
+from ktls_hw.memory import Access, ModelMemory
 from ktls_hw.model import Fault, NicModel
 
 
@@ -25,9 +28,7 @@ def run(
             if lo != hi:
                 m.mem.fail(lo, hi, read=read, write=write)
 
-    scoreboard = Scoreboard(
-        f"pytest tests/unit/cosim/test_scenarios.py -k {name} --rtl-seed={seed}"
-    )
+    scoreboard = Scoreboard(command_line("pytest", __file__, "-k", name, f"--rtl-seed={seed}"))
     env = Env(port, scoreboard, random.Random(seed), fail_bus, lockstep, suites)
     run_sync(SCENARIOS[name](env))
     scoreboard.finish()
@@ -79,5 +80,35 @@ class BrokenAfterReset(NicModel):
 def test_lockstep_finds_a_difference(fault: Fault, seed: int) -> None:
     good, broken = NicModel(), BrokenAfterReset()
     broken.fault = fault
-    with pytest.raises(LockstepError, match="memory at"):
+    with pytest.raises(LockstepError, match=r"memory at 0x\w+ differs at \d+ ns \(cycle") as e:
         run("sizes_around_blocks", seed, LockstepPort(good, broken), good, broken, lockstep=True)
+    record = r"context \d+, descriptor \d+: .*record \d+"
+    assert re.search(rf"primary: {record}: right\n", str(e.value))
+    assert re.search(rf"shadow: {record}: wrong\n  first wrong", str(e.value))
+    cause = {
+        Fault.FLIPPED_CIPHERTEXT_BIT: "single wrong byte",
+        Fault.SWAPPED_TAG_BYTES: "tag in reverse byte order",
+    }[fault]
+    assert f"likely cause: {cause}" in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["hello_world", "open_every_tail", "plain_gcm"])
+def test_lockstep_asks_the_golden_model(name: str, seed: int) -> None:
+    """The primary writes a wrong byte; the shadow is right."""
+    broken, good = Spoiler(), NicModel()
+    with pytest.raises(LockstepError) as e:
+        run(name, seed, LockstepPort(broken, good), broken, good, lockstep=True)
+    assert re.search(r"golden model on the primary: .*: wrong\n  first wrong byte", str(e.value))
+    assert re.search(r"golden model on the shadow: .*: right", str(e.value))
+
+
+class Spoiler(NicModel):
+    """A model whose memory flips a bit of each record that the device writes."""
+
+    def __init__(self) -> None:
+        super().__init__(Flipping())
+
+
+class Flipping(ModelMemory):
+    def scatter(self, sg: int, count: int, data: bytes, beat: int) -> Access:
+        return super().scatter(sg, count, bytes((data[0] ^ 1, *data[1:])) if data else data, beat)
