@@ -14,7 +14,6 @@ file must have all of them. The defaults are:
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -79,6 +78,9 @@ class Capabilities:
         """
         if path is None:
             return cls()
+        # imported here: a run without a declaration starts faster
+        import tomllib
+
         try:
             entries = tomllib.loads(Path(path).read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from ktls_cosim.check.cause import Sealed, likely_cause
-from ktls_cosim.check.gcm import BLOCK
 from ktls_cosim.check.golden import GoldenRecord, TrafficKeys, seal_record
 
 _TAG = 16
+_BLOCK = 16
 _AES_GCM = (51, 52)
 _TLS_1_3 = 0x0304
 _BEFORE = 8
@@ -73,8 +72,9 @@ def diagnose_gcm(
     )
     if text is None or got == want or len(got) != len(want) or len(want) - size != _TAG:
         return lines, None
-    sealed = Sealed(key, nonce, aad, text, want[:size], got[:size], want[size:], got[size:])
-    return lines, likely_cause(sealed)
+    return lines, _cipher_cause(
+        key, nonce, aad, text, want[:size], got[:size], want[size:], got[size:]
+    )
 
 
 def first_difference(parts: Parts, got: bytes) -> tuple[str, int]:
@@ -116,7 +116,7 @@ def window(parts: Parts, got: bytes) -> tuple[str, ...]:
         begin += len(part)
     inside = offset - begin
     low = max(0, offset - _BEFORE)
-    block = f" (block {inside // BLOCK}, byte {inside % BLOCK})" if name == "ciphertext" else ""
+    block = f" (block {inside // _BLOCK}, byte {inside % _BLOCK})" if name == "ciphertext" else ""
     return (
         f"first wrong byte: {offset} of {len(want)} (got {len(got)} bytes): "
         f"byte {inside} of the {name}{block}; shown from byte {low}",
@@ -168,6 +168,14 @@ def _cause(
     rtype, text, padding = sealed
     if keys.version == _TLS_1_3:
         text += rtype.to_bytes(1, "big") + bytes(padding)
-    return likely_cause(
-        Sealed(keys.key, want.nonce, want.aad, text, want.ciphertext, body, want.tag, got[-_TAG:])
+    return _cipher_cause(
+        keys.key, want.nonce, want.aad, text, want.ciphertext, body, want.tag, got[-_TAG:]
     )
+
+
+def _cipher_cause(*sealed: bytes) -> str:
+    """Explain a wrong result of the cipher; the arguments are those of `cause.Sealed`."""
+    # imported here: only a failure needs it, and a right run starts faster
+    from ktls_cosim.check.cause import Sealed, likely_cause
+
+    return likely_cause(Sealed(*sealed))
