@@ -262,6 +262,9 @@ def _tag(gcm: Gcm, s: Sealed) -> str:
 
 def _linear(gcm: Gcm, s: Sealed) -> str | None:
     """Solve the tag for the length block and for the AAD that the device used."""
+    for size in range(min(len(s.aad), BLOCK)):
+        if gcm.tag(s.aad[:size], s.got) == s.got_tag:
+            return f"GHASH: the device used only the first {size} of {len(s.aad)} bytes of AAD"
     difference = int.from_bytes(xor(s.got_tag, s.want_tag), "big")
     inverse = power(gcm.hash_key, -1)
     delta = multiply(difference, inverse).to_bytes(BLOCK, "big")
