@@ -148,6 +148,8 @@ def _by_tag(gcm: Gcm, s: Sealed) -> str:
         return f"{pattern}; the tag is right: {_AFTER}, after GHASH, not the cipher"
     if s.got_tag == gcm.tag(s.aad, s.got):
         seen = xor(xor(s.got, s.want), s.text)
+        if len(seen) >= _MATCH and not any(seen):
+            return f"the core sealed zeros instead of the text: {_BEFORE}"
         shift = _shift(s.text, seen)
         if shift is not None:
             return f"{shift} of the plaintext: {_BEFORE}"

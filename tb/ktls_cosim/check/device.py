@@ -447,7 +447,7 @@ class CheckedPort:
             f"dst_len is {d.dst_len}, the destination list has {listed} bytes"
         )
         self._sb.device_refused += 1
-        self._sb.first_refused = self._sb.first_refused or f"{where}: {found}"
+        self._sb.first_refused = self._sb.first_refused or f"{where}\n  {found}"
         if cqe.status == Status.DST_SHORT and min(d.dst_len, listed) >= need:
             cause = "the device: it counts the bytes of the destination wrongly"
             self._sb.report(Mismatch("completion", where, (found,), cause=cause), keys)

@@ -46,7 +46,7 @@ def test_a_destination_that_is_too_short_is_named(
     assert demo.run_demo("model", file=None, waves=False, fault=None) == 1
     out = capsys.readouterr().out
     assert (
-        "first refused: context 0, descriptor 1, record 1: status DST_SHORT: "
+        "first refused: context 0, descriptor 1, record 1\n  status DST_SHORT: "
         "the result needs 40 bytes, dst_len is 39, the destination list has 39 bytes"
     ) in out
     assert "reproduce: " in out

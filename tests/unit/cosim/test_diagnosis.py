@@ -236,6 +236,9 @@ CAUSES: dict[str, tuple[Sealed, str]] = {
         with_fit(case(), xor(xor(case().got, TEXT), LATER)),
         f"16 bytes are missing at byte 32 of the plaintext: data path {BEFORE}",
     ),
+    "zeros before the core": (
+        with_fit(case(), xor(case().got, TEXT)), f"zeros instead of the text: data path {BEFORE}",
+    ),
     # tag
     "tag reversed": (replace(case(), got_tag=case().want_tag[::-1]), "reverse byte order"),
     "tag rotated": (
