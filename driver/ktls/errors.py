@@ -68,14 +68,34 @@ class DeviceError(KtlsError):
     ) -> None:
         self.registers = registers or {}
         self.rings = rings or {}
-        lines = [what]
+        lines = [what, *self._doorbells()]
         if self.rings:
-            lines.append("rings: " + ", ".join(f"{k}={v}" for k, v in self.rings.items()))
+            lines += ["rings:", *_columns([f"{k}={v}" for k, v in self.rings.items()])]
         if self.registers:
-            lines.append(
-                "registers: " + ", ".join(f"{k}={v:#x}" for k, v in self.registers.items())
-            )
+            lines += ["registers:", *_columns([f"{k}={v:#x}" for k, v in self.registers.items()])]
         super().__init__("\n".join(lines))
+
+    def _doorbells(self) -> list[str]:
+        """Describe each ring of which the device does not know all posted descriptors."""
+        lines = []
+        for name, posted in self.rings.items():
+            if not name.endswith("sq_prod"):
+                continue
+            register = name.upper() if name.startswith("ring") else f"RING0_{name.upper()}"
+            known = self.registers.get(register, posted)
+            if known != posted:
+                lines.append(
+                    f"likely cause: no doorbell: the driver has posted up to descriptor {posted}, "
+                    f"but {register} is {known}"
+                )
+        return lines
+
+
+def _columns(items: list[str]) -> list[str]:
+    """Return the items as indented lines with three columns."""
+    width = max(map(len, items)) + 2
+    rows = (items[i : i + 3] for i in range(0, len(items), 3))
+    return ["  " + "".join(item.ljust(width) for item in row).rstrip() for row in rows]
 
 
 class DeviceIdle(DeviceError):

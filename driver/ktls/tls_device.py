@@ -86,7 +86,11 @@ def _check_number(completion: Completion, seq: int, verb: str) -> None:
         DeviceError: they differ.
     """
     if completion.rec_seq not in (None, seq):
-        raise DeviceError(f"record {seq} was {verb} under number {completion.rec_seq}")
+        swapped = int.from_bytes(seq.to_bytes(8, "little"), "big") == completion.rec_seq
+        raise DeviceError(
+            f"record {seq} was {verb} under number {completion.rec_seq} ({completion.rec_seq:#x})"
+            + "; rec_seq of the descriptor has the wrong byte order" * swapped
+        )
 
 
 # -------------------------------------------------------------------------- transmit

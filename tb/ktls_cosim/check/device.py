@@ -409,7 +409,8 @@ class CheckedPort:
             return
         keys, index, where = record
         if cqe.status != Status.OK:
-            self._sb.device_refused += 1
+            need = d.len + len(seal_record(keys, index, d.rtype, b"", d.pad).wire)
+            self._refused(d, cqe, where, keys, need)
             return
         if not cqe.numbered or len(plaintext) != d.len:
             found = Mismatch("completion", where, ("OK for a record that cannot be sealed",))
@@ -430,6 +431,27 @@ class CheckedPort:
         self._sb.device_records += 1
         self._sb.device_bytes += len(plaintext)
 
+    def _refused(self, d: SqeRecord, cqe: Cqe, where: str, keys: TrafficKeys, need: int) -> None:
+        """Note a record that ended with an error; check that DST_SHORT is justified.
+
+        Args:
+            d: Descriptor.
+            cqe: Its completion, with an error.
+            where: Name of the record.
+            keys: Keys of the record.
+            need: Bytes of the result.
+        """
+        listed = sum(e.len for e in _entries(self.mem, d.dst_sg, d.dst_cnt))
+        found = (
+            f"status {Status(cqe.status).name}: the result needs {need} bytes, "
+            f"dst_len is {d.dst_len}, the destination list has {listed} bytes"
+        )
+        self._sb.device_refused += 1
+        self._sb.first_refused = self._sb.first_refused or f"{where}\n  {found}"
+        if cqe.status == Status.DST_SHORT and min(d.dst_len, listed) >= need:
+            cause = "the device: it counts the bytes of the destination wrongly"
+            self._sb.report(Mismatch("completion", where, (found,), cause=cause), keys)
+
     def _opened(self, d: SqeRecord, sealed: bytes, cqe: Cqe) -> None:
         """Check an OPEN of a TLS record."""
         record = self._numbered(d, cqe)
@@ -437,7 +459,7 @@ class CheckedPort:
             return
         keys, index, where = record
         if cqe.status not in (Status.OK, Status.AUTH_FAILED):
-            self._sb.device_refused += 1
+            self._refused(d, cqe, where, keys, d.len)
             return
         got = self._bytes_of(d.dst_sg, d.dst_cnt, d.len)
         inner = open_body(keys, index, d.rtype, d.explicit_nonce, sealed)

@@ -122,6 +122,7 @@ class Scoreboard:
         device_records, device_bytes: Records, and bytes of their text, that the device sealed
             or opened and that equal the golden model.
         device_refused: Descriptors that completed with an error.
+        first_refused: Description of the first TLS record among them, or an empty string.
         wire_records, wire_bytes: Checked records on the wire, and bytes of their text.
         received_bytes: Checked bytes that the application received.
         clock: Returns the time of the device in nanoseconds, if it is known; `CheckedPort`
@@ -137,6 +138,7 @@ class Scoreboard:
         self.device_records = 0
         self.device_bytes = 0
         self.device_refused = 0
+        self.first_refused = ""
         self.wire_records = 0
         self.wire_bytes = 0
         self.received_bytes = 0
@@ -245,7 +247,7 @@ class Scoreboard:
         assert c.keys is not None
         index = c.records
         c.records += 1
-        where = f"connection {conn}, record {index} (number {c.keys.first_number + index})"
+        where = f"connection {conn}, record {c.keys.first_number + index}"
         opened = open_record(c.keys, index, record)
         if opened is None:
             # every later record would repeat this finding
@@ -263,7 +265,10 @@ class Scoreboard:
             at = next((i for i, x in enumerate(plain) if i >= len(want) or want[i] != x), 0)
             due = f"type {want_type}: {want[at : at + 16].hex(' ')}" if want else "no more bytes"
             lines, cause = _compare(c, c.keys, index, record)
-            if not want or (rtype == want_type and plain[at : at + _MATCH] in want):
+            if not any(plain) and self.device_records and not self.mismatches:
+                # the check of the device has compared the record with its source
+                cause = "the device sealed zeros: the driver did not write the text to the source"
+            elif not want or (rtype == want_type and plain[at : at + _MATCH] in want):
                 cause = "bytes lost, repeated or out of order between application and wire"
             self.report(
                 Mismatch(

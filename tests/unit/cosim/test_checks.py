@@ -145,6 +145,12 @@ AT_DEVICE = {
     "text of a forged record": AtDevice(opening(1), about(Opcode.OPEN), "open"),
     "another type of an opened record": AtDevice(opening(), about(Opcode.OPEN, rtype=22), "open"),
     "another length of an opened record": AtDevice(opening(), about(Opcode.OPEN, len=79), "open"),
+    "DST_SHORT for a sufficient destination": AtDevice(
+        seal, about(Opcode.SEAL, status=int(Status.DST_SHORT)), "completion"
+    ),
+    "DST_SHORT for a sufficient destination of OPEN": AtDevice(
+        opening(), about(Opcode.OPEN, status=int(Status.DST_SHORT)), "completion"
+    ),
     "RESYNC goes back": AtDevice(resync, about(Opcode.RESYNC, status=OK), "number"),
     "RESYNC without a context": AtDevice(
         resync_without_context, about(Opcode.RESYNC, status=OK), "completion"

@@ -236,6 +236,9 @@ CAUSES: dict[str, tuple[Sealed, str]] = {
         with_fit(case(), xor(xor(case().got, TEXT), LATER)),
         f"16 bytes are missing at byte 32 of the plaintext: data path {BEFORE}",
     ),
+    "zeros before the core": (
+        with_fit(case(), xor(case().got, TEXT)), f"zeros instead of the text: data path {BEFORE}",
+    ),
     # tag
     "tag reversed": (replace(case(), got_tag=case().want_tag[::-1]), "reverse byte order"),
     "tag rotated": (
@@ -243,6 +246,9 @@ CAUSES: dict[str, tuple[Sealed, str]] = {
     ),
     "length of the AAD": (wrong_lengths(12, 100), "has 96 bits of AAD and 800 of text instead"),
     "length of the text": (wrong_lengths(13, 101), "has 104 bits of AAD and 808 of text instead"),
+    "AAD cut": (
+        replace(case(), got_tag=GCM.tag(AAD[:12], case().got)), "the first 12 of 13 bytes of AAD",
+    ),
     "another AAD": (
         replace(case(), got_tag=GCM.tag(AAD[::-1], case().got)), f"used the AAD {AAD[::-1].hex()}",
     ),
@@ -314,3 +320,14 @@ def test_tls13_text_has_its_type_and_padding(cipher: int) -> None:
     field, _, cause = diagnose(keys, 0, 23, TEXT, spoilt, 3)
     assert field == "ciphertext"
     assert ("single wrong byte 25" in cause) == aes
+
+
+def test_a_wrong_nonce_of_the_record_alone_is_called_framing() -> None:
+    keys = TrafficKeys(0x0303, 51, KEY, b"salt", bytes(7) + b"\1", 1)
+    wire = seal_record(keys, 0, 23, TEXT).wire
+    field, _, cause = diagnose(keys, 0, 23, TEXT, wire[:5] + wire[5:13][::-1] + wire[13:])
+    assert field == "nonce"
+    assert "framing" in cause
+    field, _, cause = diagnose(keys, 0, 23, TEXT, seal_record(keys, 1, 23, TEXT).wire)
+    assert field == "nonce"
+    assert "does not count up" in cause

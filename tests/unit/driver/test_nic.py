@@ -27,17 +27,21 @@ from ktls.nic_aead import aead, aead_add
 from ktls.ring import Completion, Ring
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.port import Port
 from ktls_hw.layout import Opcode, Reg, Sge, Status
 from ktls_hw.model import Fault, ModelMemory, NicModel
+from liar import Liar
 
 INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(8), b"K" * 16, b"salt", bytes(8))
 
 
-def connection(model: NicModel, scoreboard: Scoreboard) -> tuple[KtlsNic, KtlsSocket]:
+def connection(
+    model: Port, scoreboard: Scoreboard, info: CryptoInfo = INFO
+) -> tuple[KtlsNic, KtlsSocket]:
     nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
     sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
-    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
+    sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
     return nic, sock
 
 
@@ -104,6 +108,27 @@ def test_lost_completion_is_an_error_with_registers_not_a_hang() -> None:
         sock.flush()
     assert e.value.registers["RING0_SQ_CONS"] == e.value.registers["RING0_SQ_PROD"]
     assert e.value.rings["in_flight"] == 1
+    assert "no doorbell" not in str(e.value)
+    assert max(map(len, str(e.value).splitlines())) <= 100
+
+
+def test_a_missing_doorbell_is_named() -> None:
+    class Deaf(NicModel):
+        """A device that receives no doorbell."""
+
+        async def write32(self, addr: int, value: int) -> None:
+            if addr != Reg.RING0_SQ_PROD:
+                await super().write32(addr, value)
+
+    with pytest.raises(DeviceIdle, match=r"no doorbell: .* descriptor 1, but RING0_SQ_PROD is 0"):
+        connection(Deaf(), Scoreboard())
+
+
+def test_a_wrong_byte_order_of_the_number_is_named() -> None:
+    liar = Liar(NicModel(), completion=lambda c: replace(c, rec_seq=1 << 56) if c.numbered else c)
+    _, sock = connection(liar, Scoreboard(), INFO.at(1))
+    with pytest.raises(DeviceError, match=r"record 1 .* \(0x100000000000000\); .* byte order"):
+        sock.send(b"number 1")
 
 
 def test_keys_do_not_stay_in_the_ring() -> None:
