@@ -581,26 +581,35 @@ def run_script(steps: list[Json]) -> list[Json] | Json:
         script.close()
 
 
-# dependencies first; a built-in module has no file
+# TLS and its ciphers; a built-in module has no file
 MODULES = (
-    "lib/crypto/libchacha", "lib/crypto/libpoly1305", "crypto/ctr", "crypto/gf128mul",
-    "crypto/ghash-generic", "crypto/gcm", "crypto/cmac", "crypto/ccm", "crypto/chacha_generic",
-    "crypto/poly1305_generic", "crypto/chacha20poly1305", "net/tls/tls",
+    "ctr", "ghash-generic", "gcm", "cmac", "ccm", "chacha_generic", "poly1305_generic",
+    "chacha20poly1305", "tls",
 )  # fmt: skip
 
 
 def load_modules(folder: str) -> None:
-    """Load the TLS module and its dependencies."""
+    """Load TLS and its ciphers, each after the modules that `modules.dep` lists for it.
+
+    Args:
+        folder: The modules of this kernel; their places and dependencies differ between kernels.
+    """
+    needs = {}  # the files to load for a module, in order; modules.dep has them in reverse
+    with open(os.path.join(folder, "modules.dep"), encoding="ascii") as f:
+        for line in f:
+            file, _, others = line.partition(":")
+            needs[os.path.basename(file).removesuffix(".ko")] = [*reversed(others.split()), file]
     for name in MODULES:
-        path = os.path.join(folder, "kernel", name + ".ko")
-        if not os.path.exists(path):
-            continue
-        with open(path, "rb") as f:
-            if (
-                libc.syscall(FINIT_MODULE, f.fileno(), b"", 0)
-                and ctypes.get_errno() != errno.EEXIST
-            ):
-                raise OSError(ctypes.get_errno(), f"cannot load {name}")
+        for path in needs.get(name, []):
+            load_module(os.path.join(folder, path))
+
+
+def load_module(path: str) -> None:
+    """Load one module; it may be loaded already."""
+    with open(path, "rb") as f:
+        failed = libc.syscall(FINIT_MODULE, f.fileno(), b"", 0)
+    if failed and ctypes.get_errno() != errno.EEXIST:
+        raise OSError(ctypes.get_errno(), f"cannot load {path}")
 
 
 def main() -> None:

