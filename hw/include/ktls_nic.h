@@ -65,6 +65,8 @@
 #define KTLS_IRQ_STATUS_CQ_MASK 0x1u
 #define KTLS_IRQ_STATUS_ERROR_SHIFT 1
 #define KTLS_IRQ_STATUS_ERROR_MASK 0x1u
+#define KTLS_IRQ_STATUS_RING_ERROR_SHIFT 2
+#define KTLS_IRQ_STATUS_RING_ERROR_MASK 0x1u
 #define KTLS_IRQ_STATUS_RINGS_SHIFT 8
 #define KTLS_IRQ_STATUS_RINGS_MASK 0xFFu
 #define KTLS_REG_IRQ_ENABLE 0x01Cu
@@ -72,9 +74,12 @@
 #define KTLS_IRQ_ENABLE_CQ_MASK 0x1u
 #define KTLS_IRQ_ENABLE_ERROR_SHIFT 1
 #define KTLS_IRQ_ENABLE_ERROR_MASK 0x1u
+#define KTLS_IRQ_ENABLE_RING_ERROR_SHIFT 2
+#define KTLS_IRQ_ENABLE_RING_ERROR_MASK 0x1u
 #define KTLS_REG_KEY_WARN 0x020u
 #define KTLS_REG_KEY_LIMIT 0x024u
 #define KTLS_REG_WATCHDOG 0x028u
+#define KTLS_REG_RESETS 0x02Cu
 #define KTLS_REG_CNT_DESCRIPTORS 0x040u
 #define KTLS_REG_CNT_RECORDS 0x044u
 #define KTLS_REG_CNT_BYTES_LO 0x048u
@@ -104,6 +109,13 @@
 #define KTLS_RING0_IRQ_MOD_COUNT_MASK 0xFFFFu
 #define KTLS_RING0_IRQ_MOD_TIMER_SHIFT 16
 #define KTLS_RING0_IRQ_MOD_TIMER_MASK 0xFFFFu
+#define KTLS_REG_RING0_ERRORS 0x138u
+#define KTLS_RING0_ERRORS_SQ_PROD_SHIFT 0
+#define KTLS_RING0_ERRORS_SQ_PROD_MASK 0xFFu
+#define KTLS_RING0_ERRORS_CQ_CONS_SHIFT 8
+#define KTLS_RING0_ERRORS_CQ_CONS_MASK 0xFFu
+#define KTLS_RING0_ERRORS_BASE_SHIFT 16
+#define KTLS_RING0_ERRORS_BASE_MASK 0xFFu
 #define KTLS_RING_COUNT 8u
 #define KTLS_RING_STRIDE 0x40u
 
@@ -132,8 +144,8 @@ enum ktls_status {
 	/* The device does not support the operation. */
 	KTLS_CPL_BAD_OPCODE = 1,
 	/*
-	 * The context number is out of range, the context is not installed, or it has the other
-	 * direction.
+	 * The context number is out of range, the context is not installed, it has the other
+	 * direction, or its generation is not that of the descriptor.
 	 */
 	KTLS_CPL_BAD_CTX = 2,
 	/*
@@ -174,13 +186,15 @@ enum ktls_status {
 	 * its record number.
 	 */
 	KTLS_CPL_KEY_EXHAUSTED = 13,
+	/* A list of the record is not 16-byte aligned or has more than 1024 entries. */
+	KTLS_CPL_BAD_LIST = 14,
 };
 
 /*
  * Submission descriptor of CTX_SET, CTX_DEL and RESYNC. 64 bytes. CTX_DEL uses only opcode,
- * cookie and ctx. RESYNC also uses rec_seq, and the explicit nonce of TLS 1.2 moves by the same
- * distance. The slot holds the key: the driver overwrites it after the completion. Words are
- * little endian.
+ * cookie, ctx, gen and epoch. RESYNC also uses rec_seq, and the explicit nonce of TLS 1.2 moves
+ * by the same distance. The slot holds the key: the driver overwrites it after the completion.
+ * Words are little endian.
  */
 struct ktls_sqe_ctx {
 	uint32_t word0;
@@ -194,10 +208,14 @@ struct ktls_sqe_ctx {
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
 #define KTLS_SQE_CTX_OPCODE_SHIFT 0
 #define KTLS_SQE_CTX_OPCODE_MASK 0xFFu
+#define KTLS_SQE_CTX_GEN_SHIFT 8
+#define KTLS_SQE_CTX_GEN_MASK 0xFFu
 #define KTLS_SQE_CTX_COOKIE_SHIFT 16
 #define KTLS_SQE_CTX_COOKIE_MASK 0xFFFFu
 #define KTLS_SQE_CTX_CTX_SHIFT 0
 #define KTLS_SQE_CTX_CTX_MASK 0xFFFFu
+#define KTLS_SQE_CTX_EPOCH_SHIFT 16
+#define KTLS_SQE_CTX_EPOCH_MASK 0xFFu
 #define KTLS_SQE_CTX_DIR_SHIFT 24
 #define KTLS_SQE_CTX_DIR_MASK 0xFFu
 #define KTLS_SQE_CTX_VERSION_SHIFT 0
@@ -232,12 +250,16 @@ struct ktls_sqe_record {
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_record) == 64, "sqe_record is 64 bytes");
 #define KTLS_SQE_RECORD_OPCODE_SHIFT 0
 #define KTLS_SQE_RECORD_OPCODE_MASK 0xFFu
+#define KTLS_SQE_RECORD_GEN_SHIFT 8
+#define KTLS_SQE_RECORD_GEN_MASK 0xFFu
 #define KTLS_SQE_RECORD_COOKIE_SHIFT 16
 #define KTLS_SQE_RECORD_COOKIE_MASK 0xFFFFu
 #define KTLS_SQE_RECORD_CTX_SHIFT 0
 #define KTLS_SQE_RECORD_CTX_MASK 0xFFFFu
 #define KTLS_SQE_RECORD_RTYPE_SHIFT 16
 #define KTLS_SQE_RECORD_RTYPE_MASK 0xFFu
+#define KTLS_SQE_RECORD_EPOCH_SHIFT 24
+#define KTLS_SQE_RECORD_EPOCH_MASK 0xFFu
 #define KTLS_SQE_RECORD_SRC_CNT_SHIFT 0
 #define KTLS_SQE_RECORD_SRC_CNT_MASK 0xFFFFu
 #define KTLS_SQE_RECORD_DST_CNT_SHIFT 16
@@ -282,6 +304,8 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_cqe) == 32, "cqe is 32 bytes");
 #define KTLS_CQE_CTX_MASK 0xFFFFu
 #define KTLS_CQE_RTYPE_SHIFT 16
 #define KTLS_CQE_RTYPE_MASK 0xFFu
+#define KTLS_CQE_GEN_SHIFT 24
+#define KTLS_CQE_GEN_MASK 0xFFu
 #define KTLS_CQE_LATENCY_SHIFT 0
 #define KTLS_CQE_LATENCY_MASK 0xFFFFFFu
 #define KTLS_CQE_REKEY_SHIFT 29

@@ -35,8 +35,8 @@ class Status(IntEnum):
     BAD_OPCODE = 1
     """The device does not support the operation."""
     BAD_CTX = 2
-    """The context number is out of range, the context is not installed, or it has the other
-    direction."""
+    """The context number is out of range, the context is not installed, it has the other
+    direction, or its generation is not that of the descriptor."""
     BAD_LENGTH = 3
     """The record holds more than 16384 bytes of plaintext and padding. OPEN in TLS 1.3: more
     than 16385 bytes, which include the inner type. Plain AES-GCM: more than 16384 bytes of
@@ -64,6 +64,8 @@ class Status(IntEnum):
     KEY_EXHAUSTED = 13
     """The key has reached KEY_LIMIT records. Install a new key. The descriptor has consumed its
     record number."""
+    BAD_LIST = 14
+    """A list of the record is not 16-byte aligned or has more than 1024 entries."""
 
 
 class Reg(IntEnum):
@@ -91,6 +93,8 @@ class Reg(IntEnum):
     """Usage limit of a key."""
     WATCHDOG = 0x028
     """Watchdog."""
+    RESETS = 0x02C
+    """Resets."""
     CNT_DESCRIPTORS = 0x040
     """Descriptors completed."""
     CNT_RECORDS = 0x044
@@ -133,6 +137,8 @@ class Reg(IntEnum):
     """Completion producer."""
     RING0_IRQ_MOD = 0x134
     """Interrupt moderation."""
+    RING0_ERRORS = 0x138
+    """Refused writes to the registers of this ring."""
 
 
 RING_COUNT = 8
@@ -140,7 +146,7 @@ RING_STRIDE = 0x40
 ID_VALUE = Field(0, 32)
 ID_VALUE_RESET = 0x4B544C53
 VERSION_MINOR = Field(0, 16)
-VERSION_MINOR_RESET = 0x3
+VERSION_MINOR_RESET = 0x4
 VERSION_MAJOR = Field(16, 16)
 VERSION_MAJOR_RESET = 0x1
 CAPS_LANES = Field(0, 4)
@@ -164,13 +170,16 @@ STATUS_CQ_ERROR = Field(2, 1)
 STATUS_BUS_DEAD = Field(3, 1)
 IRQ_STATUS_CQ = Field(0, 1)
 IRQ_STATUS_ERROR = Field(1, 1)
+IRQ_STATUS_RING_ERROR = Field(2, 1)
 IRQ_STATUS_RINGS = Field(8, 8)
 IRQ_ENABLE_CQ = Field(0, 1)
 IRQ_ENABLE_ERROR = Field(1, 1)
+IRQ_ENABLE_RING_ERROR = Field(2, 1)
 KEY_WARN_RECORDS = Field(0, 32)
 KEY_LIMIT_RECORDS = Field(0, 32)
 WATCHDOG_CYCLES = Field(0, 32)
 WATCHDOG_CYCLES_RESET = 0x100000
+RESETS_VALUE = Field(0, 32)
 CNT_DESCRIPTORS_VALUE = Field(0, 32)
 CNT_RECORDS_VALUE = Field(0, 32)
 CNT_BYTES_LO_VALUE = Field(0, 32)
@@ -194,6 +203,9 @@ RING0_CQ_PROD_INDEX = Field(0, 32)
 RING0_IRQ_MOD_COUNT = Field(0, 16)
 RING0_IRQ_MOD_COUNT_RESET = 0x1
 RING0_IRQ_MOD_TIMER = Field(16, 16)
+RING0_ERRORS_SQ_PROD = Field(0, 8)
+RING0_ERRORS_CQ_CONS = Field(8, 8)
+RING0_ERRORS_BASE = Field(16, 8)
 
 
 def ring_reg(ring: int, reg: int) -> int:
@@ -223,10 +235,17 @@ class SqeCtx:
     """Bytes in memory."""
     opcode: int = 0
     """Operation."""
+    gen: int = 0
+    """Generation of the context, low half: CTX_SET sets it, every other descriptor must repeat
+    it. A driver uses a new value whenever it installs another connection under a context
+    number."""
     cookie: int = 0
     """Returned in the completion."""
     ctx: int = 0
     """Context number."""
+    epoch: int = 0
+    """Generation of the context, high half. A driver uses the low bits of RESETS, so that no
+    descriptor from before a reset is accepted."""
     dir: int = 0
     """0: transmit (SEAL), 1: receive (OPEN)."""
     version: int = 0
@@ -250,8 +269,10 @@ class SqeCtx:
         """
         value = 0
         value |= put_int(self.opcode, 0, 8, "opcode")
+        value |= put_int(self.gen, 8, 8, "gen")
         value |= put_int(self.cookie, 16, 16, "cookie")
         value |= put_int(self.ctx, 32, 16, "ctx")
+        value |= put_int(self.epoch, 48, 8, "epoch")
         value |= put_int(self.dir, 56, 8, "dir")
         value |= put_int(self.version, 64, 16, "version")
         value |= put_int(self.cipher, 80, 16, "cipher")
@@ -271,8 +292,10 @@ class SqeCtx:
         value = structure_value(data, cls.SIZE, cls.__name__)
         return cls(
             opcode=(value >> 0) & 0xFF,
+            gen=(value >> 8) & 0xFF,
             cookie=(value >> 16) & 0xFFFF,
             ctx=(value >> 32) & 0xFFFF,
+            epoch=(value >> 48) & 0xFF,
             dir=(value >> 56) & 0xFF,
             version=(value >> 64) & 0xFFFF,
             cipher=(value >> 80) & 0xFFFF,
@@ -294,12 +317,18 @@ class SqeRecord:
     """Bytes in memory."""
     opcode: int = 0
     """Operation."""
+    gen: int = 0
+    """Generation of the context, low half: CTX_SET sets it, every other descriptor must repeat
+    it. A driver uses a new value whenever it installs another connection under a context
+    number."""
     cookie: int = 0
     """Returned in the completion."""
     ctx: int = 0
     """Context number."""
     rtype: int = 0
     """Record type. SEAL in TLS 1.3: the inner type. OPEN in TLS 1.3: ignored."""
+    epoch: int = 0
+    """Generation of the context, high half."""
     len: int = 0
     """SEAL: bytes of plaintext, at most 16384. OPEN: bytes of ciphertext without the tag; the
     source holds the tag in addition."""
@@ -332,9 +361,11 @@ class SqeRecord:
         """
         value = 0
         value |= put_int(self.opcode, 0, 8, "opcode")
+        value |= put_int(self.gen, 8, 8, "gen")
         value |= put_int(self.cookie, 16, 16, "cookie")
         value |= put_int(self.ctx, 32, 16, "ctx")
         value |= put_int(self.rtype, 48, 8, "rtype")
+        value |= put_int(self.epoch, 56, 8, "epoch")
         value |= put_int(self.len, 64, 32, "len")
         value |= put_int(self.dst_len, 96, 32, "dst_len")
         value |= put_int(self.src_sg, 128, 64, "src_sg")
@@ -358,9 +389,11 @@ class SqeRecord:
         value = structure_value(data, cls.SIZE, cls.__name__)
         return cls(
             opcode=(value >> 0) & 0xFF,
+            gen=(value >> 8) & 0xFF,
             cookie=(value >> 16) & 0xFFFF,
             ctx=(value >> 32) & 0xFFFF,
             rtype=(value >> 48) & 0xFF,
+            epoch=(value >> 56) & 0xFF,
             len=(value >> 64) & 0xFFFFFFFF,
             dst_len=(value >> 96) & 0xFFFFFFFF,
             src_sg=(value >> 128) & 0xFFFFFFFFFFFFFFFF,
@@ -428,6 +461,8 @@ class Cqe:
     rtype: int = 0
     """SEAL: copied from the descriptor. OPEN: type of the record, in TLS 1.3 the inner type; 0
     unless OK."""
+    gen: int = 0
+    """Copied from the descriptor."""
     len: int = 0
     """SEAL: bytes of the sealed record. OPEN: bytes of the text. 0 unless OK."""
     cycles: int = 0
@@ -457,6 +492,7 @@ class Cqe:
         value |= put_int(self.opcode, 24, 8, "opcode")
         value |= put_int(self.ctx, 32, 16, "ctx")
         value |= put_int(self.rtype, 48, 8, "rtype")
+        value |= put_int(self.gen, 56, 8, "gen")
         value |= put_int(self.len, 64, 32, "len")
         value |= put_int(self.cycles, 96, 32, "cycles")
         value |= put_int(self.rec_seq, 128, 64, "rec_seq")
@@ -481,6 +517,7 @@ class Cqe:
             opcode=(value >> 24) & 0xFF,
             ctx=(value >> 32) & 0xFFFF,
             rtype=(value >> 48) & 0xFF,
+            gen=(value >> 56) & 0xFF,
             len=(value >> 64) & 0xFFFFFFFF,
             cycles=(value >> 96) & 0xFFFFFFFF,
             rec_seq=(value >> 128) & 0xFFFFFFFFFFFFFFFF,
