@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ktls_hw.layout import Opcode, SqeRecord, Status
+from ktls_hw.layout import Opcode, Sge, SqeRecord, Status
 
 # SqeCtx.version
 PLAIN_GCM = 0
@@ -29,6 +29,7 @@ KEY_SIZES = {51: 16, 52: 32}
 
 TAG_SIZE = 16
 MAX_PLAINTEXT = 16384
+MAX_LIST = 1024  # entries of a scatter-gather list
 LAST_NUMBER = (1 << 64) - 1
 # a sealed record minus its plaintext: header, explicit nonce, tag; header, inner type, tag
 OVERHEAD = {VERSION_1_2: 5 + 8 + TAG_SIZE, VERSION_1_3: 5 + 1 + TAG_SIZE}
@@ -49,6 +50,7 @@ class Context:
         iv: TLS 1.2: explicit nonce of the next record. TLS 1.3: last 8 bytes of the static IV.
         seq: number of the next record.
         uses: records sealed or opened with this key.
+        generation: descriptors must repeat it; epoch in bits 15 to 8, gen in bits 7 to 0.
     """
 
     direction: int
@@ -58,6 +60,7 @@ class Context:
     iv: int = field(repr=False)
     seq: int
     uses: int = 0
+    generation: int = 0
 
     @property
     def numbered(self) -> bool:
@@ -89,6 +92,7 @@ class Context:
             (self.iv + 1) & LAST_NUMBER if self.version == VERSION_1_2 else self.iv,
             self.seq + 1 if self.numbered else self.seq,
             self.uses + used,
+            self.generation,
         )
 
 
@@ -117,7 +121,7 @@ Engine = Callable[[Context, SqeRecord, bytes], Result]
 
 
 def refusal(context: Context, d: SqeRecord) -> Status:
-    """Return the status that refuses a record descriptor, or `Status.OK` if its lengths fit."""
+    """Return the status that refuses a record descriptor, or `Status.OK` if the device takes it."""
     opening = d.opcode == Opcode.OPEN
     plain = context.version == PLAIN_GCM
     inner_type = 1 if context.version == VERSION_1_3 and opening else 0
@@ -125,6 +129,8 @@ def refusal(context: Context, d: SqeRecord) -> Status:
         return Status.BAD_LENGTH
     if plain and (d.aad_len > MAX_PLAINTEXT or d.tag_len not in _TAG_SIZES):
         return Status.BAD_LENGTH
+    if (d.src_sg | d.dst_sg) % Sge.SIZE or max(d.src_cnt, d.dst_cnt) > MAX_LIST:
+        return Status.BAD_LIST
     if d.dst_len < destination_length(context, d):
         return Status.DST_SHORT
     return Status.OK

@@ -33,6 +33,23 @@ class Field:
         return value << self.lsb
 
 
+REGISTER_SPACE = 4096
+"""Bytes of the register space."""
+
+
+def register_address(addr: int) -> int:
+    """Return the word-aligned register address of a byte offset.
+
+    Raises:
+        ValueError: the offset is outside of the register space.
+    """
+    if not 0 <= addr < REGISTER_SPACE:
+        raise ValueError(
+            f"register access at {addr:#x}: the registers occupy 0x0 to {REGISTER_SPACE - 1:#x}"
+        )
+    return addr & ~3
+
+
 def put_int(value: int, lsb: int, width: int, name: str) -> int:
     """Return an integer field at its position in a structure.
 

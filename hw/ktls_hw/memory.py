@@ -8,6 +8,10 @@ from typing import NamedTuple
 from ktls_hw.layout import Sge
 
 
+class BusHung(Exception):
+    """The bus does not answer the device; see `ModelMemory.hang`."""
+
+
 class Access(NamedTuple):
     """The errors of the device's access to one scatter-gather list.
 
@@ -30,6 +34,7 @@ class ModelMemory:
     def __init__(self, size: int = 4 << 20) -> None:
         self._data = bytearray(size)
         self._bad: list[tuple[int, int, bool, bool]] = []
+        self._accesses_left: int | None = None  # until the bus hangs; None: never
 
     @property
     def size(self) -> int:
@@ -71,9 +76,34 @@ class ModelMemory:
         """
         self._bad.append((lo, hi, read, write))
 
+    def hang(self, after: int = 0) -> None:
+        """Stop answering the device.
+
+        Args:
+            after: the number of bus accesses that are still answered.
+        """
+        self._accesses_left = after
+
+    @property
+    def hung(self) -> bool:
+        """Whether the bus answers the device no more."""
+        return self._accesses_left == 0
+
     def heal(self) -> None:
-        """Remove all `fail` ranges."""
+        """Remove all `fail` ranges and answer the device again."""
         self._bad.clear()
+        self._accesses_left = None
+
+    def _count_access(self) -> None:
+        """Count one access of the device.
+
+        Raises:
+            BusHung: the bus does not answer it.
+        """
+        if self._accesses_left is not None:
+            if self._accesses_left == 0:
+                raise BusHung
+            self._accesses_left -= 1
 
     def faulty(self, addr: int, beat: int, write: bool) -> bool:
         """Return whether a beat gets a bus error.
@@ -103,7 +133,11 @@ class ModelMemory:
 
         Returns:
             The bytes (zeros if a beat failed), and whether all beats succeeded.
+
+        Raises:
+            BusHung: the bus does not answer.
         """
+        self._count_access()
         first = addr - addr % beat
         if self._all_good(addr, length, beat):
             return bytes(self._data[addr : addr + length]), True
@@ -122,7 +156,11 @@ class ModelMemory:
 
         Returns:
             Whether all beats succeeded.
+
+        Raises:
+            BusHung: the bus does not answer.
         """
+        self._count_access()
         if self._all_good(addr, len(data), beat):
             self._data[addr : addr + len(data)] = data
             return True
@@ -143,7 +181,7 @@ class ModelMemory:
         entries = []
         bad = False
         for i in range(count):
-            raw, good = self.device_read((addr & ~15) + Sge.SIZE * i, Sge.SIZE, beat)
+            raw, good = self.device_read(addr + Sge.SIZE * i, Sge.SIZE, beat)
             bad |= not good
             entries.append(Sge.unpack(raw) if good else Sge())
         return entries, bad

@@ -2,11 +2,13 @@
 """Functional model of the NIC: the registers, rings, statuses and bytes of the RTL, no clock.
 
 A doorbell executes everything that it publishes before `write32` returns; only a full
-completion ring makes descriptors wait. Figures that need a clock (CQE cycles and latency,
+completion ring or a hung bus makes descriptors wait. WATCHDOG has no duration here: unless
+it is 0, a hung bus is dead at once. Figures that need a clock (CQE cycles and latency,
 CYCLES) follow the throughput formula of docs/performance.md.
 
-The record engine is in `ktls_hw.engine`, host memory in `ktls_hw.memory`. Two knobs serve
-the tests: bus errors (`ModelMemory.fail`) and deliberate faults (`NicModel.inject`).
+The record engine is in `ktls_hw.engine`, host memory in `ktls_hw.memory`. Three knobs serve
+the tests: bus errors (`ModelMemory.fail`), a dead bus (`ModelMemory.hang`) and deliberate
+faults (`NicModel.inject`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass, replace
 from ktls_hw import engine, layout
 from ktls_hw.engine import Context, Engine
 from ktls_hw.faults import Fault, FaultInjector, OpenFault
+from ktls_hw.fields import register_address
 from ktls_hw.layout import (
     Cqe,
     Opcode,
@@ -27,7 +30,7 @@ from ktls_hw.layout import (
     ring_of,
     ring_reg,
 )
-from ktls_hw.memory import Access, ModelMemory
+from ktls_hw.memory import Access, BusHung, ModelMemory
 
 __all__ = ["Fault", "ModelMemory", "NicModel", "OpenFault"]
 
@@ -61,17 +64,24 @@ _TLS_SUITE = {
 _PLAIN_SUITE = {16: layout.SUITES_RAW_GCM128.put(1), 32: layout.SUITES_RAW_GCM256.put(1)}
 # the bits of a ring's registers that the driver can write
 _RING_MASKS: dict[int, int] = {
-    Reg.RING0_SQ_BASE_LO: _MASK32 & ~63,
+    Reg.RING0_SQ_BASE_LO: _MASK32,
     Reg.RING0_SQ_BASE_HI: _MASK32,
     Reg.RING0_SQ_SIZE: 15,
     Reg.RING0_SQ_PROD: _MASK32,
-    Reg.RING0_CQ_BASE_LO: _MASK32 & ~63,
+    Reg.RING0_CQ_BASE_LO: _MASK32,
     Reg.RING0_CQ_BASE_HI: _MASK32,
     Reg.RING0_CQ_SIZE: 15,
     Reg.RING0_CQ_CONS: _MASK32,
     Reg.RING0_IRQ_MOD: _MASK32,
 }
-_MASKS: dict[int, int] = {Reg.CTRL: 1, Reg.IRQ_ENABLE: 3, **_RING_MASKS}
+_MASKS: dict[int, int] = {Reg.CTRL: 1, Reg.IRQ_ENABLE: 7, **_RING_MASKS}
+# the registers whose writes can be refused, and the field of ERRORS that counts them
+_REFUSABLE = {
+    Reg.RING0_SQ_PROD: layout.RING0_ERRORS_SQ_PROD,
+    Reg.RING0_CQ_CONS: layout.RING0_ERRORS_CQ_CONS,
+    Reg.RING0_SQ_BASE_LO: layout.RING0_ERRORS_BASE,
+    Reg.RING0_CQ_BASE_LO: layout.RING0_ERRORS_BASE,
+}
 _COUNTERS = (
     Reg.CNT_DESCRIPTORS,
     Reg.CNT_RECORDS,
@@ -151,14 +161,17 @@ class NicModel:
             Reg.SUITES: lambda: self._suites,
             Reg.STATUS: self._read_status,
             Reg.IRQ_STATUS: self._causes,
-            Reg.CNT_BYTES_LO: lambda: self._latch(self._bytes),
-            Reg.CNT_BYTES_HI: lambda: self._latched,
-            Reg.CYCLES_LO: lambda: self._latch(self._cycles),
-            Reg.CYCLES_HI: lambda: self._latched,
+            Reg.RESETS: lambda: self._resets,
+            Reg.CNT_BYTES_LO: lambda: self._latch(Reg.CNT_BYTES_HI, self._bytes),
+            Reg.CNT_BYTES_HI: lambda: self._latched[Reg.CNT_BYTES_HI],
+            Reg.CYCLES_LO: lambda: self._latch(Reg.CYCLES_HI, self._cycles),
+            Reg.CYCLES_HI: lambda: self._latched[Reg.CYCLES_HI],
         }
+        self._resets = 0
         self._reset()
 
     def _reset(self) -> None:
+        self._armed = False  # the driver has read STATUS.ready as 1 since the reset
         self._regs: dict[int, int] = {
             Reg.CTRL: 0,
             Reg.IRQ_ENABLE: 0,
@@ -170,15 +183,19 @@ class NicModel:
             self._regs |= dict.fromkeys((ring_reg(ring, reg) for reg in _RING_MASKS), 0)
             irq_mod = ring_reg(ring, Reg.RING0_IRQ_MOD)
             self._regs[irq_mod] = layout.RING0_IRQ_MOD_COUNT_RESET
+            self._regs[ring_reg(ring, Reg.RING0_ERRORS)] = 0
         self._ctx: dict[int, Context] = {}
         self._counters: dict[int, int] = dict.fromkeys(_COUNTERS, 0)
         self._bytes = 0
         self._cycles = 0
-        self._latched = 0
+        self._latched = {Reg.CNT_BYTES_HI: 0, Reg.CYCLES_HI: 0}
         self._sq_cons = [0] * self.rings
         self._cq_prod = [0] * self.rings
         self._turn = 0  # the ring that was served last
         self._cq_error = False
+        self._stuck = False  # a bus access is not answered
+        self._bus_dead = False
+        self._reset_waits = False  # for the bus
         self._faults.reset()
 
     def inject(self, fault: Fault | OpenFault, record: int = 0) -> None:
@@ -198,8 +215,12 @@ class NicModel:
     # --------------------------------------------------------------- HostPort
 
     async def read32(self, addr: int) -> int:
-        """Read the register at byte offset `addr`; a hole reads as 0."""
-        addr &= ~3
+        """Read the register at byte offset `addr`; a hole reads as 0.
+
+        Raises:
+            ValueError: the device has no register space at `addr`.
+        """
+        addr = register_address(addr)
         if addr in self._regs:
             return self._regs[addr]
         if addr in self._counters:
@@ -214,16 +235,26 @@ class NicModel:
         return 0
 
     async def write32(self, addr: int, value: int) -> None:
-        """Write the register at byte offset `addr`; holes and read-only registers ignore it."""
-        addr &= ~3
+        """Write the register at byte offset `addr`; holes and read-only registers ignore it.
+
+        Raises:
+            ValueError: the device has no register space at `addr`.
+        """
+        addr = register_address(addr)
         if addr not in self._regs:
             return
         if addr == Reg.CTRL and layout.CTRL_RESET.get(value):
-            self._reset()
+            self._start_reset()
             return
-        _, in_first = ring_of(addr)
-        mask = _MASKS.get(in_first, _MASK32)
-        self._regs[addr] = value & mask
+        if not self._armed and addr != Reg.WATCHDOG:
+            return
+        ring, in_first = ring_of(addr)
+        if in_first == Reg.RING0_ERRORS:
+            self._regs[addr] = 0
+        elif self._refuses(ring, in_first, value & _MASK32):
+            self._count_refused(ring, in_first)
+        else:
+            self._regs[addr] = value & _MASKS.get(in_first, _MASK32)
         self._run()
 
     async def wait_irq(self) -> bool:
@@ -249,22 +280,64 @@ class NicModel:
         )
 
     def _read_status(self) -> int:
+        self._run()
+        ready = not (self._halted or self._reset_waits)
+        self._armed |= ready
         return (
-            layout.STATUS_READY.put(int(not self._cq_error))
-            | layout.STATUS_IDLE.put(int(not self._pending()))
+            layout.STATUS_READY.put(int(ready))
+            | layout.STATUS_IDLE.put(int(not self._pending() and not self._stuck))
             | layout.STATUS_CQ_ERROR.put(int(self._cq_error))
+            | layout.STATUS_BUS_DEAD.put(int(self._bus_dead))
         )
 
-    def _latch(self, value: int) -> int:
+    @property
+    def _halted(self) -> bool:
+        return self._cq_error or self._bus_dead
+
+    def _start_reset(self) -> None:
+        """Reset; a hung bus without a watchdog delays the end, but not the loss of all keys."""
+        self._resets = (self._resets + 1) & _MASK32
+        waits = self._stuck and not self._bus_dead and self._regs[Reg.WATCHDOG] == 0
+        self._reset()
+        if waits:
+            self._regs[Reg.WATCHDOG] = 0
+            self._reset_waits = True
+
+    def _refuses(self, ring: int, reg: int, value: int) -> bool:
+        """Return whether a ring refuses a write; `reg` is the register in ring 0."""
+        if reg in (Reg.RING0_SQ_BASE_LO, Reg.RING0_CQ_BASE_LO):
+            return value % 64 != 0
+        if reg == Reg.RING0_SQ_PROD:
+            posted = (value - self._sq_cons[ring]) & _MASK32
+            before = (self._ring(ring, Reg.RING0_SQ_PROD) - self._sq_cons[ring]) & _MASK32
+            slots = 1 << self._ring(ring, Reg.RING0_SQ_SIZE)
+            bases = (
+                self._base(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_BASE_HI),
+                self._base(ring, Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_BASE_HI),
+            )
+            return not (before <= posted <= slots and all(bases))
+        if reg == Reg.RING0_CQ_CONS:
+            cons = self._ring(ring, Reg.RING0_CQ_CONS)
+            return (value - cons) & _MASK32 > self._unread(ring)
+        return False
+
+    def _count_refused(self, ring: int, reg: int) -> None:
+        field, addr = _REFUSABLE[Reg(reg)], ring_reg(ring, Reg.RING0_ERRORS)
+        count = min(field.get(self._regs[addr]) + 1, 255)
+        self._regs[addr] = self._regs[addr] & ~field.put(255) | field.put(count)
+
+    def _latch(self, high: Reg, value: int) -> int:
         """Return the low half of a 64-bit counter and latch its high half."""
-        self._latched = value >> 32
+        self._latched[high] = value >> 32
         return value & _MASK32
 
     def _causes(self) -> int:
         rings = sum(self._raises(ring) << ring for ring in range(self.rings))
+        refused = any(self._ring(ring, Reg.RING0_ERRORS) for ring in range(self.rings))
         return (
             layout.IRQ_STATUS_CQ.put(int(rings != 0))
-            | layout.IRQ_STATUS_ERROR.put(int(self._cq_error))
+            | layout.IRQ_STATUS_ERROR.put(int(self._halted))
+            | layout.IRQ_STATUS_RING_ERROR.put(int(refused))
             | layout.IRQ_STATUS_RINGS.put(rings)
         )
 
@@ -305,22 +378,40 @@ class NicModel:
         return None
 
     def _run(self) -> None:
-        while layout.CTRL_ENABLE.get(self._regs[Reg.CTRL]) and not self._cq_error:
-            ring = self._next_ring()
-            if ring is None:
-                return
-            self._turn = ring
-            index = self._sq_cons[ring]
-            slot = index & ((1 << self._ring(ring, Reg.RING0_SQ_SIZE)) - 1)
-            base = self._base(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_BASE_HI)
-            addr = base + SqeRecord.SIZE * slot
-            raw, good = self.mem.device_read(addr, SqeRecord.SIZE, self._beat)
-            self._sq_cons[ring] = (index + 1) & _MASK32
-            if good:
-                cqe = self._execute(raw, index)
-            else:
-                cqe = Cqe(status=Status.SQ_BUS_ERROR, sq_index=index)
-            self._complete(ring, cqe)
+        """Execute what can be executed now."""
+        if self._stuck or self._reset_waits:
+            self._look_at_bus()
+        try:
+            while layout.CTRL_ENABLE.get(self._regs[Reg.CTRL]) and not self._halted:
+                ring = self._next_ring()
+                if ring is None or self._stuck:
+                    return
+                self._turn = ring
+                self._serve(ring)
+        except BusHung:
+            self._stuck = True
+            self._look_at_bus()
+
+    def _look_at_bus(self) -> None:
+        """Act on a bus that has stopped, as the watchdog does, or that answers again."""
+        if self.mem.hung and self._regs[Reg.WATCHDOG] == 0:
+            return
+        if self._stuck:
+            # the abandoned descriptor cannot be finished when the bus comes back
+            self._bus_dead = True
+            self._ctx.clear()
+        self._stuck = self._reset_waits = False
+
+    def _serve(self, ring: int) -> None:
+        """Fetch, execute and complete the next descriptor of a ring."""
+        index = self._sq_cons[ring]
+        slot = index & ((1 << self._ring(ring, Reg.RING0_SQ_SIZE)) - 1)
+        base = self._base(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_BASE_HI)
+        addr = base + SqeRecord.SIZE * slot
+        raw, good = self.mem.device_read(addr, SqeRecord.SIZE, self._beat)
+        self._sq_cons[ring] = (index + 1) & _MASK32
+        unread = Cqe(status=Status.SQ_BUS_ERROR, sq_index=index)
+        self._complete(ring, self._execute(raw, index) if good else unread)
 
     def _complete(self, ring: int, cqe: Cqe) -> None:
         self._counters[Reg.CNT_DESCRIPTORS] += 1
@@ -360,6 +451,7 @@ class NicModel:
             status=outcome.status,
             opcode=d.opcode,
             ctx=d.ctx,
+            gen=d.gen,
             rtype=outcome.rtype,
             len=outcome.length,
             cycles=outcome.cycles,
@@ -374,7 +466,10 @@ class NicModel:
         if d.ctx >= self.contexts:
             return Status.BAD_CTX
         if d.opcode == Opcode.CTX_DEL:
-            return Status.OK if self._ctx.pop(d.ctx, None) else Status.BAD_CTX
+            if self._find(d) is None:
+                return Status.BAD_CTX
+            del self._ctx[d.ctx]
+            return Status.OK
         key_size = engine.KEY_SIZES.get(d.cipher, 0)
         if not self._offers(d.dir, d.version, key_size):
             return Status.BAD_SUITE
@@ -385,8 +480,14 @@ class NicModel:
             d.salt,
             int.from_bytes(d.iv, "big"),
             int.from_bytes(d.rec_seq, "big"),
+            generation=_generation(d),
         )
         return Status.OK
+
+    def _find(self, d: SqeCtx | SqeRecord) -> Context | None:
+        """Return the context of a descriptor, None unless it has the same generation."""
+        ctx = self._ctx.get(d.ctx)
+        return ctx if ctx is not None and ctx.generation == _generation(d) else None
 
     def _offers(self, direction: int, version: int, key_size: int) -> bool:
         """Return whether SUITES has the suite of a context.
@@ -399,7 +500,7 @@ class NicModel:
         return need != 0 and self._suites & need == need
 
     def _resync(self, d: SqeCtx) -> Status:
-        ctx = self._ctx.get(d.ctx)
+        ctx = self._find(d)
         if ctx is None:
             return Status.BAD_CTX
         number = int.from_bytes(d.rec_seq, "big")
@@ -415,7 +516,7 @@ class NicModel:
         opening = d.opcode == Opcode.OPEN
         if not opening:
             outcome.rtype = d.rtype
-        ctx = self._ctx.get(d.ctx)
+        ctx = self._find(d)
         if ctx is None or (ctx.direction == engine.OPEN_DIRECTION) != opening:
             return outcome
         if ctx.exhausted:
@@ -453,6 +554,10 @@ class NicModel:
 
     def _scatter(self, d: SqeRecord, data: bytes) -> Access:
         return self.mem.scatter(d.dst_sg, d.dst_cnt, data, self._beat)
+
+
+def _generation(d: SqeCtx | SqeRecord) -> int:
+    return d.epoch << 8 | d.gen
 
 
 def _moved(src: Access, dst: Access, authentic: bool) -> Status:

@@ -9,7 +9,7 @@ from itertools import product
 from ktls_cosim.check.golden import TrafficKeys, seal_gcm, seal_record
 from ktls_cosim.scenarios.env import MAX, TLS_1_2, TLS_1_3, Env, crypto_info, scenario
 from ktls_cosim.scenarios.open import all_receivers
-from ktls_hw.layout import Opcode, Reg, SqeCtx, Status
+from ktls_hw.layout import Opcode, Reg, Status
 
 # the version of a context of plain AES-GCM
 PLAIN_GCM = 0
@@ -42,7 +42,7 @@ async def every_suite(env: Env) -> None:
             (done,) = await rig.run(record)
             otherwise = refused if receive else Status.BAD_CTX
             assert done.status == (Status.OK if offered else otherwise)
-            await rig.run(SqeCtx(opcode=Opcode.CTX_DEL, ctx=1))
+            await rig.run(rig.delete_descriptor(1))
 
 
 @scenario("seal", "open")
@@ -131,7 +131,7 @@ async def rekey_with_records_queued(env: Env) -> None:
     await rig.set_context(0, env.key(16))
     seals = [rig.seal_descriptor(0, env.bytes(n))[0] for n in (700, 1, 64, 2000, 16, 33)]
     rekey = rig.context_descriptor(0, env.key(32), version=TLS_1_3, salt=b"salt")
-    delete = SqeCtx(opcode=Opcode.CTX_DEL, ctx=0)
+    delete = rig.delete_descriptor(0)
     done = await rig.run(*seals[:3], rekey, *seals[3:], delete, seals[0])
     assert [c.status for c in done] == [Status.OK] * 8 + [Status.BAD_CTX]
     assert [c.rec_seq for c in done] == [0, 1, 2, 0, 0, 1, 2, 0, 0]

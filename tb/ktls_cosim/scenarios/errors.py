@@ -8,7 +8,7 @@ from dataclasses import replace
 from ktls_cosim.scenarios.env import MAX, Env, scenario
 from ktls_cosim.scenarios.rig import OVERHEAD
 from ktls_hw import layout
-from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status
+from ktls_hw.layout import Cqe, Reg, SqeCtx, SqeRecord, Status
 
 
 @scenario("seal")
@@ -31,8 +31,8 @@ async def bad_descriptors(env: Env) -> None:
         (replace(good, len=0xFFFFFFFF), Status.BAD_LENGTH, True),
         (replace(good, dst_len=4 + OVERHEAD - 1), Status.DST_SHORT, True),
         (replace(good, dst_len=0), Status.DST_SHORT, True),
-        (SqeCtx(opcode=Opcode.CTX_DEL, ctx=4), Status.BAD_CTX, False),
-        (SqeCtx(opcode=Opcode.CTX_DEL, ctx=contexts), Status.BAD_CTX, False),
+        (rig.delete_descriptor(4), Status.BAD_CTX, False),
+        (rig.delete_descriptor(contexts), Status.BAD_CTX, False),
         (replace(set_ok, ctx=contexts), Status.BAD_CTX, False),
         (replace(set_ok, version=0x0302), Status.BAD_SUITE, False),
         (replace(set_ok, version=0x0305), Status.BAD_SUITE, False),

@@ -8,8 +8,9 @@ builds, directly from the contract, and returns the completions.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ktls_cosim.errors import CosimError
 from ktls_cosim.port import Port
@@ -45,14 +46,16 @@ class Piece:
 
 
 @dataclass
-class _Heap:
-    """Memory in use, shared by all rings of a device.
+class _Shared:
+    """State that all rings of a device share.
 
     Attributes:
         next: First free address.
+        generations: Generation of each context: how often it was deleted since the reset.
     """
 
     next: int = _HEAP
+    generations: Counter[int] = field(default_factory=Counter)
 
 
 class Rig:
@@ -69,12 +72,12 @@ class Rig:
         sq_log2: Base-2 logarithm of the slots of the submission ring.
         cq_log2: Base-2 logarithm of the slots of the completion ring.
         ring: Number of the ring pair.
-        heap: Memory in use; the rigs of one device share it.
+        shared: State that the rigs of one device share.
     """
 
     def __init__(
         self, port: Port, sq_log2: int = 4, cq_log2: int = 4, *, ring: int = 0,
-        heap: _Heap | None = None,
+        shared: _Shared | None = None,
     ) -> None:  # fmt: skip
         self.port = port
         self.sq_log2 = sq_log2
@@ -82,7 +85,7 @@ class Rig:
         self.ring = ring
         self.sq_base = _PAGE * (1 + ring)
         self.cq_base = _PAGE * (1 + layout.RING_COUNT + ring)
-        self._heap = heap or _Heap()
+        self._shared = shared or _Shared()
         self.sq_prod = 0
         self.cq_cons = 0
         self.completions: list[Cqe] = []
@@ -109,6 +112,7 @@ class Rig:
         await p.write32(Reg.CTRL, layout.CTRL_ENABLE.put(1))
         self.sq_prod = self.cq_cons = 0
         self.completions = []
+        self._shared.generations.clear()
 
     async def _program(self) -> None:
         p = self.port
@@ -120,7 +124,7 @@ class Rig:
 
     async def add_ring(self, ring: int, sq_log2: int = 4, cq_log2: int = 4) -> Rig:
         """Program another ring pair of the same device and return its rig."""
-        rig = Rig(self.port, sq_log2, cq_log2, ring=ring, heap=self._heap)
+        rig = Rig(self.port, sq_log2, cq_log2, ring=ring, shared=self._shared)
         await rig._program()
         return rig
 
@@ -140,19 +144,19 @@ class Rig:
         Raises:
             CosimError: The memory is exhausted.
         """
-        addr = (self._heap.next + align - 1) // align * align + offset
-        self._heap.next = addr + length
-        if self._heap.next > self.port.mem.size:
+        addr = (self._shared.next + align - 1) // align * align + offset
+        self._shared.next = addr + length
+        if self._shared.next > self.port.mem.size:
             raise CosimError("the test memory is exhausted; free it with `release`")
         return addr
 
     def mark(self) -> int:
         """Return the first free address, for `release`."""
-        return self._heap.next
+        return self._shared.next
 
     def release(self, mark: int = _HEAP) -> None:
         """Free all allocations, or those made since `mark`."""
-        self._heap.next = mark
+        self._shared.next = mark
 
     def put_list(self, pieces: list[Piece]) -> int:
         """Write a scatter-gather list and return its address."""
@@ -229,7 +233,14 @@ class Rig:
         if dst is None:
             dst = [Piece(self.alloc(len(data) + OVERHEAD), len(data) + OVERHEAD)]
         self.put_pieces(data, src)
-        seal = SqeRecord(opcode=Opcode.SEAL, cookie=cookie, ctx=ctx, rtype=rtype, len=len(data))
+        seal = SqeRecord(
+            opcode=Opcode.SEAL,
+            gen=self.generation(ctx),
+            cookie=cookie,
+            ctx=ctx,
+            rtype=rtype,
+            len=len(data),
+        )
         return self._with_lists(seal, src, dst), dst
 
     def open_descriptor(
@@ -265,6 +276,7 @@ class Rig:
         self.put_pieces(body, src)
         opening = SqeRecord(
             opcode=Opcode.OPEN,
+            gen=self.generation(ctx),
             cookie=cookie,
             ctx=ctx,
             rtype=record[0],
@@ -307,6 +319,7 @@ class Rig:
         self.put_pieces(source, src)
         descriptor = SqeRecord(
             opcode=opcode,
+            gen=self.generation(ctx),
             ctx=ctx,
             len=length,
             nonce=nonce[:4],
@@ -316,8 +329,12 @@ class Rig:
         )
         return self._with_lists(descriptor, src, dst), dst
 
-    @staticmethod
+    def generation(self, ctx: int) -> int:
+        """Return the present generation of a context; each CTX_DEL ends one."""
+        return self._shared.generations[ctx] % 256
+
     def context_descriptor(
+        self,
         ctx: int,
         key: bytes,
         *,
@@ -330,6 +347,7 @@ class Rig:
         """Build a CTX_SET; the arguments are those of `set_context`."""
         return SqeCtx(
             opcode=Opcode.CTX_SET,
+            gen=self.generation(ctx),
             ctx=ctx,
             dir=int(receive),
             version=version,
@@ -340,10 +358,20 @@ class Rig:
             key=key,
         )
 
-    @staticmethod
-    def resync_descriptor(ctx: int, number: int) -> SqeCtx:
+    def delete_descriptor(self, ctx: int) -> SqeCtx:
+        """Build a CTX_DEL; descriptors built later have the next generation of the context."""
+        generation = self.generation(ctx)
+        self._shared.generations[ctx] += 1
+        return SqeCtx(opcode=Opcode.CTX_DEL, gen=generation, ctx=ctx)
+
+    def resync_descriptor(self, ctx: int, number: int) -> SqeCtx:
         """Build a RESYNC that makes `number` the next record number of a context."""
-        return SqeCtx(opcode=Opcode.RESYNC, ctx=ctx, rec_seq=number.to_bytes(8, "big"))
+        return SqeCtx(
+            opcode=Opcode.RESYNC,
+            gen=self.generation(ctx),
+            ctx=ctx,
+            rec_seq=number.to_bytes(8, "big"),
+        )
 
     def _with_lists(self, descriptor: SqeRecord, src: list[Piece], dst: list[Piece]) -> SqeRecord:
         return replace(
@@ -382,6 +410,11 @@ class Rig:
                     await self.port.write32(self.reg(Reg.RING0_SQ_PROD), self.sq_prod)
                 await self.reap(1)
             raw = d if isinstance(d, bytes) else d.pack()
+            if isinstance(d, SqeCtx) and (d.opcode, d.gen) == (
+                Opcode.CTX_DEL,
+                self.generation(d.ctx),
+            ):
+                self._shared.generations[d.ctx] += 1  # not built by `delete_descriptor`
             self.port.mem.write(self.sq_slot, raw)
             self.sq_prod += 1
         if bell:

@@ -134,6 +134,10 @@ class _Generator:
                 replace(descriptor, opcode=self.rng.choice((0, 6, 255))),
                 replace(descriptor, len=self.rng.choice((MAX + 2, 0xFFFFFFFF))),
                 replace(descriptor, dst_len=0),
+                replace(descriptor, gen=descriptor.gen ^ 1),
+                replace(descriptor, epoch=1),
+                replace(descriptor, src_sg=descriptor.src_sg + 8),
+                replace(descriptor, dst_cnt=1025),
                 replace(descriptor, src_cnt=max(0, descriptor.src_cnt - 1)),
                 replace(descriptor, dst_cnt=max(0, descriptor.dst_cnt - 1)),
                 # beyond the end of memory: DECERR
@@ -153,7 +157,7 @@ class _Generator:
         if dice < 0.11:
             self.contexts.pop(ctx, None)
             self.raw.pop(ctx, None)
-            return SqeCtx(opcode=Opcode.CTX_DEL, ctx=ctx)
+            return self.rig.delete_descriptor(ctx)
         if dice < 0.15:
             return self.resync(ctx)
         if dice < 0.25 and not self.contexts.get(ctx, (None, False))[1]:

@@ -10,6 +10,7 @@ from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
 from ktls_cosim.sim.wire import LINE, check_range
+from ktls_hw.fields import register_address
 from ktls_hw.layout import CTRL_RESET, RING0_IRQ_MOD_TIMER, STATUS_IDLE, Reg, ring_of
 
 DEFAULT_IRQ_LIMIT_NS = 2_000_000
@@ -97,14 +98,15 @@ class SimPort:
         await self.dut.bfm_done.value_change
 
     async def read32(self, addr: int) -> int:
-        """Read the register at byte address `addr`."""
+        """Read the register at byte address `addr`; ValueError outside of the register space."""
+        self.dut.bfm_addr.value = register_address(addr)
         self.dut.bfm_write.value = 0
-        self.dut.bfm_addr.value = addr
         await self._access()
         return int(self.dut.bfm_rdata.value)
 
     async def write32(self, addr: int, value: int) -> None:
-        """Write the register at byte address `addr`."""
+        """Write the register at byte address `addr`; ValueError outside of the register space."""
+        addr = register_address(addr)
         if ring_of(addr)[1] == Reg.RING0_IRQ_MOD:
             self._timers[addr] = RING0_IRQ_MOD_TIMER.get(value)
         elif addr == Reg.CTRL and CTRL_RESET.get(value):

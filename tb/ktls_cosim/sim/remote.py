@@ -23,6 +23,7 @@ from ktls_cosim.sim.dump import clean_log
 from ktls_cosim.sim.runner import compile_build
 from ktls_cosim.sim.simulators import find_simulator
 from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, LINE, U32, U64, Op, check_range
+from ktls_hw.fields import register_address
 
 ANSWER_LIMIT_S = 120.0
 EXIT_LIMIT_S = 10.0
@@ -171,13 +172,13 @@ class RemoteSim:
     # -------------------------------------------------------------- HostPort
 
     async def read32(self, addr: int) -> int:
-        """Read the register at byte address `addr`."""
-        value: int = U32.unpack(self.ask(Op.READ32, addr, answer=4))[0]
+        """Read the register at byte address `addr`; ValueError outside of the register space."""
+        value: int = U32.unpack(self.ask(Op.READ32, register_address(addr), answer=4))[0]
         return value
 
     async def write32(self, addr: int, value: int) -> None:
-        """Write the register at byte address `addr`."""
-        self.tell(Op.WRITE32, addr, value & 0xFFFFFFFF)
+        """Write the register at byte address `addr`; ValueError outside of the register space."""
+        self.tell(Op.WRITE32, register_address(addr), value & 0xFFFFFFFF)
 
     async def wait_irq(self) -> bool:
         """Wait for the interrupt; False if none can come or the time limit has passed."""
