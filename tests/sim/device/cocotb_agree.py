@@ -20,7 +20,7 @@ from ktls_cosim.paths import ROOT
 from ktls_cosim.reproduce import command_line
 from ktls_cosim.scenarios.rig import Rig
 from ktls_cosim.sim.port import SimPort
-from ktls_hw.layout import Opcode, SqeCtx, SqeRecord
+from ktls_hw.layout import SqeCtx, SqeRecord
 
 
 async def _work(rig: Rig, rng: random.Random) -> None:
@@ -42,7 +42,7 @@ async def _work(rig: Rig, rng: random.Random) -> None:
         else:
             jobs.append(rig.seal_descriptor(rng.choice((0, 1, 7)), text)[0])
     if rng.random() < 0.3:
-        jobs.insert(1, SqeCtx(opcode=Opcode.CTX_DEL, ctx=rng.randrange(3)))
+        jobs.insert(1, rig.delete_descriptor(rng.randrange(3)))
     await rig.post(*jobs)
     if rng.random() < 0.8:
         await rig.drain()

@@ -85,7 +85,7 @@ class Bench:
 def _descriptor(rig: Rig, job: str, version: int, key: bytes) -> SqeCtx | SqeRecord:
     """The descriptor that the device processes when the reset arrives."""
     if job == "delete":
-        return SqeCtx(opcode=Opcode.CTX_DEL, ctx=CTX)
+        return rig.delete_descriptor(CTX)
     if job == "set":
         cipher = 52 if len(key) == 32 else 51
         return SqeCtx(opcode=Opcode.CTX_SET, ctx=CTX, version=version, cipher=cipher, key=key)
