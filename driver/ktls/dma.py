@@ -59,6 +59,10 @@ class DmaBuffers:
         """Free a buffer."""
         self._free.append(number)
 
+    def reset(self) -> None:
+        """Free all buffers."""
+        self._free = deque(range(self.count))
+
     def address(self, number: int) -> int:
         """Return the bus address of a buffer."""
         return self.base + number * self.SIZE

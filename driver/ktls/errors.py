@@ -100,3 +100,15 @@ def _columns(items: list[str]) -> list[str]:
 
 class DeviceIdle(DeviceError):
     """The driver waits for a completion, but the device has no work left."""
+
+
+class DeviceBusy(DeviceError):
+    """Another driver instance uses the device."""
+
+
+class DeviceDown(DeviceError):
+    """The driver has given up the device (`KtlsNic.remove`), or could not recover it."""
+
+
+class StaleContext(DeviceError):
+    """The context was deleted, or the device has lost it."""

@@ -5,18 +5,28 @@ The structure is that of a Linux driver: `tls_dev_add`, `tls_dev_del` and `tls_d
 are its `struct tlsdev_ops` (include/linux/netdevice.h), `xmit` posts, `poll` reaps (NAPI),
 and the driver waits only for the interrupt. docs/registers.md is the contract;
 docs/programmers-guide.md explains the same steps.
+
+A device can fail at any access. The driver then goes DOWN: it touches the device no more,
+reports every descriptor in flight as lost, and its contexts are dead. `KtlsNic.recover`
+resets the device and goes UP again. A strict driver, as verification needs it, raises the
+failure in addition.
+
+A driver instance is for one thread at a time; `KtlsStack` holds a lock around it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from enum import Enum
 
-from ktls import uapi
+from ktls import claim, uapi
 from ktls.crypto_info import CryptoInfo
 from ktls.dma import PAGE, DmaBuffers, page_align, page_entries
-from ktls.errors import DeviceError, DeviceIdle, NotOffloadable
+from ktls.errors import DeviceDown, DeviceError, DeviceIdle, NotOffloadable, StaleContext
 from ktls.port import HostPort
 from ktls.ring import Completion, Done, Posted, Ring, RingPair
 from ktls_hw import layout
@@ -24,7 +34,17 @@ from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status
 
 # bytes of a sealed record minus those of its plaintext, at most
 RECORD_OVERHEAD = uapi.TLS_HEADER_SIZE + 8 + uapi.TLS_TAG_SIZE
+# records per key: AES-GCM stays safe for 2^24.5 full-size records (RFC 8446 section 5.5)
+KEY_LIMIT = 23_726_566
+KEY_WARN = 1 << 24
 _READY_POLLS = 10_000
+# how long the driver waits for a device that works and completes nothing
+_WAITS = 20_000
+_WAIT_NS = 10_000_000
+_ALL_ONES = 0xFFFFFFFF
+_LOST = Completion(None)
+# what a port raises when an access fails
+_ACCESS_ERRORS = (OSError, MemoryError)
 _log = logging.getLogger("ktls.driver")
 _TX_SUITES = {
     (uapi.TLS_1_2_VERSION, uapi.TLS_CIPHER_AES_GCM_128): layout.SUITES_TX_TLS12_GCM128,
@@ -40,15 +60,34 @@ _RX_SUITES = {
 }
 
 
+class NicState(Enum):
+    """Whether the driver uses the device."""
+
+    UP = "up"
+    DOWN = "down"
+    """The device has failed; `KtlsNic.recover` tries to use it again."""
+    REMOVED = "removed"
+
+
 @dataclass(eq=False, slots=True)
 class DeviceContext:
     """A context of the device, from `tls_dev_add` to `tls_dev_del`.
 
     Attributes:
         ctx: its number.
+        direction: `uapi.TLS_TX` or `uapi.TLS_RX`.
+        version: TLS version, 0 for plain AES-GCM.
+        gen: low half of its generation.
+        epoch: high half of its generation.
+        alive: the device has the keys. A dead context can do nothing.
     """
 
     ctx: int
+    direction: int
+    version: int
+    gen: int
+    epoch: int
+    alive: bool = True
 
 
 class KtlsNic:
@@ -63,6 +102,11 @@ class KtlsNic:
         buffers: the DMA buffers.
         contexts: number of contexts of the device.
         suites: value of the register SUITES.
+        state: whether the driver uses the device.
+        why_down: the reason of the last failure, None without one.
+        events: how often each unusual event has happened, by name.
+        strict: raise every failure of the device, after all losses have been reported.
+        listeners: called after each change of `state`.
     """
 
     def __init__(self, port: HostPort, pairs: list[RingPair], buffers: DmaBuffers) -> None:
@@ -71,7 +115,21 @@ class KtlsNic:
         self.buffers = buffers
         self.contexts = 0
         self.suites = 0
+        self.state = NicState.DOWN
+        self.why_down: str | None = None
+        self.events: Counter[str] = Counter()
+        self.strict = False
+        self.listeners: list[Callable[[], None]] = []
+        self._limits = (KEY_WARN, KEY_LIMIT)
         self._free_ctx: deque[int] = deque()
+        self._generations: Counter[int] = Counter()
+        self._in_use: set[DeviceContext] = set()
+        self._resets = 0
+        self._traffic: Counter[str] = Counter()
+        self._unwiped: list[tuple[int, int]] = []  # secrets that could not be overwritten
+        self._waits = 0
+        self._waits_since = 0
+        self._accesses = 0
 
     # ------------------------------------------------------------------ set-up
 
@@ -84,25 +142,49 @@ class KtlsNic:
         cq_log2: int = 5,
         mem_base: int = PAGE,
         rings: int = 1,
+        takeover: bool = False,
+        strict: bool = False,
+        key_warn: int = KEY_WARN,
+        key_limit: int = KEY_LIMIT,
     ) -> KtlsNic:
-        """Identify the device, reset it, set up its rings and enable it.
+        """Claim and identify the device, reset it, set up its rings and enable it.
 
         Args:
             port: the device.
-            sq_log2: log2 of the slots of a submission ring.
-            cq_log2: log2 of the slots of a completion ring.
-            mem_base: first bus address that the driver may use, page aligned.
+            sq_log2: log2 of the slots of a submission ring, 0 to 15.
+            cq_log2: log2 of the slots of a completion ring, 0 to 15.
+            mem_base: first bus address that the driver may use, page aligned, not 0.
             rings: ring pairs to use, at least 1; the device may have fewer.
+            takeover: evict another driver instance that uses the device.
+            strict: raise every failure of the device instead of going on without it.
+            key_warn: records after which completions ask for a new key; 0: never.
+            key_limit: records after which the device refuses a key; 0: never.
 
         Raises:
-            DeviceError: another kind of device, an incompatible version, no
-                STATUS.ready after the reset, or too little DMA memory.
+            ValueError: an argument is out of range.
+            DeviceBusy: another driver instance uses the device.
+            DeviceError: another kind of device, an incompatible version, impossible
+                capabilities, no STATUS.ready after the reset, or too little DMA memory.
         """
+        for name, log2 in (("sq_log2", sq_log2), ("cq_log2", cq_log2)):
+            if not 0 <= log2 <= 15:
+                raise ValueError(f"{name} is {log2}, expected 0 to 15")
+        if mem_base <= 0 or mem_base % PAGE:
+            raise ValueError(f"mem_base is {mem_base:#x}, expected a multiple of {PAGE} above 0")
+        if rings < 1:
+            raise ValueError(f"rings is {rings}, expected at least 1")
         await _identify(port)
         caps = await port.read32(Reg.CAPS)
+        for field, name in (
+            (layout.CAPS_LANES, "lanes"),
+            (layout.CAPS_RINGS, "rings"),
+            (layout.CAPS_CONTEXTS, "contexts"),
+        ):
+            if not field.get(caps):
+                raise DeviceError(f"CAPS is {caps:#010x}: the device has no {name}")
         pairs = []
         free = mem_base
-        for number in range(max(1, min(rings, layout.CAPS_RINGS.get(caps)))):
+        for number in range(min(rings, layout.CAPS_RINGS.get(caps))):
             sq = Ring(free, sq_log2, SqeRecord.SIZE)
             cq = Ring(page_align(sq.base + sq.entries * SqeRecord.SIZE), cq_log2, Cqe.SIZE)
             free = page_align(cq.base + cq.entries * Cqe.SIZE)
@@ -116,43 +198,228 @@ class KtlsNic:
                 f"{free:#x}, and a buffer needs {DmaBuffers.SIZE} bytes"
             )
         nic = cls(port, pairs, buffers)
+        claim.claim(nic, takeover=takeover)
+        nic.strict = strict
+        nic._limits = (key_warn, key_limit)
         nic.contexts = layout.CAPS_CONTEXTS.get(caps)
         nic.suites = await port.read32(Reg.SUITES)
-        nic._free_ctx = deque(range(nic.contexts))
-        await nic._reset()
+        await nic._start()
         _log.info(
             "device ready: %d contexts, suites %#x, %d ring pairs, %d buffers",
             nic.contexts, nic.suites, len(pairs), buffers.count,
         )  # fmt: skip
         return nic
 
-    async def _reset(self) -> None:
+    async def _start(self) -> None:
+        """Reset the device, set up rings and limits, enable it and go UP.
+
+        Raises:
+            DeviceError: STATUS.ready stays 0.
+        """
         port = self.port
         await port.write32(Reg.CTRL, layout.CTRL_RESET.put(1))
-        for _ in range(_READY_POLLS):
-            if layout.STATUS_READY.get(await port.read32(Reg.STATUS)):
-                break
-        else:
-            raise DeviceError("STATUS.ready stays 0 after a reset", await self.registers())
+        if not await self._ready():
+            # the reset waits for a bus that does not answer
+            await port.write32(Reg.WATCHDOG, 1)
+            if not await self._ready():
+                raise DeviceError("STATUS.ready stays 0 after a reset", await self.registers())
+            await port.write32(Reg.WATCHDOG, layout.WATCHDOG_CYCLES_RESET)
+        self._resets = await port.read32(Reg.RESETS)
+        self._wipe_leftovers()
         for pair in self.pairs:
-            sq, cq = pair.sq, pair.cq
-            # completions from before the reset must not look new
-            port.mem.write(cq.base, bytes(cq.entries * Cqe.SIZE))
-            for reg, value in (
-                (Reg.RING0_SQ_BASE_LO, sq.base & 0xFFFFFFFF),
-                (Reg.RING0_SQ_BASE_HI, sq.base >> 32),
-                (Reg.RING0_SQ_SIZE, sq.log2),
-                (Reg.RING0_CQ_BASE_LO, cq.base & 0xFFFFFFFF),
-                (Reg.RING0_CQ_BASE_HI, cq.base >> 32),
-                (Reg.RING0_CQ_SIZE, cq.log2),
-            ):
-                await port.write32(pair.reg(reg), value)
-        causes = layout.IRQ_ENABLE_CQ.put(1) | layout.IRQ_ENABLE_ERROR.put(1)
+            await self._start_pair(pair)
+        for reg, records in zip((Reg.KEY_WARN, Reg.KEY_LIMIT), self._limits, strict=True):
+            await port.write32(reg, records)
+        causes = (
+            layout.IRQ_ENABLE_CQ.put(1)
+            | layout.IRQ_ENABLE_ERROR.put(1)
+            | layout.IRQ_ENABLE_RING_ERROR.put(1)
+        )
         await port.write32(Reg.IRQ_ENABLE, causes)
         await port.write32(Reg.CTRL, layout.CTRL_ENABLE.put(1))
+        self.buffers.reset()
+        self._free_ctx = deque(range(self.contexts))
+        self._waits = 0
+        self.state = NicState.UP
+
+    async def _ready(self) -> bool:
+        for _ in range(_READY_POLLS):
+            status = await self.port.read32(Reg.STATUS)
+            if status == _ALL_ONES:
+                return False
+            if layout.STATUS_READY.get(status):
+                return True
+        return False
+
+    async def _start_pair(self, pair: RingPair) -> None:
+        sq, cq = pair.sq, pair.cq
+        sq.prod = sq.cons = cq.prod = cq.cons = 0
+        # completions from before the reset must not look new
+        self.port.mem.write(cq.base, bytes(cq.entries * Cqe.SIZE))
+        for reg, value in (
+            (Reg.RING0_SQ_BASE_LO, sq.base & 0xFFFFFFFF),
+            (Reg.RING0_SQ_BASE_HI, sq.base >> 32),
+            (Reg.RING0_SQ_SIZE, sq.log2),
+            (Reg.RING0_CQ_BASE_LO, cq.base & 0xFFFFFFFF),
+            (Reg.RING0_CQ_BASE_HI, cq.base >> 32),
+            (Reg.RING0_CQ_SIZE, cq.log2),
+        ):
+            await self.port.write32(pair.reg(reg), value)
 
     def _pair_of(self, ctx: int) -> RingPair:
         return self.pairs[ctx % len(self.pairs)]
+
+    # ------------------------------------------------------- failure and recovery
+
+    def fail(self, error: DeviceError) -> None:
+        """Go DOWN, because the device has failed or violated its contract.
+
+        Every descriptor in flight is reported as lost, and every context is dead.
+
+        Args:
+            error: what happened.
+
+        Raises:
+            DeviceError: `error`, if the driver is strict.
+        """
+        try:
+            if self.state is NicState.UP:
+                self._go_down(NicState.DOWN, error)
+        finally:
+            if self.strict:
+                raise error
+
+    def _go_down(self, state: NicState, error: DeviceError) -> None:
+        self.state = state
+        self.why_down = str(error).split("\n", 1)[0]
+        self.events["down"] += 1
+        _log.warning("device %s: %s", state.value, self.why_down)
+        _log.info("%s", error)
+        lost = [posted for pair in self.pairs for posted in pair.posted.values()]
+        for pair in self.pairs:
+            # a slot may hold a key
+            self._unwiped.append((pair.sq.base, pair.sq.entries * SqeCtx.SIZE))
+            pair.posted.clear()
+        for posted in lost:
+            self._unwiped += self._secrets(posted)
+        # The device may still write into its buffers. Wipe them now and, because of that, again
+        # after the next reset, which is also when they become free.
+        leftovers = list(self._unwiped)
+        with suppress(*_ACCESS_ERRORS):
+            self._wipe_leftovers()
+        self._unwiped = leftovers
+        for context in self._in_use:
+            context.alive = False
+        self._in_use.clear()
+        self.events["lost_descriptors"] += len(lost)
+        self._deliver([(posted, _LOST) for posted in lost])
+        for listener in list(self.listeners):
+            listener()
+
+    @contextmanager
+    def _device_access(self) -> Iterator[None]:
+        """Go DOWN if an access to registers or DMA memory fails."""
+        self._accesses += 1
+        try:
+            yield
+        except _ACCESS_ERRORS as e:
+            self.fail(DeviceError(f"an access to the device failed: {type(e).__name__}: {e}"))
+        except DeviceError:
+            raise
+        except Exception as e:
+            # not a failure of the device, for example the verdict of a checker
+            if self.state is NicState.UP:
+                with suppress(Exception):
+                    self._go_down(NicState.DOWN, DeviceError(f"{type(e).__name__}: {e}"))
+            raise
+        finally:
+            self._accesses -= 1
+
+    @property
+    def in_access(self) -> bool:
+        """Whether a call of this driver is using the device."""
+        return self._accesses != 0
+
+    async def recover(self) -> bool:
+        """Reset a device that is DOWN and use it again; all contexts must be installed anew.
+
+        Returns:
+            Whether the device is UP.
+        """
+        if self.state is not NicState.DOWN:
+            return self.state is NicState.UP
+        self.events["recoveries"] += 1
+        try:
+            await _identify(self.port)
+            await self._start()
+        except (DeviceError, *_ACCESS_ERRORS) as e:
+            self.why_down = f"recovery failed: {type(e).__name__}: {e}".split("\n", 1)[0]
+            _log.warning("device stays down: %s", self.why_down)
+            return False
+        _log.info("device recovered")
+        for listener in list(self.listeners):
+            listener()
+        return True
+
+    async def remove(self) -> None:
+        """Unbind: finish the work in flight, wipe all keys and text, reset and release the device.
+
+        A device that does not answer is released all the same.
+        """
+        if self.state is NicState.REMOVED:
+            return
+        if self.state is NicState.UP:
+            with suppress(DeviceError):
+                await self.flush()
+        with suppress(DeviceError, *_ACCESS_ERRORS):
+            await self.port.write32(Reg.CTRL, layout.CTRL_RESET.put(1))
+            await self._ready()
+        self.evict()
+
+    @property
+    def owns_port(self) -> bool:
+        """Whether this instance has claimed the device and can use it again."""
+        return self.state is NicState.UP
+
+    def evict(self) -> None:
+        """Give up the device without touching its registers."""
+        if self.state is not NicState.REMOVED:
+            self._go_down(NicState.REMOVED, DeviceDown("the driver was removed"))
+        claim.release(self)
+
+    # -------------------------------------------------------------------- secrets
+
+    def _wipe(self, addr: int, length: int) -> None:
+        """Overwrite DMA memory with zeros; what fails is done again after the next reset."""
+        if length:
+            self._unwiped.append((addr, length))
+            self.port.mem.write(addr, bytes(length))
+            self._unwiped.pop()
+
+    def _wipe_leftovers(self) -> None:
+        while self._unwiped:
+            addr, length = self._unwiped[-1]
+            self.port.mem.write(addr, bytes(length))
+            self._unwiped.pop()
+
+    def _secrets(self, posted: Posted) -> list[tuple[int, int]]:
+        """Return address and length of the text in the buffer of a descriptor."""
+        if posted.buffer is None:
+            return []
+        base = self.buffers.address(posted.buffer)
+        source, result = posted.sizes
+        return [(base + DmaBuffers.SRC, source), (base + DmaBuffers.DST, result)]
+
+    def _release(self, posted: Posted) -> None:
+        """Wipe and free the buffer of a completed descriptor; after a failure the reset does it."""
+        if self.state is not NicState.UP:
+            self._unwiped += self._secrets(posted)
+            return
+        with self._device_access():
+            for addr, length in self._secrets(posted):
+                self._wipe(addr, length)
+        if posted.buffer is not None:
+            self.buffers.give_back(posted.buffer)
 
     # ---------------------------------------------------------------- contexts
 
@@ -164,8 +431,9 @@ class KtlsNic:
             info: keys and counters.
 
         Raises:
-            NotOffloadable: the device does not support the suite or has no free context.
-            DeviceError: the device violated its contract.
+            NotOffloadable: the device does not support the suite, has no free context or
+                is down.
+            DeviceError: the device violated its contract, and the driver is strict.
         """
         suites = _TX_SUITES if direction == uapi.TLS_TX else _RX_SUITES
         if direction == uapi.TLS_RX and not any(f.get(self.suites) for f in suites.values()):
@@ -187,7 +455,7 @@ class KtlsNic:
     @property
     def contexts_in_use(self) -> int:
         """Number of contexts that hold keys."""
-        return self.contexts - len(self._free_ctx)
+        return len(self._in_use)
 
     async def install_context(self, direction: int, descriptor: SqeCtx) -> DeviceContext:
         """Allocate a context and execute CTX_SET.
@@ -197,29 +465,48 @@ class KtlsNic:
             descriptor: version, cipher, keys and counters.
 
         Raises:
-            NotOffloadable: no context is free, or the device refused the descriptor.
-            DeviceError: the device violated its contract.
+            NotOffloadable: the device is down, no context is free, or the device refused the
+                descriptor.
+            DeviceError: the device violated its contract, and the driver is strict.
         """
+        if self.state is not NicState.UP:
+            raise NotOffloadable(f"the device is {self.state.value}: {self.why_down}")
         if not self._free_ctx:
             raise NotOffloadable(f"all {self.contexts} contexts of the device are in use")
-        context = DeviceContext(self._free_ctx.popleft())
-        result = await self._control(
-            replace(
-                descriptor,
-                opcode=Opcode.CTX_SET,
-                dir=0 if direction == uapi.TLS_TX else 1,
-                ctx=context.ctx,
-            )
+        number = self._free_ctx.popleft()
+        self._generations[number] += 1
+        context = DeviceContext(
+            number,
+            direction,
+            descriptor.version,
+            self._generations[number] & 0xFF,
+            self._resets & 0xFF,
         )
+        self._in_use.add(context)
+        dir_ = 0 if direction == uapi.TLS_TX else 1
+        result = await self._control(context, replace(descriptor, opcode=Opcode.CTX_SET, dir=dir_))
         side = "transmit" if direction == uapi.TLS_TX else "receive"
         _log.info(
             "context %d: %s, version %#06x, cipher %d: %s",
-            context.ctx, side, descriptor.version, descriptor.cipher, result.status.name,
+            context.ctx, side, descriptor.version, descriptor.cipher, result.why,
         )  # fmt: skip
-        if result.status != Status.OK:
-            self._free_ctx.append(context.ctx)
-            raise NotOffloadable(f"the device refused the context: {result.status.name}")
+        if not context.alive:
+            raise NotOffloadable(f"the device is {self.state.value}: {self.why_down}")
+        if not result.ok:
+            self._forget(context)
+            raise NotOffloadable(f"the device refused the context: {result.why}")
         return context
+
+    def _forget(self, context: DeviceContext) -> None:
+        """Free the number of a context that the device does not have."""
+        context.alive = False
+        if context in self._in_use:
+            self._in_use.discard(context)
+            self._free_ctx.append(context.ctx)
+
+    def _check_alive(self, context: DeviceContext) -> None:
+        if not context.alive:
+            raise StaleContext(f"context {context.ctx} was deleted, or the device has lost it")
 
     async def tls_dev_resync(self, context: DeviceContext, rec_seq: int) -> None:
         """Set the number of the next record (`struct tlsdev_ops.tls_dev_resync`).
@@ -229,16 +516,18 @@ class KtlsNic:
             rec_seq: record number; in the transmit direction not below the next one.
 
         Raises:
+            StaleContext: the context was deleted, or the device has lost it.
             DeviceError: the device refused the number.
         """
-        descriptor = SqeCtx(
-            opcode=Opcode.RESYNC, ctx=context.ctx, rec_seq=rec_seq.to_bytes(8, "big")
-        )
-        result = await self._control(descriptor)
-        if result.status != Status.OK:
+        self._check_alive(context)
+        descriptor = SqeCtx(opcode=Opcode.RESYNC, rec_seq=rec_seq.to_bytes(8, "big"))
+        result = await self._control(context, descriptor)
+        self._check_alive(context)
+        if not result.ok:
             raise DeviceError(
-                f"RESYNC of context {context.ctx} to {rec_seq} ended with {result.status.name}"
+                f"RESYNC of context {context.ctx} to {rec_seq} ended with {result.why}"
             )
+        self._traffic["resyncs"] += 1
 
     async def tls_dev_del(self, context: DeviceContext) -> None:
         """Remove the keys of a connection after its records in flight.
@@ -247,25 +536,37 @@ class KtlsNic:
             context: from `tls_dev_add`.
 
         Raises:
-            DeviceError: the device refused.
+            StaleContext: the context was deleted, or the device has lost it.
+            DeviceError: the device refused, and the driver is strict.
         """
-        result = await self._control(SqeCtx(opcode=Opcode.CTX_DEL, ctx=context.ctx))
-        if result.status != Status.OK:
-            raise DeviceError(
-                f"CTX_DEL of context {context.ctx} ended with {result.status.name}",
-                await self.registers(),
-                self.rings(),
+        self._check_alive(context)
+        result = await self._control(context, SqeCtx(opcode=Opcode.CTX_DEL))
+        if not context.alive:
+            # the device has failed meanwhile, and its reset wipes the keys
+            return
+        if not result.ok:
+            self.fail(
+                DeviceError(
+                    f"CTX_DEL of context {context.ctx} ended with {result.why}",
+                    await self.registers(),
+                    self.rings(),
+                )
             )
-        self._free_ctx.append(context.ctx)
+            return
+        self._forget(context)
 
-    async def _control(self, descriptor: SqeCtx) -> Completion:
+    async def _control(self, context: DeviceContext, descriptor: SqeCtx) -> Completion:
         """Execute a context descriptor, then overwrite its slot, which may hold a key."""
         results: list[Completion] = []
-        sq = self._pair_of(descriptor.ctx).sq
-        index = await self._post(descriptor, None, results.append)
-        while not results:
-            await self._wait()
-        self.port.mem.write(sq.address(index), bytes(SqeCtx.SIZE))
+        index = None
+        try:
+            index = await self._post(context, descriptor, b"", 0, results.append)
+            while not results:
+                await self._wait()
+        finally:
+            if index is not None:
+                with self._device_access():
+                    self._wipe(self._pair_of(context.ctx).sq.address(index), SqeCtx.SIZE)
         return results[0]
 
     # ----------------------------------------------------------------- records
@@ -277,13 +578,32 @@ class KtlsNic:
 
         Args:
             context: from `tls_dev_add`.
-            rtype: record type.
+            rtype: record type, 0 to 255.
             data: plaintext, at most 16384 bytes.
-            done: called from `poll` with the completion; records complete in order.
+            done: called exactly once with the completion; records complete in order.
             pad: TLS 1.3: zeros after the inner type; at most 16384 with the plaintext.
+
+        Raises:
+            ValueError: an argument is out of range.
+            StaleContext: the context was deleted, or the device has lost it.
+            DeviceError: the device failed, and the driver is strict.
         """
-        seal = SqeRecord(opcode=Opcode.SEAL, ctx=context.ctx, rtype=rtype, len=len(data), pad=pad)
-        await self.post_record(seal, data, len(data) + pad + RECORD_OVERHEAD, done)
+        self._check_alive(context)
+        if context.direction != uapi.TLS_TX or not context.version:
+            raise ValueError(f"context {context.ctx} is not for sealing TLS records")
+        if not 0 <= rtype <= 255:
+            raise ValueError(f"record type {rtype}, expected 0 to 255")
+        if pad < 0 or (pad and context.version != uapi.TLS_1_3_VERSION):
+            raise ValueError(f"{pad} bytes of padding: only TLS 1.3 has padding")
+        if len(data) + pad > uapi.TLS_MAX_PAYLOAD_SIZE:
+            raise ValueError(
+                f"{len(data)} bytes and {pad} bytes of padding: a record holds "
+                f"{uapi.TLS_MAX_PAYLOAD_SIZE}"
+            )
+        seal = SqeRecord(opcode=Opcode.SEAL, rtype=rtype, len=len(data), pad=pad)
+        tls13 = context.version == uapi.TLS_1_3_VERSION
+        overhead = RECORD_OVERHEAD - 7 + pad if tls13 else RECORD_OVERHEAD
+        await self.post_record(context, seal, data, len(data) + overhead, done)
 
     async def open(
         self, context: DeviceContext, rtype: int, explicit: bytes, sealed: bytes, done: Done
@@ -292,35 +612,94 @@ class KtlsNic:
 
         Args:
             context: from `tls_dev_add`.
-            rtype: record type on the wire.
+            rtype: record type on the wire, 0 to 255.
             explicit: TLS 1.2: the 8 bytes of the explicit nonce; TLS 1.3: empty.
             sealed: ciphertext (at most 16384 bytes, in TLS 1.3 16385) and tag.
-            done: called from `poll` with the completion; records complete in order.
+            done: called exactly once with the completion; records complete in order.
+
+        Raises:
+            ValueError: an argument is out of range.
+            StaleContext: the context was deleted, or the device has lost it.
+            DeviceError: the device failed, and the driver is strict.
         """
+        self._check_alive(context)
+        tls13 = context.version == uapi.TLS_1_3_VERSION
         length = len(sealed) - uapi.TLS_TAG_SIZE
-        descriptor = SqeRecord(
-            opcode=Opcode.OPEN,
-            ctx=context.ctx,
-            rtype=rtype,
-            len=length,
-            explicit_nonce=explicit,
-        )
-        await self.post_record(descriptor, sealed, length, done)
+        if context.direction != uapi.TLS_RX or not context.version:
+            raise ValueError(f"context {context.ctx} is not for opening TLS records")
+        if not 0 <= rtype <= 255:
+            raise ValueError(f"record type {rtype}, expected 0 to 255")
+        if len(explicit) != (0 if tls13 else 8):
+            raise ValueError(f"{len(explicit)} bytes of explicit nonce, expected 8 in TLS 1.2 only")
+        if not 0 <= length <= uapi.TLS_MAX_PAYLOAD_SIZE + tls13:
+            raise ValueError(f"{len(sealed)} bytes are no ciphertext and tag of a record")
+        descriptor = SqeRecord(opcode=Opcode.OPEN, rtype=rtype, len=length, explicit_nonce=explicit)
+        await self.post_record(context, descriptor, sealed, length, done)
 
     async def post_record(
-        self, descriptor: SqeRecord, source: bytes, out_len: int, done: Done
+        self, context: DeviceContext, descriptor: SqeRecord, source: bytes, out_len: int, done: Done
     ) -> None:
         """Post a record descriptor; waits only while rings or buffers are full.
 
         Args:
-            descriptor: everything but the addresses.
+            context: from `tls_dev_add` or `nic_aead.aead_add`.
+            descriptor: everything but context and addresses.
             source: bytes for the source buffer, at most `DmaBuffers.DST`.
-            out_len: bytes of the destination.
-            done: called from `poll` with the completion.
+            out_len: bytes of the destination, at most `DmaBuffers.DST`.
+            done: called exactly once with the completion.
+
+        Raises:
+            ValueError: the bytes exceed a buffer.
+            StaleContext: the context was deleted, or the device has lost it.
+            DeviceError: the device failed, and the driver is strict.
         """
-        while self.buffers.available == 0:
+        self._check_alive(context)
+        if max(len(source), out_len) > DmaBuffers.DST:
+            raise ValueError(
+                f"a buffer holds {DmaBuffers.DST} bytes, not {max(len(source), out_len)}"
+            )
+        await self._post(context, descriptor, source, out_len, done)
+
+    async def _post(
+        self,
+        context: DeviceContext,
+        descriptor: SqeRecord | SqeCtx,
+        source: bytes,
+        out_len: int,
+        done: Done,
+    ) -> int | None:
+        """Post a descriptor and ring the doorbell.
+
+        Returns:
+            Its free-running index; None if the device failed before it had a slot.
+        """
+        pair = self._pair_of(context.ctx)
+        is_record = isinstance(descriptor, SqeRecord)
+        while pair.sq.full or (is_record and self.buffers.available == 0):
             await self._wait()
-        buffer = self.buffers.take()
+            if not context.alive:
+                done(_LOST)
+                return None
+        index = pair.sq.prod
+        cookie = pair.sq.slot(index)
+        slot = pair.sq.produce()
+        named = replace(
+            descriptor, ctx=context.ctx, gen=context.gen, epoch=context.epoch, cookie=cookie
+        )
+        public = replace(named, key=b"") if isinstance(named, SqeCtx) else named
+        buffer = self.buffers.take() if is_record else None
+        pair.posted[cookie] = Posted(index, public, buffer, (len(source), out_len), done)
+        _log.debug("ring %d: descriptor %d: %r", pair.number, index, public)
+        with self._device_access():
+            if isinstance(named, SqeRecord) and buffer is not None:
+                named = self._fill(buffer, named, source, out_len)
+            self.port.mem.write(slot, named.pack())
+            # the doorbell publishes the descriptor: all memory writes must precede it
+            await self.port.write32(pair.reg(Reg.RING0_SQ_PROD), pair.sq.prod)
+        return index
+
+    def _fill(self, buffer: int, descriptor: SqeRecord, source: bytes, out_len: int) -> SqeRecord:
+        """Write source and lists of a record; returns the descriptor with their addresses."""
         base = self.buffers.address(buffer)
         mem = self.port.mem
         src = page_entries(base + DmaBuffers.SRC, len(source))
@@ -332,7 +711,7 @@ class KtlsNic:
         dst_list = b"".join(e.pack() for e in dst)
         src_list = src_list.ljust(DmaBuffers.DST_LIST - DmaBuffers.SRC_LIST, b"\0")
         mem.write(base + DmaBuffers.SRC_LIST, src_list + dst_list)
-        addressed = replace(
+        return replace(
             descriptor,
             dst_len=out_len,
             src_sg=base + DmaBuffers.SRC_LIST,
@@ -340,22 +719,6 @@ class KtlsNic:
             dst_sg=base + DmaBuffers.DST_LIST,
             dst_cnt=len(dst),
         )
-        await self._post(addressed, buffer, done)
-
-    async def _post(self, descriptor: SqeRecord | SqeCtx, buffer: int | None, done: Done) -> int:
-        """Post a descriptor and ring the doorbell; returns its free-running index."""
-        pair = self._pair_of(descriptor.ctx)
-        while pair.sq.full:
-            await self._wait()
-        index = pair.sq.prod
-        cookie = pair.sq.slot(index)
-        pair.posted[cookie] = Posted(index, buffer, done)
-        _log.debug("ring %d: descriptor %d: %r", pair.number, index, descriptor)
-        packed = replace(descriptor, cookie=cookie).pack()
-        self.port.mem.write(pair.sq.produce(), packed)
-        # the doorbell publishes the descriptor: all memory writes must precede it
-        await self.port.write32(pair.reg(Reg.RING0_SQ_PROD), pair.sq.prod)
-        return index
 
     # ------------------------------------------------------------- completions
 
@@ -366,65 +729,121 @@ class KtlsNic:
             Number of completions.
 
         Raises:
-            DeviceError: a completion does not match a descriptor in flight.
+            DeviceError: a completion does not match a descriptor in flight, and the driver is
+                strict.
+            Exception: the first one that a `done` has raised; all others were called.
         """
         count = 0
         for pair in self.pairs:
-            count += await self._poll(pair)
+            if self.state is NicState.UP:
+                count += await self._poll(pair)
         return count
 
     async def _poll(self, pair: RingPair) -> int:
-        cq = pair.cq
         done: list[tuple[Posted, Completion]] = []
+        wrong = None
+        try:
+            with self._device_access():
+                wrong = self._collect(pair, done)
+                if done:
+                    await self.port.write32(pair.reg(Reg.RING0_CQ_CONS), pair.cq.cons)
+        finally:
+            # free the buffers only after CQ_CONS has moved: until then a checker may read them
+            self._deliver(done)
+        if wrong is not None and self.state is NicState.UP:
+            with self._device_access():
+                self.fail(DeviceError(wrong, await self.registers(), self.rings()))
+        return len(done)
+
+    def _collect(self, pair: RingPair, done: list[tuple[Posted, Completion]]) -> str | None:
+        """Take the new completions of a ring off it.
+
+        Args:
+            pair: the ring.
+            done: receives the descriptors with their completions.
+
+        Returns:
+            What is wrong with the first completion that contradicts its descriptor.
+        """
+        cq = pair.cq
         while True:
             cqe = Cqe.unpack(self.port.mem.read(cq.address(cq.cons), Cqe.SIZE))
             if cqe.phase != cq.phase():
-                break
+                return None
             _log.debug("ring %d: %r", pair.number, cqe)
-            posted = pair.posted.pop(cqe.cookie, None)
-            if posted is None or posted.sq_index != cqe.sq_index:
-                raise DeviceError(
-                    f"completion {cq.cons} names cookie {cqe.cookie}, descriptor "
-                    f"{cqe.sq_index}, which is not in flight (completed twice?)",
-                    await self.registers(),
-                    self.rings(),
-                )
-            done.append((posted, self._completion(cqe, posted)))
+            place = pair.sq.slot(cqe.sq_index)
+            posted = pair.posted.get(place)
+            wrong = _contradiction(cqe, posted, place, cq.cons)
+            if posted is None or wrong is not None:
+                return wrong
+            completion = self._completion(cqe, posted)
+            del pair.posted[place]
+            done.append((posted, completion))
             cq.consume()
             pair.sq.cons = (cqe.sq_index + 1) & 0xFFFFFFFF
-        if done:
-            await self.port.write32(pair.reg(Reg.RING0_CQ_CONS), cq.cons)
-        # free the buffers only after CQ_CONS has moved: until then a checker may read them
+
+    def _deliver(self, done: list[tuple[Posted, Completion]]) -> None:
+        """Call every `done`, free the buffers, and raise the first exception at the end."""
+        errors: list[Exception] = []
         for posted, completion in done:
-            if posted.buffer is not None:
-                self.buffers.give_back(posted.buffer)
-            posted.done(completion)
-        return len(done)
+            try:
+                posted.done(completion)
+            except Exception as e:
+                errors.append(e)
+            try:
+                self._release(posted)
+            except Exception as e:
+                errors.append(e)
+        for other in errors[1:]:
+            errors[0].add_note(f"also: {type(other).__name__}: {other}")
+        if errors:
+            raise errors[0]
 
     def _completion(self, cqe: Cqe, posted: Posted) -> Completion:
         data = b""
-        if posted.buffer is not None and cqe.len:
+        if posted.buffer is not None and cqe.len and cqe.status == Status.OK:
             addr = self.buffers.address(posted.buffer) + DmaBuffers.DST
             data = self.port.mem.read(addr, cqe.len)
+        try:
+            status = Status(cqe.status)
+        except ValueError:
+            # a newer minor version may have more codes: the descriptor has failed
+            status = None
+            self.events["unknown_status"] += 1
+        if status == Status.OK:
+            if cqe.opcode == Opcode.SEAL:
+                self._traffic["sealed"] += 1
+                self._traffic["sealed_bytes"] += posted.descriptor.len  # type: ignore[union-attr]
+            elif cqe.opcode == Opcode.OPEN:
+                self._traffic["opened"] += 1
+                self._traffic["opened_bytes"] += cqe.len
+        self._waits = 0
         return Completion(
-            Status(cqe.status),
+            status,
             data,
             cqe.rtype,
             cqe.rec_seq if cqe.numbered else None,
             cqe.cycles,
             cqe.latency,
             bool(cqe.rekey),
+            cqe.status,
         )
 
     async def flush(self) -> None:
-        """Wait until every posted descriptor has completed.
+        """Wait until every posted descriptor has completed or is lost.
 
         Raises:
-            DeviceIdle: a completion is missing and the device has no work left.
-            DeviceError: the device violated its contract or reports a fatal state.
+            DeviceIdle: a completion is missing and the device has no work left, and the
+                driver is strict.
+            DeviceError: the device failed, and the driver is strict.
         """
         while self._in_flight:
             await self._wait()
+
+    @property
+    def records(self) -> int:
+        """Number of records that the device has sealed or opened."""
+        return self._traffic["sealed"] + self._traffic["opened"]
 
     @property
     def _in_flight(self) -> int:
@@ -433,26 +852,72 @@ class KtlsNic:
     async def _wait(self) -> None:
         """Reap; if no completion is in memory, wait for the interrupt and reap again.
 
-        Raises:
-            DeviceIdle: a completion is missing and the device has no work left.
-            DeviceError: the device interrupts without a completion: it reports a fatal state.
+        Go DOWN if the device has failed or can make no progress.
         """
-        if await self.poll():
+        if await self.poll() or self.state is not NicState.UP:
             return
-        if not await self.port.wait_irq():
+        interrupted = False
+        with self._device_access():
+            interrupted = await self.port.wait_irq()
+        if await self.poll():
+            if not interrupted:
+                self.events["lost_interrupts"] += 1
+            return
+        if self.state is not NicState.UP:
+            return
+        error = None
+        with self._device_access():
+            error = await self._look(interrupted)
+        if error is not None and self.state is NicState.UP:
+            self.fail(error)
+
+    async def _look(self, interrupted: bool) -> DeviceError | None:
+        """Find out why the device completes nothing.
+
+        Args:
+            interrupted: the interrupt line is high.
+
+        Returns:
+            The failure of the device; None if it can still complete something.
+        """
+        if self._waits == 0:
+            self._waits_since = self.port.now()
+        self._waits += 1
+        status = await self.port.read32(Reg.STATUS)
+        what = None
+        if status == _ALL_ONES:
+            # further accesses would tell nothing
+            return DeviceError("the device is gone: its registers read as ones")
+        if layout.STATUS_CQ_ERROR.get(status):
+            what = "STATUS.cq_error: the device could not write a completion"
+        elif layout.STATUS_BUS_DEAD.get(status):
+            what = "STATUS.bus_dead: the bus does not answer the device"
+        elif await self.port.read32(Reg.RESETS) != self._resets:
+            what = "somebody else has reset the device"
+        elif layout.IRQ_STATUS_RING_ERROR.get(await self.port.read32(Reg.IRQ_STATUS)):
+            what = "the device has refused a register write of this driver: see ERRORS"
+        if what is not None:
+            return DeviceError(what, await self.registers(), self.rings())
+        if layout.STATUS_IDLE.get(status):
+            # the last completion may have arrived during these reads
+            if await self.poll():
+                return None
             count = self._in_flight
             noun = "descriptor has" if count == 1 else "descriptors have"
-            raise DeviceIdle(
+            return DeviceIdle(
                 f"{count} {noun} no completion, and the device is idle",
                 await self.registers(),
                 self.rings(),
             )
-        if await self.poll() == 0:
-            raise DeviceError(
-                "interrupt without a completion; check STATUS.cq_error and STATUS.bus_dead",
+        if self._waits > _WAITS or self.port.now() - self._waits_since > _WAIT_NS:
+            return DeviceError(
+                f"the device works without completing anything ({self._waits} waits)",
                 await self.registers(),
                 self.rings(),
             )
+        if interrupted:
+            self.events["spurious_interrupts"] += 1
+        return None
 
     # ------------------------------------------------------------- observation
 
@@ -477,18 +942,61 @@ class KtlsNic:
         return values
 
     async def stats(self) -> dict[str, int]:
-        """Read the counters; the names are those of `ethtool -S` for TLS devices."""
+        """Return the counters; the names are those of `ethtool -S` for TLS devices.
+
+        The device counts its errors since its last reset; the driver counts the rest.
+        """
         read = self.port.read32
-        low = await read(Reg.CNT_BYTES_LO)
+        sides = Counter(context.direction for context in self._in_use)
         return {
-            "tx_tls_encrypted_packets": await read(Reg.CNT_RECORDS),
-            "tx_tls_encrypted_bytes": low | await read(Reg.CNT_BYTES_HI) << 32,
-            "tx_tls_ctx": self.contexts_in_use,
+            "tx_tls_encrypted_packets": self._traffic["sealed"],
+            "tx_tls_encrypted_bytes": self._traffic["sealed_bytes"],
+            "tx_tls_ctx": sides[uapi.TLS_TX],
+            "rx_tls_decrypted_packets": self._traffic["opened"],
+            "rx_tls_decrypted_bytes": self._traffic["opened_bytes"],
+            "rx_tls_ctx": sides[uapi.TLS_RX],
+            "rx_tls_resync_res_ok": self._traffic["resyncs"],
             "rx_tls_err": await read(Reg.CNT_ERR_AUTH),
             "tx_tls_err_refused": await read(Reg.CNT_ERR_REFUSED),
             "tx_tls_err_short": await read(Reg.CNT_ERR_SHORT),
             "tx_tls_err_bus": await read(Reg.CNT_ERR_BUS),
         }
+
+
+def _contradiction(cqe: Cqe, posted: Posted | None, place: int, number: int) -> str | None:
+    """Return what is wrong with a completion, None if it can belong to its descriptor.
+
+    Args:
+        cqe: the completion.
+        posted: the descriptor at the place that it names.
+        place: the slot of that descriptor, which is also its cookie.
+        number: index of the completion.
+    """
+    unread = cqe.status == Status.SQ_BUS_ERROR
+    if posted is None or posted.sq_index != cqe.sq_index or (cqe.cookie != place and not unread):
+        return (
+            f"completion {number} names cookie {cqe.cookie}, descriptor {cqe.sq_index}, which "
+            "is not in flight (completed twice?)"
+        )
+    if unread:
+        # the device knows nothing but the index
+        return None
+    d = posted.descriptor
+    for name, got, want in (
+        ("opcode", cqe.opcode, d.opcode),
+        ("context", cqe.ctx, d.ctx),
+        ("generation", cqe.gen, d.gen),
+    ):
+        if got != want:
+            return f"completion {number} of descriptor {cqe.sq_index} has {name} {got}, not {want}"
+    room = posted.sizes[1]
+    exact = d.opcode == Opcode.SEAL and cqe.status == Status.OK
+    if cqe.len > room or (exact and cqe.len != room):
+        return (
+            f"completion {number} of descriptor {cqe.sq_index} reports {cqe.len} bytes, the "
+            f"destination has {room}"
+        )
+    return None
 
 
 async def _identify(port: HostPort) -> None:

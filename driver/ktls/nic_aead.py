@@ -65,12 +65,15 @@ async def aead(
         tag_len: bytes of the tag: 4, 8 or 12 to 16.
 
     Raises:
-        ValueError: the nonce has another length, or the bytes exceed a DMA buffer.
+        ValueError: the context is for something else, the nonce has another length, or the
+            bytes exceed a DMA buffer.
     """
+    sealing = opcode == Opcode.SEAL
+    if context.version or (context.direction == uapi.TLS_TX) != sealing:
+        raise ValueError(f"context {context.ctx} is not for {opcode.name} of plain AES-GCM")
     if len(nonce) != _NONCE_SIZE:
         raise ValueError(f"the nonce has {len(nonce)} bytes, expected {_NONCE_SIZE}")
     source = aad + bytes(-len(aad) % 16) + data
-    sealing = opcode == Opcode.SEAL
     length = len(data) - (0 if sealing else tag_len)
     if length < 0 or max(len(source), length + tag_len) > DmaBuffers.DST:
         raise ValueError(
@@ -79,11 +82,10 @@ async def aead(
         )
     descriptor = SqeRecord(
         opcode=opcode,
-        ctx=context.ctx,
         len=length,
         nonce=nonce[:4],
         explicit_nonce=nonce[4:],
         aad_len=len(aad),
         tag_len=tag_len,
     )
-    await nic.post_record(descriptor, source, length + (tag_len if sealing else 0), done)
+    await nic.post_record(context, descriptor, source, length + (tag_len if sealing else 0), done)

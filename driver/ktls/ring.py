@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ktls_hw import layout
-from ktls_hw.layout import Reg, Status
+from ktls_hw.layout import Reg, SqeCtx, SqeRecord, Status
 
 _MASK32 = 0xFFFFFFFF
 
@@ -73,22 +73,37 @@ class Completion:
     """The result of a descriptor.
 
     Attributes:
-        status: `Status.OK`, or the reason of the failure.
+        status: `Status.OK`, or the reason of the failure. None: the device failed before it
+            completed the descriptor, or reported a code that this driver does not know.
         data: SEAL: the record as it goes on the wire. OPEN: its text. Empty unless OK.
         rtype: OPEN: type of the record, in TLS 1.3 the inner type.
         rec_seq: record number that the descriptor consumed, None if it consumed none.
         cycles: clock cycles for which the record occupied the engine.
         latency: clock cycles from decoding the descriptor to its completion.
         rekey: the key has been used for `KEY_WARN` records or more.
+        code: the status code of the device, None if the descriptor was not completed.
     """
 
-    status: Status
-    data: bytes
-    rtype: int
-    rec_seq: int | None
-    cycles: int
-    latency: int
+    status: Status | None
+    data: bytes = b""
+    rtype: int = 0
+    rec_seq: int | None = None
+    cycles: int = 0
+    latency: int = 0
     rekey: bool = False
+    code: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the device has done what the descriptor asked for."""
+        return self.status == Status.OK
+
+    @property
+    def why(self) -> str:
+        """Name of the status, for messages."""
+        if self.status is not None:
+            return self.status.name
+        return "lost with the device" if self.code is None else f"unknown status {self.code}"
 
 
 Done = Callable[[Completion], None]
@@ -101,12 +116,16 @@ class Posted:
 
     Attributes:
         sq_index: its free-running index in the submission ring.
+        descriptor: the descriptor, without a key.
         buffer: number of its DMA buffer, None if it has none.
+        sizes: bytes of source and destination in the buffer.
         done: called with its completion.
     """
 
     sq_index: int
+    descriptor: SqeRecord | SqeCtx
     buffer: int | None
+    sizes: tuple[int, int]
     done: Done
 
 

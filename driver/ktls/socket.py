@@ -8,9 +8,11 @@ ULP has keys, `ktls.tls_tx` and `ktls.tls_rx` implement the calls; before, `ktls
 from __future__ import annotations
 
 import errno
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import wraps
+from typing import BinaryIO, Concatenate, ParamSpec, TypeVar
 
 from ktls import cmsg, sockopt, uapi
 from ktls.cmsg import AncillaryData, Cmsg, ControlBuffer
@@ -49,6 +51,23 @@ class Received:
             if (c.level, c.kind) == (uapi.SOL_TLS, uapi.TLS_GET_RECORD_TYPE) and c.data:
                 return c.data[0]
         return None
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _locked(
+    call: Callable[Concatenate[KtlsSocket, P], R],
+) -> Callable[Concatenate[KtlsSocket, P], R]:
+    """Run a call with the lock of the stack, so that threads can share it."""
+
+    @wraps(call)
+    def run(self: KtlsSocket, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.stack.lock:
+            return call(self, *args, **kwargs)
+
+    return run
 
 
 class KtlsSocket:
@@ -100,6 +119,11 @@ class KtlsSocket:
         return self._ulp.why_rx_not_offloaded if self._ulp is not None else None
 
     @property
+    def rekey_wanted(self) -> bool:
+        """Whether a key has been used so often that it should be replaced (KEY_WARN)."""
+        return self._ulp is not None and self._ulp.rekey_wanted
+
+    @property
     def closed(self) -> bool:
         """Whether close(2) was called."""
         return self._closed
@@ -120,6 +144,7 @@ class KtlsSocket:
 
     # --------------------------------------------------------------------- options
 
+    @_locked
     def setsockopt(
         self, level: int, option: int, value: bytes | None, optlen: int | None = None
     ) -> None:
@@ -165,7 +190,10 @@ class KtlsSocket:
         if self.tcp.state != State.ESTABLISHED:
             raise KtlsOSError(errno.ENOTCONN, "the connection is not established")
         self._ulp = TlsContext(self.stack, self.tcp, self.faults, self.tap)
+        self._finalizer = weakref.finalize(self, self._ulp.abandon)
+        self._finalizer.atexit = False
 
+    @_locked
     def getsockopt(self, level: int, option: int, optlen: int) -> bytes:
         """getsockopt(2).
 
@@ -196,6 +224,7 @@ class KtlsSocket:
 
     # ------------------------------------------------------------------------ send
 
+    @_locked
     def send(self, data: Buffer, flags: int = 0) -> int:
         """send(2).
 
@@ -280,6 +309,7 @@ class KtlsSocket:
                 break
         return done
 
+    @_locked
     def _sendmsg(self, data: Buffer, flags: int, control: bytes, fault_at: int | None) -> int:
         if self._closed:
             self._check_open()
@@ -323,6 +353,7 @@ class KtlsSocket:
             file.seek(start + sent)
         return sent
 
+    @_locked
     def _owned(self, call: Callable[..., int], *args: object) -> int:
         """Run a call that owns the socket (`lock_sock`, `release_sock`)."""
         t = self.tcp
@@ -334,6 +365,7 @@ class KtlsSocket:
             t.release()
             self.stack.kick_device()
 
+    @_locked
     def splice_from(self, pipe: Pipe, count: int, flags: int = 0) -> int:
         """splice(2) from a pipe into this socket.
 
@@ -360,6 +392,7 @@ class KtlsSocket:
                 raise KtlsOSError(errno.EINTR, "interrupted")
         return self._owned(splice_pipe, self, pipe, count, flags)
 
+    @_locked
     def splice_to(self, pipe: Pipe, count: int, flags: int = 0) -> int:
         """splice(2) from this socket into a pipe: bytes of at most one record.
 
@@ -400,6 +433,7 @@ class KtlsSocket:
         """read(2); see `recvmsg`."""
         return self.recvmsg(size, 0, 0).data
 
+    @_locked
     def recvmsg(
         self, size: int, control_size: int = 0, flags: int = 0, *, fault_at: int | None = None
     ) -> Received:
@@ -426,6 +460,7 @@ class KtlsSocket:
         out |= (uapi.MSG_EOR if eor else 0) | (uapi.MSG_CTRUNC if control.truncated else 0)
         return Received(data, control.cmsgs, out, control.used)
 
+    @_locked
     def poll(self, events: int) -> int:
         """poll(2) without waiting.
 
@@ -449,11 +484,13 @@ class KtlsSocket:
     @property
     def inq(self) -> int:
         """Number of unread bytes in TCP, records and all (FIONREAD)."""
-        self.stack.sync_device()
-        return self.tcp.inq
+        with self.stack.lock:
+            self.stack.sync_device()
+            return self.tcp.inq
 
     # ------------------------------------------------------------ connection states
 
+    @_locked
     def listen(self) -> None:
         """listen(2).
 
@@ -465,6 +502,7 @@ class KtlsSocket:
             raise KtlsOSError(errno.EINVAL, "the socket is not unconnected")
         self.tcp.state = State.LISTEN
 
+    @_locked
     def disconnect(self) -> None:
         """connect(2) with AF_UNSPEC.
 
@@ -476,10 +514,12 @@ class KtlsSocket:
             raise KtlsOSError(errno.EOPNOTSUPP, "a socket with a ULP cannot be disconnected")
         self.tcp.abort()
 
+    @_locked
     def flush(self) -> None:
         """Wait until every closed record is on the wire."""
         self.stack.sync_device()
 
+    @_locked
     def shutdown(self, how: int) -> None:
         """shutdown(2); SHUT_WR sends the closed records and drops the open one.
 
@@ -499,12 +539,14 @@ class KtlsSocket:
             if self._ulp is not None:
                 self._ulp.report_dropped()
 
+    @_locked
     def close(self) -> None:
         """close(2): send the closed records, drop the open one and remove the keys."""
         self._check_open()
         self.stack.sync_device()
         self._closed = True
         if self._ulp is not None:
+            self._finalizer.detach()
             self._ulp.close(dropped_reported=self._write_shut)
         self.tcp.close()
         self.stack.sync_device()

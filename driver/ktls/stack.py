@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import weakref
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from ktls.errors import BlocksForever
 from ktls.kernels import DEFAULT_KERNEL, Kernel
-from ktls.nic import KtlsNic
+from ktls.nic import KtlsNic, NicState
 from ktls.port import run_sync
 from ktls.ring import Completion
 
 Work = Callable[[], Awaitable[None]]
 """Work for the device: a coroutine function."""
+
+# resets of a failed device in a row without a record in between
+_MAX_RECOVERIES = 3
+_log = logging.getLogger("ktls.driver")
 
 # net/tls/tls_proc.c
 TLS_STAT = (
@@ -74,8 +82,67 @@ class Observer(Protocol):
         """The socket was closed; if the port suspends, bytes may still leave."""
 
 
+class DeviceUser(Protocol):
+    """A direction of a connection whose keys may be in the device."""
+
+    def device_lost(self) -> None:
+        """Note that the device has failed."""
+
+    async def install(self) -> None:
+        """Install the keys, unless the device has them."""
+
+
+class StackLock:
+    """A reentrant lock that a sleeping call can release completely."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._depth = 0  # of the thread that holds the lock
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._depth += 1
+
+    def __exit__(self, *_exception: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Undo one `with` or `acquire_unused`."""
+        self._depth -= 1
+        self._lock.release()
+
+    def acquire_unused(self) -> bool:
+        """Take the lock if nobody holds it, not even this thread; returns whether it did."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        if self._depth:
+            self._lock.release()
+            return False
+        self._depth = 1
+        return True
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Release the lock until the end of the block, whatever its depth is."""
+        depth, self._depth = self._depth, 0
+        for _ in range(depth):
+            self._lock.release()
+        try:
+            yield
+        finally:
+            for _ in range(depth):
+                self._lock.acquire()
+            self._depth = depth
+
+
 class KtlsStack:
     """One machine: its sockets share a kernel version, a NIC and counters.
+
+    If the device fails, its connections continue in software. The stack then resets the
+    device, a few times at most, and installs the keys of all connections again.
+
+    Sockets of one stack may be used by several threads: a call holds the stack's lock,
+    except while it sleeps.
 
     Args:
         nic: offloads records; None for a machine without such a NIC.
@@ -89,6 +156,7 @@ class KtlsStack:
 
     Attributes:
         tls_stat: counters of /proc/net/tls_stat, by name.
+        lock: held by every call of a socket.
     """
 
     def __init__(
@@ -108,6 +176,13 @@ class KtlsStack:
         self._sleep = sleep
         self._work: deque[Work] = deque()
         self._conns = 0
+        self._users: weakref.WeakValueDictionary[int, DeviceUser] = weakref.WeakValueDictionary()
+        self._next_user = 0
+        self._recoveries = 0  # in a row
+        self._records = 0  # that the device had processed at the last recovery
+        self.lock = StackLock()
+        if nic is not None:
+            nic.listeners.append(self._device_changed)
 
     def next_conn(self) -> int:
         """Return the number of a new connection, from 1 on."""
@@ -127,17 +202,64 @@ class KtlsStack:
 
     async def advance(self) -> None:
         """Run all queued work and reap the completions that are ready."""
-        while self._work:
-            await self._work.popleft()()
+        await self._run_work()
         if self.nic is not None:
             await self.nic.poll()
+            if await self._recovered():
+                await self._run_work()
 
     async def settle(self) -> None:
         """Run all queued work and wait until the device is idle: all bytes have been sent."""
+        while True:
+            await self._run_work()
+            if self.nic is None:
+                return
+            await self.nic.flush()
+            if not await self._recovered() and not self._work:
+                return
+
+    async def _run_work(self) -> None:
         while self._work:
             await self._work.popleft()()
-        if self.nic is not None:
-            await self.nic.flush()
+
+    def register(self, user: DeviceUser) -> None:
+        """Inform a direction of a connection about failures and recoveries of the device."""
+        self._users[self._next_user] = user
+        self._next_user += 1
+
+    def _device_changed(self) -> None:
+        """Move every connection to software, or back to the device."""
+        assert self.nic is not None
+        for user in list(self._users.values()):
+            if self.nic.state is NicState.UP:
+                self.submit(user.install)
+            else:
+                user.device_lost()
+
+    async def recover(self) -> bool:
+        """Use a failed device again, even if the stack has given it up.
+
+        Returns:
+            Whether the device is up.
+        """
+        self._recoveries = 0
+        await self._recovered()
+        return self.nic is not None and self.nic.state is NicState.UP
+
+    async def _recovered(self) -> bool:
+        """Reset a device that has failed; returns whether it has become usable."""
+        nic = self.nic
+        if nic is None or nic.state is not NicState.DOWN or nic.strict:
+            return False
+        if nic.records != self._records:
+            # the device worked in between
+            self._recoveries = 0
+        self._records = nic.records
+        while self._recoveries < _MAX_RECOVERIES:
+            self._recoveries += 1
+            if await nic.recover():
+                return True
+        return False
 
     def kick_device(self) -> None:
         """Run queued work at the end of a call, unless the port suspends."""
@@ -148,6 +270,21 @@ class KtlsStack:
         """Wait for the device before a call uses its results, unless the port suspends."""
         if self.nic is not None and self._settle_at_once:
             run_sync(self.settle())
+
+    def clean_up(self) -> None:
+        """Run the work of a socket that was dropped without close(2), unless a call is running.
+
+        A finalizer calls this, so any code may be interrupted. The next call runs what is left.
+        """
+        if self.nic is None or not self.lock.acquire_unused():
+            return
+        try:
+            if not self.nic.in_access:
+                self.kick_device()
+        except Exception:
+            _log.exception("removing the keys of a dropped socket")
+        finally:
+            self.lock.release()
 
     # ---------------------------------------------------------------- the scheduler
 
@@ -169,4 +306,5 @@ class KtlsStack:
                 f"{what} would block forever: nothing else runs in this model. Use "
                 "MSG_DONTWAIT or a timeout, or give KtlsStack a `sleep` function"
             )
-        return self._sleep(what)
+        with self.lock.released():
+            return self._sleep(what)

@@ -106,6 +106,12 @@ class TlsContext:
         """The reason, if TLS_RX is set and the device does not open."""
         return self._rx_offload.refused
 
+    @property
+    def rekey_wanted(self) -> bool:
+        """Whether a key has been used so often that it should be replaced."""
+        opener = self.rx.opener if self.rx is not None else None
+        return any(side is not None and side.rekey_wanted for side in (self._device, opener))
+
     # --------------------------------------------------------------------- options
 
     def set_option(self, option: int, value: bytes | None, optlen: int) -> None:
@@ -243,6 +249,7 @@ class TlsContext:
             self._device = sealer = DeviceSealer(
                 stack.nic, info, stack.submit, self._tx_offload.decided, self._tap
             )
+            stack.register(self._device)
         elif self.tx is None:
             self._tx_offload.decided(_NO_DEVICE)
         if self.tx is not None:
@@ -262,6 +269,7 @@ class TlsContext:
         opener = None
         if stack.nic is not None:
             opener = DeviceOpener(stack.nic, info, stack.submit, self._rx_offload.decided)
+            stack.register(opener)
         if self.rx is not None:
             self.rx.rekey(protection, opener)
             return
@@ -289,12 +297,20 @@ class TlsContext:
             dropped = self.tx.close()
             if self._tap is not None and not dropped_reported:
                 self._tap.app_dropped(dropped)
+        self._release()
+
+    def _release(self) -> None:
         if self._device is not None:
             self._device.close()
         if self.rx is not None and self.rx.opener is not None:
             self.rx.opener.close()
         self._tx_offload.close()
         self._rx_offload.close()
+
+    def abandon(self) -> None:
+        """Remove the keys after the socket was dropped without close(2)."""
+        self._release()
+        self._stack.clean_up()
 
 
 def _check_crypto_info(

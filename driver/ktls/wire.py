@@ -117,6 +117,10 @@ class Line:
                 self._items.popleft()
                 (self._fin if isinstance(item, Fin) else self._reset)()
 
+    def clear(self) -> None:
+        """Discard everything that waits."""
+        self._items.clear()
+
     @property
     def bytes_waiting(self) -> int:
         """Number of bytes queued."""
@@ -147,7 +151,17 @@ class Wire:
 
         self.sink = sink
         self.near: Far | None = None
-        self._line = Line(lambda data: self.sink(data), eof or nothing, reset or nothing)
+        self._line = Line(self._deliver, eof or nothing, reset or nothing)
+
+    def _deliver(self, data: bytes) -> None:
+        try:
+            self.sink(data)
+        except Exception:
+            # bytes are lost, so the connection must not seem to work
+            self._line.clear()
+            if self.near is not None:
+                self.near.put(Reset())
+            raise
 
     def watch(self, watcher: Callable[[bytes], None]) -> None:
         """Pass outgoing bytes to `watcher` before `sink` receives them."""

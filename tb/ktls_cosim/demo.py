@@ -156,7 +156,7 @@ def _table(rows: list[Row]) -> Table:
             "-" if c.rec_seq is None else str(c.rec_seq),
             TYPE_NAMES.get(row.rtype, str(row.rtype)),
             str(row.length),
-            Status(c.status).name,
+            c.why,
             str(c.cycles),
             rate,
             "yes" if row.verified else "NO",
@@ -242,7 +242,7 @@ def _summary(
             "number": row.completion.rec_seq,
             "type": row.rtype,
             "bytes": row.length,
-            "status": Status(row.completion.status).name,
+            "status": row.completion.why,
             "cycles": row.completion.cycles,
             "verified": row.verified,
         }
@@ -280,7 +280,7 @@ def _send(
     port: Port, observer: DemoObserver, suite: Suite, file: Path, capture: Path | None
 ) -> str | None:
     """Run the application; return the findings as text, or None if all checks passed."""
-    stack = KtlsStack(run_sync(KtlsNic.probe(port)), observer)
+    stack = KtlsStack(run_sync(KtlsNic.probe(port, strict=True)), observer)
     # the demo has no peer: its keys come from a synthetic handshake, which a capture can show
     handshake = SyntheticHandshake(suite, b"demo")
     if capture is None:

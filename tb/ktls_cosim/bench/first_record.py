@@ -20,7 +20,7 @@ def main() -> None:
     scoreboard = Scoreboard("python -m ktls_cosim.bench.first_record")
     build = Build.device(lanes=target.lanes)
     with RemoteSim(build, simulator=target.simulator, name="first-record") as port:
-        nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
+        nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard), strict=True))
         sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
         sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
         info = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(8), bytes(16), b"SALT", bytes(8))

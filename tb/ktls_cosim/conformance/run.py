@@ -76,7 +76,7 @@ def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
     try:
         nic = None
         if port is not None:
-            nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
+            nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard), strict=True))
         player = Player(KERNELS[kernel], nic)
         got = player.play(scenario.steps)
         player.close()

@@ -69,7 +69,7 @@ class Env:
         """Return the device with a checker around it."""
         return CheckedPort(self.port, self.scoreboard)
 
-    async def stack(self, **kw: int) -> KtlsStack:
+    async def stack(self, **kw: Any) -> KtlsStack:
         """Return a kernel whose NIC is the device, with the product's driver.
 
         The device works only during `await stack.settle()`.
@@ -77,7 +77,7 @@ class Env:
         Args:
             **kw: Arguments of `KtlsNic.probe`.
         """
-        nic = await KtlsNic.probe(self.checked(), **kw)
+        nic = await KtlsNic.probe(self.checked(), strict=True, **kw)
         return KtlsStack(nic, self.scoreboard, settle_at_once=False)
 
     async def rig(self, sq_log2: int = 4, cq_log2: int = 4) -> Rig:

@@ -29,7 +29,7 @@ async def records(dut: Any) -> None:
     port = SimPort(dut)
     await port.ready()
     scoreboard = Scoreboard("ktls-cosim bench sim")
-    nic = await KtlsNic.probe(CheckedPort(port, scoreboard))
+    nic = await KtlsNic.probe(CheckedPort(port, scoreboard), strict=True)
     info = CryptoInfo(
         uapi.TLS_1_2_VERSION,
         uapi.TLS_CIPHER_AES_GCM_256,

@@ -77,7 +77,7 @@ class Player:
     """
 
     def __init__(self, port: Port) -> None:
-        self._nic = run_sync(KtlsNic.probe(port))
+        self._nic = run_sync(KtlsNic.probe(port, strict=True))
 
     def play(self, group: Group, advance: Callable[[int], None] = lambda _n: None) -> None:
         """Play all cases of a group and note those with a wrong result.
@@ -130,7 +130,7 @@ class Player:
             else:
                 good = c.status == Status.AUTH_FAILED and not c.data
             if not good:
-                group.wrong.append(f"{case.name}: {c.status.name}")
+                group.wrong.append(f"{case.name}: {c.why}")
 
         opcode = Opcode.SEAL if case.sealing else Opcode.OPEN
         data = case.plaintext if case.sealing else sealed
@@ -144,11 +144,11 @@ class Player:
 
         def sealed(c: Completion) -> None:
             if (c.status, c.data) != (Status.OK, case.record):
-                group.wrong.append(f"{case.name}: sealed {c.status.name}")
+                group.wrong.append(f"{case.name}: sealed {c.why}")
 
         def opened(c: Completion) -> None:
             if (c.status, c.data, c.rtype) != (Status.OK, case.text, case.rtype):
-                group.wrong.append(f"{case.name}: opened {c.status.name}")
+                group.wrong.append(f"{case.name}: opened {c.why}")
 
         await self._nic.xmit(tx, case.rtype, case.text, sealed)
         await self._nic.open(rx, case.record[0], b"", case.record[5:], opened)

@@ -340,7 +340,7 @@ def test_lockstep_compares_the_interrupt() -> None:
 
 def transmit(lie: Callable[[Cqe], Cqe]) -> None:
     """One record through the driver in the transmit direction, without any checker."""
-    stack = KtlsStack(run_sync(KtlsNic.probe(Liar(NicModel(), completion=lie))))
+    stack = KtlsStack(run_sync(KtlsNic.probe(Liar(NicModel(), completion=lie), strict=True)))
     sock = connect_wire(stack, lambda _data: None)
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
     sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())
@@ -350,7 +350,7 @@ def transmit(lie: Callable[[Cqe], Cqe]) -> None:
 
 def receive(lie: Callable[[Cqe], Cqe]) -> None:
     """One record through the driver in the receive direction, without any checker."""
-    stack = KtlsStack(run_sync(KtlsNic.probe(Liar(NicModel(), completion=lie))))
+    stack = KtlsStack(run_sync(KtlsNic.probe(Liar(NicModel(), completion=lie), strict=True)))
     far = Wire(lambda _data: None)
     sock = connect_wire(stack, far)
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")

@@ -11,7 +11,7 @@ import pytest
 
 import ktls_cosim.demo as demo
 from ktls import KtlsNic
-from ktls.nic import RECORD_OVERHEAD
+from ktls.nic import RECORD_OVERHEAD, DeviceContext
 from ktls.ring import Done
 from ktls_cosim.port import Port
 from ktls_hw.layout import Opcode, SqeRecord, Status
@@ -58,9 +58,14 @@ def test_text_that_the_driver_did_not_write_is_named(
     post = KtlsNic.post_record
 
     async def forgetful(
-        nic: KtlsNic, descriptor: SqeRecord, source: bytes, out_len: int, done: Done
+        nic: KtlsNic,
+        context: DeviceContext,
+        descriptor: SqeRecord,
+        source: bytes,
+        out_len: int,
+        done: Done,
     ) -> None:
-        await post(nic, descriptor, bytes(len(source)), out_len, done)
+        await post(nic, context, descriptor, bytes(len(source)), out_len, done)
 
     monkeypatch.setattr(KtlsNic, "post_record", forgetful)
     assert demo.run_demo("model", file=None, waves=False, fault=None) == 1

@@ -88,7 +88,7 @@ def test_fault_is_caught_by_the_product(fault: Fault) -> None:
     """The same through sockets: the scoreboard or the driver stops the run."""
     model = NicModel()
     scoreboard = Scoreboard()
-    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard), strict=True))
     sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
     sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, INFO.pack())

@@ -38,7 +38,7 @@ INFO = CryptoInfo(uapi.TLS_1_2_VERSION, 51, bytes(8), b"K" * 16, b"salt", bytes(
 def connection(
     model: Port, scoreboard: Scoreboard, info: CryptoInfo = INFO
 ) -> tuple[KtlsNic, KtlsSocket]:
-    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard), strict=True))
     sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
     sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
     sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())
@@ -165,7 +165,7 @@ def test_contexts_are_spread_over_the_rings() -> None:
 
 def test_a_completion_lost_in_a_later_ring_is_found() -> None:
     model = NicModel(rings=2)
-    nic = run_sync(KtlsNic.probe(model, rings=2))
+    nic = run_sync(KtlsNic.probe(model, rings=2, strict=True))
     contexts = [run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO)) for _ in range(2)]
     model.inject(Fault.LOST_COMPLETION, record=0)
     run_sync(nic.xmit(contexts[1], 23, b"lost", lambda _done: None))
@@ -227,7 +227,7 @@ def test_plain_gcm_resync_and_padding_through_the_driver() -> None:
     """The calls that kTLS itself does not use."""
     scoreboard = Scoreboard()
     model = NicModel()
-    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard), strict=True))
     done: list[Completion] = []
     key, nonce, aad = bytes(range(32)), bytes(12), b"additional"
     for direction, opcode, data in (
@@ -240,9 +240,9 @@ def test_plain_gcm_resync_and_padding_through_the_driver() -> None:
         run_sync(nic.tls_dev_del(context))
     assert [c.data for c in done] == [AESGCM(key).encrypt(nonce, b"a text", aad)[:-4], b"a text"]
     with pytest.raises(ValueError, match="nonce has 11"):
-        run_sync(aead(nic, context, Opcode.SEAL, nonce[1:], b"", b"", done.append))
+        run_sync(aead(nic, context, Opcode.OPEN, nonce[1:], b"", b"", done.append))
     with pytest.raises(ValueError, match="a buffer holds"):
-        run_sync(aead(nic, context, Opcode.SEAL, nonce, bytes(16384), bytes(16384), done.append))
+        run_sync(aead(nic, context, Opcode.OPEN, nonce, bytes(16384), bytes(16384), done.append))
     with pytest.raises(NotOffloadable, match="24 bytes"):
         run_sync(aead_add(nic, uapi.TLS_TX, bytes(24)))
 
@@ -261,7 +261,7 @@ def test_plain_gcm_resync_and_padding_through_the_driver() -> None:
 def test_a_key_near_its_limit_is_announced() -> None:
     scoreboard = Scoreboard()
     model = NicModel()
-    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard)))
+    nic = run_sync(KtlsNic.probe(CheckedPort(model, scoreboard), strict=True))
     run_sync(model.write32(Reg.KEY_WARN, 2))
     run_sync(model.write32(Reg.KEY_LIMIT, 3))
     context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
