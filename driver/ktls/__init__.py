@@ -5,11 +5,14 @@ from ktls.connect import connect_wire, socketpair
 from ktls.crypto_info import CryptoInfo
 from ktls.errors import (
     BlocksForever,
+    DeviceBusy,
+    DeviceDown,
     DeviceError,
     DeviceIdle,
     KtlsError,
     KtlsOSError,
     NotOffloadable,
+    StaleContext,
 )
 from ktls.kernels import KERNELS, Kernel
 from ktls.nic import KtlsNic
@@ -23,6 +26,8 @@ __all__ = [
     "KERNELS",
     "BlocksForever",
     "CryptoInfo",
+    "DeviceBusy",
+    "DeviceDown",
     "DeviceError",
     "DeviceIdle",
     "HostMemory",
@@ -36,6 +41,7 @@ __all__ = [
     "NotOffloadable",
     "Pipe",
     "Received",
+    "StaleContext",
     "Wire",
     "connect_wire",
     "run_sync",

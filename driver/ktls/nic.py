@@ -225,7 +225,7 @@ class KtlsNic:
                 raise DeviceError("STATUS.ready stays 0 after a reset", await self.registers())
             await port.write32(Reg.WATCHDOG, layout.WATCHDOG_CYCLES_RESET)
         self._resets = await port.read32(Reg.RESETS)
-        self._wipe_leftovers()
+        self._wipe()
         for pair in self.pairs:
             await self._start_pair(pair)
         for reg, records in zip((Reg.KEY_WARN, Reg.KEY_LIMIT), self._limits, strict=True):
@@ -306,7 +306,7 @@ class KtlsNic:
         # after the next reset, which is also when they become free.
         leftovers = list(self._unwiped)
         with suppress(*_ACCESS_ERRORS):
-            self._wipe_leftovers()
+            self._wipe()
         self._unwiped = leftovers
         for context in self._in_use:
             context.alive = False
@@ -389,17 +389,12 @@ class KtlsNic:
 
     # -------------------------------------------------------------------- secrets
 
-    def _wipe(self, addr: int, length: int) -> None:
-        """Overwrite DMA memory with zeros; what fails is done again after the next reset."""
-        if length:
-            self._unwiped.append((addr, length))
-            self.port.mem.write(addr, bytes(length))
-            self._unwiped.pop()
-
-    def _wipe_leftovers(self) -> None:
+    def _wipe(self) -> None:
+        """Overwrite secrets in DMA memory with zeros; what fails is left for the next reset."""
         while self._unwiped:
             addr, length = self._unwiped[-1]
-            self.port.mem.write(addr, bytes(length))
+            if length:
+                self.port.mem.write(addr, bytes(length))
             self._unwiped.pop()
 
     def _secrets(self, posted: Posted) -> list[tuple[int, int]]:
@@ -412,12 +407,11 @@ class KtlsNic:
 
     def _release(self, posted: Posted) -> None:
         """Wipe and free the buffer of a completed descriptor; after a failure the reset does it."""
+        self._unwiped += self._secrets(posted)
         if self.state is not NicState.UP:
-            self._unwiped += self._secrets(posted)
             return
         with self._device_access():
-            for addr, length in self._secrets(posted):
-                self._wipe(addr, length)
+            self._wipe()
         if posted.buffer is not None:
             self.buffers.give_back(posted.buffer)
 
@@ -565,8 +559,11 @@ class KtlsNic:
                 await self._wait()
         finally:
             if index is not None:
-                with self._device_access():
-                    self._wipe(self._pair_of(context.ctx).sq.address(index), SqeCtx.SIZE)
+                slot = self._pair_of(context.ctx).sq.address(index)
+                self._unwiped.append((slot, SqeCtx.SIZE))
+                if self.state is NicState.UP:
+                    with self._device_access():
+                        self._wipe()
         return results[0]
 
     # ----------------------------------------------------------------- records
@@ -688,7 +685,8 @@ class KtlsNic:
         )
         public = replace(named, key=b"") if isinstance(named, SqeCtx) else named
         buffer = self.buffers.take() if is_record else None
-        pair.posted[cookie] = Posted(index, public, buffer, (len(source), out_len), done)
+        sizes = (len(source), out_len)
+        pair.posted[cookie] = Posted(index, public, context.version, buffer, sizes, done)
         _log.debug("ring %d: descriptor %d: %r", pair.number, index, public)
         with self._device_access():
             if isinstance(named, SqeRecord) and buffer is not None:
@@ -774,9 +772,21 @@ class KtlsNic:
             place = pair.sq.slot(cqe.sq_index)
             posted = pair.posted.get(place)
             wrong = _contradiction(cqe, posted, place, cq.cons)
+            if wrong is None and cqe.sq_index != pair.sq.cons:
+                # the completions of a ring come in the order of its descriptors
+                wrong = (
+                    f"completion {cq.cons} is of descriptor {cqe.sq_index}, but descriptor "
+                    f"{pair.sq.cons} has no completion yet"
+                )
             if posted is None or wrong is not None:
                 return wrong
-            completion = self._completion(cqe, posted)
+            data = self._result(cqe, posted)
+            if data is None:
+                return (
+                    f"completion {cq.cons} of descriptor {cqe.sq_index} reports {cqe.len} bytes "
+                    f"and type {cqe.rtype}, which the opened text contradicts"
+                )
+            completion = self._completion(cqe, posted, data)
             del pair.posted[place]
             done.append((posted, completion))
             cq.consume()
@@ -799,11 +809,20 @@ class KtlsNic:
         if errors:
             raise errors[0]
 
-    def _completion(self, cqe: Cqe, posted: Posted) -> Completion:
-        data = b""
-        if posted.buffer is not None and cqe.len and cqe.status == Status.OK:
-            addr = self.buffers.address(posted.buffer) + DmaBuffers.DST
-            data = self.port.mem.read(addr, cqe.len)
+    def _result(self, cqe: Cqe, posted: Posted) -> bytes | None:
+        """Read the result of a descriptor; None if the completion contradicts it."""
+        if posted.buffer is None or cqe.status != Status.OK:
+            return b""
+        addr = self.buffers.address(posted.buffer) + DmaBuffers.DST
+        if cqe.opcode != Opcode.OPEN or posted.version != uapi.TLS_1_3_VERSION:
+            return self.port.mem.read(addr, cqe.len) if cqe.len else b""
+        # the inner plaintext: text, type, zeros (RFC 8446 section 5.2)
+        inner = self.port.mem.read(addr, posted.sizes[1])
+        text = inner.rstrip(b"\0")
+        good = text[-1:] == bytes((cqe.rtype,)) and len(text) == cqe.len + 1
+        return text[:-1] if good else None
+
+    def _completion(self, cqe: Cqe, posted: Posted, data: bytes) -> Completion:
         try:
             status = Status(cqe.status)
         except ValueError:
@@ -990,7 +1009,10 @@ def _contradiction(cqe: Cqe, posted: Posted | None, place: int, number: int) -> 
         if got != want:
             return f"completion {number} of descriptor {cqe.sq_index} has {name} {got}, not {want}"
     room = posted.sizes[1]
-    exact = d.opcode == Opcode.SEAL and cqe.status == Status.OK
+    # only TLS 1.3 hides the length of an opened record
+    exact = cqe.status == Status.OK and (
+        d.opcode == Opcode.SEAL or posted.version != uapi.TLS_1_3_VERSION
+    )
     if cqe.len > room or (exact and cqe.len != room):
         return (
             f"completion {number} of descriptor {cqe.sq_index} reports {cqe.len} bytes, the "

@@ -117,6 +117,7 @@ class Posted:
     Attributes:
         sq_index: its free-running index in the submission ring.
         descriptor: the descriptor, without a key.
+        version: TLS version of its context, 0 for plain AES-GCM.
         buffer: number of its DMA buffer, None if it has none.
         sizes: bytes of source and destination in the buffer.
         done: called with its completion.
@@ -124,6 +125,7 @@ class Posted:
 
     sq_index: int
     descriptor: SqeRecord | SqeCtx
+    version: int
     buffer: int | None
     sizes: tuple[int, int]
     done: Done
