@@ -27,7 +27,7 @@ module ktls_cq #(
     // log2 of the jobs that may be under way
     parameter SLOT_W = 3,
     // width of an announced completion: CPL_BITS of ktls_cpl.vh
-    parameter CPL_W  = 213
+    parameter CPL_W  = 221
 ) (
     input  wire                clk,
     input  wire                rst,
@@ -36,6 +36,8 @@ module ktls_cq #(
     input  wire [ 4*RINGS-1:0] size_log2,
     input  wire [32*RINGS-1:0] cons,
     output reg  [32*RINGS-1:0] prod,
+    // entries handed to the bus, by ring
+    output reg  [32*RINGS-1:0] written,
     output reg                 failed,
     output wire                idle,
     // announced completions
@@ -159,7 +161,6 @@ module ktls_cq #(
   // -------------------------------------------------------------------- entry
 
   reg [1:0] state;
-  reg [32*RINGS-1:0] written;  // entries handed to the bus, by ring
   reg [RING_W-1:0] target;  // ring of the present entry
   // Rings of the entries whose write response is outstanding. Responses come in order.
   reg [RING_W-1:0] owner_mem[0:(1<<OPEN_LOG2)-1];
@@ -245,6 +246,7 @@ module ktls_cq #(
           entry[CQE_STATUS_LSB+:CQE_STATUS_W] <= final_status;
           entry[CQE_OPCODE_LSB+:CQE_OPCODE_W] <= opcode;
           entry[CQE_CTX_LSB+:CQE_CTX_W] <= head[CPL_CTX_LSB+:CPL_CTX_W];
+          entry[CQE_GEN_LSB+:CQE_GEN_W] <= head[CPL_GEN_LSB+:CPL_GEN_W];
           entry[CQE_RTYPE_LSB+:CQE_RTYPE_W] <=
               !opened ? head[CPL_RTYPE_LSB+:CPL_RTYPE_W] : good ? res_rtype : 8'd0;
           entry[CQE_LEN_LSB+:CQE_LEN_W] <= !good ? 32'd0 : {17'd0, opened ? res_len : out_len};

@@ -71,6 +71,7 @@ module ktls_csr #(
     output reg  [ 4*RINGS-1:0] cq_log2,
     output reg  [32*RINGS-1:0] cq_cons,
     input  wire [32*RINGS-1:0] cq_prod,
+    input  wire [32*RINGS-1:0] cq_written,
     // events
     input  wire                done,
     input  wire [         7:0] done_status,
@@ -138,6 +139,15 @@ module ktls_csr #(
   wire [31:0] ctrl_now = {31'd0, enable};
   wire [31:0] ctrl_new = merge(ctrl_now, s_axil_wdata, s_axil_wstrb);
 
+  // Until the driver has read STATUS.ready as 1 after a reset, the device takes only CTRL.reset and
+  // WATCHDOG. So the outcome of a write does not depend on how far the reset has come.
+  reg armed;
+  reg watchdog_kept;  // WATCHDOG was written after the last CTRL.reset
+  reg [31:0] resets;
+  wire do_write = write && armed;
+  wire do_reset = write && waddr == REG_CTRL && ctrl_new[CTRL_RESET_LSB];
+  wire do_watchdog = write && waddr == REG_WATCHDOG;
+
   always @(posedge clk) begin
     if (active) begin
       if (reset_cnt != 0) reset_cnt <= reset_cnt - 2'd1;
@@ -154,10 +164,16 @@ module ktls_csr #(
         halt_done <= 1'b0;
         halt_cnt  <= 2'd0;
       end
-      if (write && waddr == REG_CTRL && ctrl_new[CTRL_RESET_LSB]) reset_wanted <= 1'b1;
+      if (do_reset) begin
+        reset_wanted <= 1'b1;
+        resets <= resets + 32'd1;
+      end
+      if (do_watchdog || do_reset) watchdog_kept <= do_watchdog;
       if (rst) begin
         reset_wanted <= 1'b0;
         reset_cnt <= 2'd0;
+        resets <= 32'd0;
+        watchdog_kept <= 1'b0;
       end
     end
   end
@@ -169,18 +185,18 @@ module ktls_csr #(
 
   // The registers of ring n are those of ring 0, n strides higher. Split an address into its ring
   // and the address of the same register of ring 0.
+  wire [32*RINGS-1:0] ring_errors;  // the registers ERRORS
   wire [11:0] w_offset = waddr - REG_RING0_SQ_BASE_LO;
   wire [11:0] w_ring = w_offset >> STRIDE_LOG2;
   wire [11:0] w_first = REG_RING0_SQ_BASE_LO + {6'd0, w_offset[5:0]};
 
   always @(posedge clk) begin
-    if (write) begin
+    if (do_write) begin
       case (waddr)
         REG_CTRL: enable <= ctrl_new[CTRL_ENABLE_LSB];
-        REG_IRQ_ENABLE: irq_enable <= merge(irq_enable, s_axil_wdata, s_axil_wstrb) & 32'd3;
+        REG_IRQ_ENABLE: irq_enable <= merge(irq_enable, s_axil_wdata, s_axil_wstrb) & 32'd7;
         REG_KEY_WARN: key_warn <= merge(key_warn, s_axil_wdata, s_axil_wstrb);
         REG_KEY_LIMIT: key_limit <= merge(key_limit, s_axil_wdata, s_axil_wstrb);
-        REG_WATCHDOG: watchdog <= merge(watchdog, s_axil_wdata, s_axil_wstrb);
         default: ;
       endcase
     end
@@ -189,43 +205,80 @@ module ktls_csr #(
       irq_enable <= 32'd0;
       key_warn <= 32'd0;
       key_limit <= 32'd0;
-      watchdog <= WATCHDOG_CYCLES_RESET;
     end
+    if (do_watchdog) watchdog <= merge(watchdog, s_axil_wdata, s_axil_wstrb);
+    else if (rst || (core_rst && !watchdog_kept)) watchdog <= WATCHDOG_CYCLES_RESET;
   end
 
   generate
     for (g = 0; g < RINGS; g = g + 1) begin : g_ring
+      reg [7:0] err_prod;  // refused writes; the counts saturate
+      reg [7:0] err_cons;
+      reg [7:0] err_base;
+
+      wire [31:0] base_new = merge(
+          w_first == REG_RING0_SQ_BASE_LO ? sq_base[64*g+:32] : cq_base[64*g+:32],
+          s_axil_wdata,
+          s_axil_wstrb
+      );
+      wire [31:0] prod_new = merge(sq_prod[32*g+:32], s_axil_wdata, s_axil_wstrb);
+      wire [31:0] cons_new = merge(cq_cons[32*g+:32], s_axil_wdata, s_axil_wstrb);
+      // distances from the descriptor that is fetched next
+      wire [31:0] posted = prod_new - sq_cons[32*g+:32];
+      wire [31:0] in_ring = sq_prod[32*g+:32] - sq_cons[32*g+:32];
+      wire [31:0] slots = 32'd1 << sq_log2[4*g+:4];
+      wire set_up = sq_base[64*g+:64] != 64'd0 && cq_base[64*g+:64] != 64'd0;
+      wire prod_ok = posted >= in_ring && posted <= slots && set_up;
+      // A driver that polls memory may consume an entry before its write has been answered, so
+      // the bound is not cq_prod.
+      wire cons_ok = cons_new - cq_cons[32*g+:32] <= cq_written[32*g+:32] - cq_cons[32*g+:32];
+      wire base_ok = base_new[5:0] == 6'd0;
+
+      assign ring_errors[32*g+:32] = {8'd0, err_base, err_cons, err_prod};
+
       always @(posedge clk) begin
-        if (write || core_rst) begin
-          if (write && w_ring == g) begin
+        if (do_write || core_rst) begin
+          if (do_write && w_ring == g) begin
             case (w_first)
               REG_RING0_SQ_BASE_LO:
-              sq_base[64*g+:32] <= merge(sq_base[64*g+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
+              if (base_ok) sq_base[64*g+:32] <= base_new;
+              else if (!(&err_base)) err_base <= err_base + 8'd1;
               REG_RING0_SQ_BASE_HI:
               sq_base[64*g+32+:32] <= merge(sq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
               REG_RING0_SQ_SIZE: if (s_axil_wstrb[0]) sq_log2[4*g+:4] <= s_axil_wdata[3:0];
               REG_RING0_SQ_PROD:
-              sq_prod[32*g+:32] <= merge(sq_prod[32*g+:32], s_axil_wdata, s_axil_wstrb);
+              if (prod_ok) sq_prod[32*g+:32] <= prod_new;
+              else if (!(&err_prod)) err_prod <= err_prod + 8'd1;
               REG_RING0_CQ_BASE_LO:
-              cq_base[64*g+:32] <= merge(cq_base[64*g+:32], s_axil_wdata, s_axil_wstrb) & ~32'd63;
+              if (base_ok) cq_base[64*g+:32] <= base_new;
+              else if (!(&err_base)) err_base <= err_base + 8'd1;
               REG_RING0_CQ_BASE_HI:
               cq_base[64*g+32+:32] <= merge(cq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
               REG_RING0_CQ_SIZE: if (s_axil_wstrb[0]) cq_log2[4*g+:4] <= s_axil_wdata[3:0];
               REG_RING0_CQ_CONS:
-              cq_cons[32*g+:32] <= merge(cq_cons[32*g+:32], s_axil_wdata, s_axil_wstrb);
+              if (cons_ok) cq_cons[32*g+:32] <= cons_new;
+              else if (!(&err_cons)) err_cons <= err_cons + 8'd1;
               REG_RING0_IRQ_MOD:
               irq_mod[32*g+:32] <= merge(irq_mod[32*g+:32], s_axil_wdata, s_axil_wstrb);
+              REG_RING0_ERRORS: begin
+                err_prod <= 8'd0;
+                err_cons <= 8'd0;
+                err_base <= 8'd0;
+              end
               default: ;
             endcase
           end
           if (core_rst) begin
             sq_base[64*g+:64] <= 64'd0;
-            sq_log2[4*g+:4]   <= 4'd0;
+            sq_log2[4*g+:4] <= 4'd0;
             sq_prod[32*g+:32] <= 32'd0;
             cq_base[64*g+:64] <= 64'd0;
-            cq_log2[4*g+:4]   <= 4'd0;
+            cq_log2[4*g+:4] <= 4'd0;
             cq_cons[32*g+:32] <= 32'd0;
             irq_mod[32*g+:32] <= {RING0_IRQ_MOD_TIMER_RESET, RING0_IRQ_MOD_COUNT_RESET};
+            err_prod <= 8'd0;
+            err_cons <= 8'd0;
+            err_base <= 8'd0;
           end
         end
       end
@@ -304,13 +357,14 @@ module ktls_csr #(
     end
   endgenerate
 
-  wire [31:0] causes = {{24 - RINGS{1'b0}}, ring_cause, 6'd0, halted, |ring_cause};
+  wire [31:0] causes = {{24 - RINGS{1'b0}}, ring_cause, 5'd0, |ring_errors, halted, |ring_cause};
 
   assign irq = |(causes & irq_enable);
 
   // ---------------------------------------------------------------- bus, reads
 
-  reg [31:0] latched_hi;  // upper half of the counter whose lower half was read last
+  reg [31:0] bytes_hi;  // upper half of each counter when its lower half was read
+  reg [31:0] cycles_hi;
   wire [11:0] raddr = {s_axil_araddr[11:2], 2'b00};
   wire read = s_axil_arvalid && s_axil_arready;
 
@@ -330,6 +384,7 @@ module ktls_csr #(
   always @(posedge clk) begin
     if (s_axil_rready) s_axil_rvalid <= 1'b0;
     if (read) begin
+      if (raddr == REG_STATUS && ready) armed <= 1'b1;
       s_axil_rvalid <= 1'b1;
       case (raddr)
         REG_ID: s_axil_rdata <= ID_VALUE_RESET;
@@ -343,17 +398,19 @@ module ktls_csr #(
         REG_KEY_WARN: s_axil_rdata <= key_warn;
         REG_KEY_LIMIT: s_axil_rdata <= key_limit;
         REG_WATCHDOG: s_axil_rdata <= watchdog;
+        REG_RESETS: s_axil_rdata <= resets;
         REG_CNT_DESCRIPTORS: s_axil_rdata <= cnt_descriptors;
         REG_CNT_RECORDS: s_axil_rdata <= cnt_records;
         REG_CNT_BYTES_LO: begin
           s_axil_rdata <= cnt_bytes[31:0];
-          latched_hi   <= cnt_bytes[63:32];
+          bytes_hi <= cnt_bytes[63:32];
         end
         REG_CYCLES_LO: begin
           s_axil_rdata <= cycles[31:0];
-          latched_hi   <= cycles[63:32];
+          cycles_hi <= cycles[63:32];
         end
-        REG_CNT_BYTES_HI, REG_CYCLES_HI: s_axil_rdata <= latched_hi;
+        REG_CNT_BYTES_HI: s_axil_rdata <= bytes_hi;
+        REG_CYCLES_HI: s_axil_rdata <= cycles_hi;
         REG_CNT_ERR_REFUSED: s_axil_rdata <= cnt_refused;
         REG_CNT_ERR_SHORT: s_axil_rdata <= cnt_short;
         REG_CNT_ERR_BUS: s_axil_rdata <= cnt_bus;
@@ -374,12 +431,18 @@ module ktls_csr #(
           REG_RING0_CQ_CONS: s_axil_rdata <= cq_cons[32*rr+:32];
           REG_RING0_CQ_PROD: s_axil_rdata <= cq_prod[32*rr+:32];
           REG_RING0_IRQ_MOD: s_axil_rdata <= irq_mod[32*rr+:32];
+          REG_RING0_ERRORS: s_axil_rdata <= ring_errors[32*rr+:32];
           default: ;
         endcase
     end
+    if (do_reset) armed <= 1'b0;
     if (rst) begin
       s_axil_rvalid <= 1'b0;
-      latched_hi <= 32'd0;
+      armed <= 1'b0;
+    end
+    if (core_rst) begin
+      bytes_hi  <= 32'd0;
+      cycles_hi <= 32'd0;
     end
   end
 

@@ -13,6 +13,7 @@
 //   SEAL or for OPEN. The explicit nonce of TLS 1.2 advances with the number. The IV of TLS 1.3
 //   is constant. RESYNC sets the number. On a transmit context the number only moves forward,
 //   so no nonce is used twice.
+//   Every descriptor but CTX_SET must repeat the generation that CTX_SET gave its context.
 //   A context of plain AES-GCM (raw) has no number: each descriptor carries its nonce.
 // Latency/throughput: 3 cycles per SEAL or OPEN.
 // Data format: salt, iv, rec_seq and key change from memory order (byte 0 in [7:0]) to printed
@@ -37,7 +38,7 @@ module ktls_exec #(
     // width of a job: JOB_BITS of ktls_job.vh
     parameter JOB_W = 439,
     // width of an announced completion: CPL_BITS of ktls_cpl.vh
-    parameter CPL_W = 213
+    parameter CPL_W = 221
 ) (
     input  wire              clk,
     input  wire              rst,
@@ -79,6 +80,7 @@ module ktls_exec #(
   `include "ktls_cpl.vh"
 
   localparam MAX_PLAINTEXT = 32'd16384;
+  localparam MAX_LIST = 16'd1024;
   localparam TAG = 16'd16;
   localparam OVERHEAD_1_2 = 16'd29;  // header, explicit nonce, tag
   localparam OVERHEAD_1_3 = 16'd22;  // header, inner type, tag
@@ -145,6 +147,7 @@ module ktls_exec #(
   reg [63:0] iv_mem[0:CONTEXTS-1];
   reg [63:0] seq_mem[0:CONTEXTS-1];
   reg [31:0] uses_mem[0:CONTEXTS-1];
+  reg [15:0] generation_mem[0:CONTEXTS-1];
 
   // the context of this descriptor, as it was when the descriptor arrived
   reg ctx_installed;
@@ -155,6 +158,7 @@ module ktls_exec #(
   reg [63:0] iv;
   reg [63:0] seq;
   reg [31:0] uses;
+  reg [15:0] generation;
 
   wire [7:0] opcode = descriptor[SQE_RECORD_OPCODE_LSB+:SQE_RECORD_OPCODE_W];
   wire [15:0] ctx_field = descriptor[SQE_RECORD_CTX_LSB+:SQE_RECORD_CTX_W];
@@ -180,6 +184,21 @@ module ktls_exec #(
   // OPEN is BAD_OPCODE in a device without any RX suite.
   wire opening = CAN_OPEN && opcode == OP_OPEN;
   wire ctx_in_range = {16'd0, ctx_field} < CONTEXTS;
+
+  // A descriptor repeats the generation of its context. It may have been queued for an earlier
+  // connection with the same context number. The two structures hold the upper half at different
+  // places.
+  wire [7:0] gen = descriptor[SQE_RECORD_GEN_LSB+:SQE_RECORD_GEN_W];
+  wire [7:0] epoch = opcode == OP_SEAL || opcode == OP_OPEN ?
+      descriptor[SQE_RECORD_EPOCH_LSB+:SQE_RECORD_EPOCH_W] :
+      descriptor[SQE_CTX_EPOCH_LSB+:SQE_CTX_EPOCH_W];
+  wire known = ctx_in_range && ctx_installed && generation == {epoch, gen};
+  wire [63:0] src_list = descriptor[SQE_RECORD_SRC_SG_LSB+:SQE_RECORD_SRC_SG_W];
+  wire [63:0] dst_list = descriptor[SQE_RECORD_DST_SG_LSB+:SQE_RECORD_DST_SG_W];
+  wire [15:0] src_cnt = descriptor[SQE_RECORD_SRC_CNT_LSB+:SQE_RECORD_SRC_CNT_W];
+  wire [15:0] dst_cnt = descriptor[SQE_RECORD_DST_CNT_LSB+:SQE_RECORD_DST_CNT_W];
+  wire lists_ok = src_list[3:0] == 4'd0 && dst_list[3:0] == 4'd0 && src_cnt <= MAX_LIST &&
+      dst_cnt <= MAX_LIST;
 
   // The text of an opened TLS 1.3 record includes the inner type.
   wire [31:0] most = MAX_PLAINTEXT + {31'd0, opening && tls13};
@@ -238,14 +257,8 @@ module ktls_exec #(
   assign job_data[JOB_SRC_LEN_LSB+:JOB_SRC_LEN_W] =
       aad_blocks + len[16:0] + (opening ? {1'b0, tag} : 17'd0);
   assign job_data[JOB_DST_LEN_LSB+:JOB_DST_LEN_W] = dst_len;
-  assign job_data[JOB_SRC_LIST_LSB+:JOB_LIST_W] = {
-    descriptor[SQE_RECORD_SRC_SG_LSB+:SQE_RECORD_SRC_SG_W],
-    descriptor[SQE_RECORD_SRC_CNT_LSB+:SQE_RECORD_SRC_CNT_W]
-  };
-  assign job_data[JOB_DST_LIST_LSB+:JOB_LIST_W] = {
-    descriptor[SQE_RECORD_DST_SG_LSB+:SQE_RECORD_DST_SG_W],
-    descriptor[SQE_RECORD_DST_CNT_LSB+:SQE_RECORD_DST_CNT_W]
-  };
+  assign job_data[JOB_SRC_LIST_LSB+:JOB_LIST_W] = {src_list, src_cnt};
+  assign job_data[JOB_DST_LIST_LSB+:JOB_LIST_W] = {dst_list, dst_cnt};
 
   wire started = job_valid && job_ready;
 
@@ -256,6 +269,7 @@ module ktls_exec #(
       descriptor[SQE_RECORD_COOKIE_LSB+:SQE_RECORD_COOKIE_W];
   assign cpl_data[CPL_STATUS_LSB+:CPL_STATUS_W] = status;
   assign cpl_data[CPL_CTX_LSB+:CPL_CTX_W] = ctx_field;
+  assign cpl_data[CPL_GEN_LSB+:CPL_GEN_W] = gen;
   assign cpl_data[CPL_RTYPE_LSB+:CPL_RTYPE_W] = opcode == OP_SEAL ? rtype : 8'd0;
   assign cpl_data[CPL_REKEY_LSB] = rekey;
   assign cpl_data[CPL_NUMBERED_LSB] = numbered;
@@ -309,6 +323,7 @@ module ktls_exec #(
           receive <= open_ctx[lookup];
           raw <= raw_ctx[lookup];
           uses <= uses_mem[lookup];
+          generation <= generation_mem[lookup];
           salt <= salt_mem[lookup];
           iv <= iv_mem[lookup];
           seq <= seq_mem[lookup];
@@ -323,7 +338,7 @@ module ktls_exec #(
           // No field is valid, not even the cookie.
           descriptor <= 512'd0;
         end else if (opcode == OP_SEAL || opening) begin
-          if (!ctx_in_range || !ctx_installed || receive != opening) begin
+          if (!known || receive != opening) begin
             status <= CPL_BAD_CTX;
           end else if (exhausted && !raw) begin
             status <= CPL_SEQ_EXHAUSTED;
@@ -338,6 +353,7 @@ module ktls_exec #(
             rekey <= key_warn != 32'd0 && uses >= key_warn;
             if (spent) status <= CPL_KEY_EXHAUSTED;
             else if (!length_ok) status <= CPL_BAD_LENGTH;
+            else if (!lists_ok) status <= CPL_BAD_LIST;
             else if (dst_room < len + overhead) status <= CPL_DST_SHORT;
             else begin
               uses_mem[ctx] <= uses_next;
@@ -350,10 +366,10 @@ module ktls_exec #(
           else if (!suite_ok) status <= CPL_BAD_SUITE;
           else state <= ST_DRAIN;
         end else if (opcode == OP_CTX_DEL) begin
-          if (!ctx_in_range || !ctx_installed) status <= CPL_BAD_CTX;
+          if (!known) status <= CPL_BAD_CTX;
           else state <= ST_DRAIN;
         end else if (opcode == OP_RESYNC) begin
-          if (!ctx_in_range || !ctx_installed) begin
+          if (!known) begin
             status <= CPL_BAD_CTX;
           end else if (raw || backward) begin
             status <= CPL_BAD_SEQ;
@@ -384,6 +400,7 @@ module ktls_exec #(
           seq_mem[ctx] <= key_clear ? 64'd0 : new_seq;
           raw_ctx[ctx] <= !key_clear && version == RAW;
           uses_mem[ctx] <= 32'd0;
+          generation_mem[ctx] <= {epoch, gen};
           // The core has the key now. The completion needs the other fields.
           descriptor[SQE_CTX_KEY_LSB+:SQE_CTX_KEY_W] <= {SQE_CTX_KEY_W{1'b0}};
           state <= ST_KEY;

@@ -127,7 +127,7 @@ module ktls_nic #(
   wire [31:0] key_warn, key_limit, watchdog_limit;
   wire [64*RINGS-1:0] sq_base, cq_base;
   wire [4*RINGS-1:0] sq_log2, cq_log2;
-  wire [32*RINGS-1:0] sq_prod, sq_cons, cq_prod, cq_cons;
+  wire [32*RINGS-1:0] sq_prod, sq_cons, cq_prod, cq_written, cq_cons;
   wire done, done_record;
   wire [ 7:0] done_status;
   wire [14:0] done_len;
@@ -189,6 +189,7 @@ module ktls_nic #(
       .cq_log2(cq_log2),
       .cq_cons(cq_cons),
       .cq_prod(cq_prod),
+      .cq_written(cq_written),
       .done(done),
       .done_status(done_status),
       .done_record(done_record),
@@ -455,6 +456,7 @@ module ktls_nic #(
       .size_log2(cq_log2),
       .cons(cq_cons),
       .prod(cq_prod),
+      .written(cq_written),
       .failed(cq_failed),
       .idle(cq_idle),
       .cpl_valid(cpl_valid),

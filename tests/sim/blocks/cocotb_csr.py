@@ -14,20 +14,24 @@ from ktls_hw.layout import Reg, Status, ring_reg
 
 WRITABLE = {
     Reg.CTRL: 0x1,
-    Reg.IRQ_ENABLE: 0x3,
+    Reg.IRQ_ENABLE: 0x7,
     Reg.KEY_WARN: 0xFFFFFFFF,
     Reg.KEY_LIMIT: 0xFFFFFFFF,
     Reg.WATCHDOG: 0xFFFFFFFF,
-    Reg.RING0_SQ_BASE_LO: 0xFFFFFFC0,
     Reg.RING0_SQ_BASE_HI: 0xFFFFFFFF,
     Reg.RING0_SQ_SIZE: 0xF,
-    Reg.RING0_SQ_PROD: 0xFFFFFFFF,
-    Reg.RING0_CQ_BASE_LO: 0xFFFFFFC0,
     Reg.RING0_CQ_BASE_HI: 0xFFFFFFFF,
     Reg.RING0_CQ_SIZE: 0xF,
-    Reg.RING0_CQ_CONS: 0xFFFFFFFF,
     Reg.RING0_IRQ_MOD: 0xFFFFFFFF,
 }
+# the registers that refuse some values; `wrong_ring_writes_are_refused` writes them
+CHECKED = (
+    Reg.RING0_SQ_BASE_LO,
+    Reg.RING0_SQ_PROD,
+    Reg.RING0_CQ_BASE_LO,
+    Reg.RING0_CQ_CONS,
+    Reg.RING0_ERRORS,
+)
 RESET = {
     Reg.ID: layout.ID_VALUE_RESET,
     Reg.VERSION: layout.VERSION_MAJOR.put(layout.VERSION_MAJOR_RESET)
@@ -66,10 +70,12 @@ class Csr:
     async def create(cls, dut: Any) -> Csr:
         cycles = await start(
             dut, masters_idle=1, keys_ready=1, idle=1, cq_failed=0, bus_dead=0,
-            sq_cons=0, cq_prod=0, done=0, done_status=0, done_record=0, done_len=0,
+            sq_cons=0, cq_prod=0, cq_written=0, done=0, done_status=0, done_record=0, done_len=0,
             s_axil_awvalid=0, s_axil_wvalid=0, s_axil_arvalid=0, s_axil_bready=0, s_axil_rready=0,
         )  # fmt: skip
-        return cls(dut, cycles)
+        csr = cls(dut, cycles)
+        assert await csr.read(Reg.STATUS) == 3  # the device takes writes from now on
+        return csr
 
     async def write(self, addr: int, data: int, strb: int = 15) -> None:
         self.aw.put(addr=addr)
@@ -105,7 +111,7 @@ async def writable_bits_and_strobes(dut: Any) -> None:
     csr = await Csr.create(dut)
     for addr, reg in registers(dut).items():
         before = await csr.read(addr)
-        if reg == Reg.CYCLES_LO:
+        if reg == Reg.CYCLES_LO or reg in CHECKED:
             continue
         await csr.write(addr, 0xFFFFFFFD)  # not CTRL.reset
         after = await csr.read(addr)
@@ -117,6 +123,79 @@ async def writable_bits_and_strobes(dut: Any) -> None:
             assert await csr.read(addr) == 0, hex(addr)
         elif reg not in (Reg.IRQ_STATUS,):
             assert after == before, hex(addr)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def wrong_ring_writes_are_refused(dut: Any) -> None:
+    csr = await Csr.create(dut)
+    every = sum(1 << (32 * n) for n in range(_rings(dut)))
+    for n in range(_rings(dut)):
+
+        def reg(name: Reg, ring: int = n) -> int:
+            return ring_reg(ring, name)
+
+        async def refused(name: Reg, value: int, field: layout.Field, ring: int = n) -> None:
+            addr, errors = reg(name, ring), reg(Reg.RING0_ERRORS, ring)
+            old, count = await csr.read(addr), field.get(await csr.read(errors))
+            await csr.write(addr, value)
+            assert await csr.read(addr) == old
+            assert field.get(await csr.read(errors)) == count + 1
+            assert layout.IRQ_STATUS_RING_ERROR.get(await csr.read(Reg.IRQ_STATUS))
+
+        async def taken(name: Reg, value: int, ring: int = n) -> None:
+            await csr.write(reg(name, ring), value)
+            assert await csr.read(reg(name, ring)) == value
+
+        prod, cons = layout.RING0_ERRORS_SQ_PROD, layout.RING0_ERRORS_CQ_CONS
+        await taken(Reg.RING0_SQ_SIZE, 2)
+        await refused(Reg.RING0_SQ_PROD, 1, prod)  # no addresses yet
+        for base in (Reg.RING0_SQ_BASE_LO, Reg.RING0_CQ_BASE_LO):
+            await refused(base, 0x1020, layout.RING0_ERRORS_BASE)
+            await refused(Reg.RING0_SQ_PROD, 1, prod)
+            await taken(base, 0x1040)
+        await taken(Reg.RING0_SQ_PROD, 3)
+        await refused(Reg.RING0_SQ_PROD, 2, prod)
+        await refused(Reg.RING0_SQ_PROD, 5, prod)
+        await taken(Reg.RING0_SQ_PROD, 4)
+        dut.sq_cons.value = 4 * every
+        await taken(Reg.RING0_SQ_PROD, 8)
+        dut.cq_written.value = 3 * every
+        await taken(Reg.RING0_CQ_CONS, 2)
+        await refused(Reg.RING0_CQ_CONS, 1, cons)
+        await refused(Reg.RING0_CQ_CONS, 4, cons)
+        await taken(Reg.RING0_CQ_CONS, 3)
+        dut.sq_cons.value = 0
+        errors = reg(Reg.RING0_ERRORS)
+        for _ in range(300):
+            await csr.write(reg(Reg.RING0_CQ_CONS), 9)
+        assert cons.get(await csr.read(errors)) == 255
+        await csr.write(Reg.IRQ_ENABLE, layout.IRQ_ENABLE_RING_ERROR.put(1))
+        assert dut.irq.value == 1
+        await csr.write(errors, 0)
+        assert await csr.read(errors) == 0
+        assert not layout.IRQ_STATUS_RING_ERROR.get(await csr.read(Reg.IRQ_STATUS))
+        assert dut.irq.value == 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def writes_before_ready_are_ignored(dut: Any) -> None:
+    csr = await Csr.create(dut)
+    for resets in (1, 2):
+        dut.keys_ready.value = 0
+        await csr.write(Reg.CTRL, layout.CTRL_RESET.put(1))
+        for _ in range(6):
+            await csr.write(Reg.KEY_LIMIT, 9)
+            assert await csr.read(Reg.STATUS) & 1 == 0
+        await csr.write(Reg.WATCHDOG, 77)
+        dut.keys_ready.value = 1
+        await csr.write(Reg.CTRL, layout.CTRL_ENABLE.put(1))
+        await csr.write(Reg.KEY_WARN, 9)
+        assert await csr.read(Reg.STATUS) & 1 == 1
+        got = [await csr.read(r) for r in (Reg.CTRL, Reg.KEY_LIMIT, Reg.KEY_WARN, Reg.WATCHDOG)]
+        assert got == [0, 0, 0, 77]
+        assert await csr.read(Reg.RESETS) == resets
+        await csr.write(Reg.KEY_LIMIT, 9)
+        assert await csr.read(Reg.KEY_LIMIT) == 9
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -146,6 +225,7 @@ async def counters_follow_completions(dut: Any) -> None:
 async def interrupt_is_a_level(dut: Any) -> None:
     csr = await Csr.create(dut)
     dut.cq_prod.value = 2
+    dut.cq_written.value = 3
     for _ in range(3):
         await RisingEdge(dut.clk)
     assert dut.irq.value == 0, "not enabled yet"
@@ -179,7 +259,7 @@ async def irq_status_names_the_rings(dut: Any) -> None:
     csr = await Csr.create(dut)
     await csr.write(Reg.IRQ_ENABLE, 1)
     for ring in range(_rings(dut)):
-        dut.cq_prod.value = 3 << (32 * ring)
+        dut.cq_prod.value = dut.cq_written.value = 3 << (32 * ring)
         await csr.write(ring_reg(ring, Reg.RING0_IRQ_MOD), 4)
         await RisingEdge(dut.clk)
         assert (await csr.read(Reg.IRQ_STATUS), int(dut.irq.value)) == (0, 0)
@@ -189,14 +269,13 @@ async def irq_status_names_the_rings(dut: Any) -> None:
         await csr.write(ring_reg(ring, Reg.RING0_CQ_CONS), 1)
         await RisingEdge(dut.clk)
         assert dut.irq.value == 0
-        await csr.write(ring_reg(ring, Reg.RING0_CQ_CONS), 0)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def fatal_error_resets_the_data_path_once(dut: Any) -> None:
     """Registers keep their values; the reset of keys and text waits for idle bus masters."""
     csr = await Csr.create(dut)
-    await csr.write(Reg.RING0_SQ_PROD, 77)
+    await csr.write(Reg.KEY_WARN, 77)
     dut.masters_idle.value = 0
     dut.cq_failed.value = 1
     seen = 0
@@ -209,13 +288,13 @@ async def fatal_error_resets_the_data_path_once(dut: Any) -> None:
         assert dut.core_rst.value == 0
     assert (seen, int(dut.flush.value)) == (2, 1)
     assert await csr.read(Reg.STATUS) & 5 == 4
-    assert await csr.read(Reg.RING0_SQ_PROD) == 77
+    assert await csr.read(Reg.KEY_WARN) == 77
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def reset_waits_for_the_bus_masters(dut: Any) -> None:
     csr = await Csr.create(dut)
-    await csr.write(Reg.RING0_SQ_PROD, 77)
+    await csr.write(Reg.KEY_WARN, 77)
     await csr.write(Reg.CTRL, 1)
     dut.masters_idle.value = 0
     await csr.write(Reg.CTRL, layout.CTRL_RESET.put(1))
@@ -228,5 +307,5 @@ async def reset_waits_for_the_bus_masters(dut: Any) -> None:
     for _ in range(5):
         await RisingEdge(dut.clk)
     assert dut.flush.value == 0
-    assert await csr.read(Reg.RING0_SQ_PROD) == 0
+    assert await csr.read(Reg.KEY_WARN) == 0
     assert await csr.read(Reg.CTRL) == 0

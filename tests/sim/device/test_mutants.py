@@ -102,7 +102,7 @@ def test_device_mutant_is_caught(simulator: str, target: Target, mutant: Mutant)
     found = "nothing"
     with RemoteSim(build, simulator=simulator, name=f"mutant-{mutant.name}") as port:
         try:
-            nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard)))
+            nic = run_sync(KtlsNic.probe(CheckedPort(port, scoreboard), strict=True))
             sock = connect_wire(KtlsStack(nic, scoreboard), lambda _data: None)
             sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
             sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, info.pack())

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 import pytest
-from faulty import TLS12, TLS13, FaultyPort, Peer, stack_on
 
+from faulty import TLS12, TLS13, FaultyPort, Peer, stack_on
 from ktls import DeviceBusy, KtlsNic, KtlsStack, NotOffloadable, run_sync, uapi
 from ktls.errors import DeviceError, StaleContext
 from ktls.nic import NicState
