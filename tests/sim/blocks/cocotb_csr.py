@@ -10,6 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, start
 from ktls_hw import layout
+from ktls_hw.fields import Field
 from ktls_hw.layout import Reg, Status, ring_reg
 
 WRITABLE = {
@@ -134,7 +135,7 @@ async def wrong_ring_writes_are_refused(dut: Any) -> None:
         def reg(name: Reg, ring: int = n) -> int:
             return ring_reg(ring, name)
 
-        async def refused(name: Reg, value: int, field: layout.Field, ring: int = n) -> None:
+        async def refused(name: Reg, value: int, field: Field, ring: int = n) -> None:
             addr, errors = reg(name, ring), reg(Reg.RING0_ERRORS, ring)
             old, count = await csr.read(addr), field.get(await csr.read(errors))
             await csr.write(addr, value)
