@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Protocol
 
 from ktls.errors import BlocksForever
@@ -96,7 +96,7 @@ class StackLock:
     """A reentrant lock that a sleeping call can release completely."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._depth = 0  # of the thread that holds the lock
 
     def __enter__(self) -> None:

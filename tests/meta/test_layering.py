@@ -42,7 +42,7 @@ SIMULATOR = "cocotb,cocotb_bus,cocotb_tools"
     ("package", "blocked"),
     [
         ("ktls_hw", f"{SIMULATOR},ktls,ktls_cosim,rich,pytest,asyncio,socket,threading"),
-        ("ktls", f"{SIMULATOR},ktls_cosim,rich,pytest,asyncio,socket,threading"),
+        ("ktls", f"{SIMULATOR},ktls_cosim,rich,pytest,asyncio,socket"),
         ("ktls_cosim", SIMULATOR),
     ],
 )
@@ -70,6 +70,18 @@ def test_only_sim_imports_cocotb() -> None:
         if "/sim/" in str(path):
             continue
         assert not {i for i in imports(path) if i.split(".")[0].startswith("cocotb")}, path
+
+
+def test_driver_takes_one_lock_and_no_thread() -> None:
+    taken = [
+        (path.name, alias.name)
+        for path in (ROOT / "driver").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if "threading" in (alias.name, getattr(node, "module", None))
+    ]
+    assert taken == [("stack.py", "RLock")]
 
 
 def test_one_module_imports_cocotb_bus() -> None:
