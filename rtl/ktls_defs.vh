@@ -102,7 +102,7 @@
             `KTLS_ASSERT(offered == (payload), "data changed before ready") \
           end \
           waiting <= stalled && !rst; \
-          offered <= payload; \
+          offered <= stalled && !rst ? (payload) : {(width) {1'b0}}; \
         end \
     end \
   endgenerate

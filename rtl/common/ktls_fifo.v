@@ -5,6 +5,9 @@
 //   depend on m_ready. m_* offers a word until it is accepted. `count` is the number of words
 //   inside. A writer that counts free places itself may ignore s_ready; it sets CREDIT, and a
 //   word that finds no room is then an error of that writer (an assertion, in simulation).
+//   With WIPE no word outlives its stay: zeros overwrite its place, in the cycles in which no word
+//   enters, and the output while it offers nothing. `count` then includes the words that wait to
+//   be overwritten; after a reset those are all.
 // Latency/throughput: 2 cycles from input to output (the memory has a registered output, so
 //   block RAM fits), one word per cycle.
 `resetall
@@ -18,7 +21,9 @@ module ktls_fifo #(
     // log2 of the number of words
     parameter LOG2   = 4,
     // 1: the writer never offers a word without room; for the assertion only
-    parameter CREDIT = 0
+    parameter CREDIT = 0,
+    // 1: overwrite words that have left
+    parameter WIPE   = 0
 ) (
     input  wire             clk,
     input  wire             rst,
@@ -28,22 +33,30 @@ module ktls_fifo #(
     output reg              m_valid,
     input  wire             m_ready,
     output reg  [WIDTH-1:0] m_data,
-    output reg  [   LOG2:0] count
+    output wire [   LOG2:0] count
 );
 
   reg [WIDTH-1:0] mem[0:(1<<LOG2)-1];
   reg [LOG2-1:0] wp;
   reg [LOG2-1:0] rp;
+  reg [LOG2:0] words;
   reg [LOG2:0] stored;  // words in mem, without the output register
 
   wire push = s_valid && s_ready;
   wire pop = m_valid && m_ready;
   wire load = stored != 0 && (!m_valid || m_ready);
 
-  assign s_ready = !count[LOG2];
+  assign s_ready = !words[LOG2];
+
+  // Words before rp that wait to be overwritten. A new word or zeros overwrite the oldest.
+  wire [LOG2:0] stale;
+  wire scrub = !push && stale != 0;
+  wire [LOG2-1:0] oldest = rp - stale[LOG2-1:0];
+
+  assign count = words + stale;
 
   // Icarus: one test per cycle while nothing happens, because there are many FIFOs
-  wire active = rst || s_valid || m_valid || stored != 0;
+  wire active = rst || s_valid || m_valid || stored != 0 || scrub;
 
   // Icarus: if a word enters, a word moves to the output and a word leaves, no counter changes
   wire uneven = rst || push != load || push != pop;
@@ -56,26 +69,48 @@ module ktls_fifo #(
       if (push) begin
         mem[wp] <= s_data;
         wp <= wp + 1'b1;
+      end else if (scrub) begin
+        mem[oldest] <= {WIDTH{1'b0}};
       end
       if (load) begin
         m_data <= mem[rp];
         rp <= rp + 1'b1;
+      end else if (WIPE != 0 && pop) begin
+        m_data <= {WIDTH{1'b0}};
       end
       if (uneven) begin
         if (load || pop) m_valid <= load;
-        `KTLS_ASSERT(!pop || count != 0, "FIFO underflow")
+        `KTLS_ASSERT(!pop || words != 0, "FIFO underflow")
         if (push != load) stored <= push ? stored + 1'b1 : stored - 1'b1;
-        if (push != pop) count <= push ? count + 1'b1 : count - 1'b1;
+        if (push != pop) words <= push ? words + 1'b1 : words - 1'b1;
         if (rst) begin
           wp <= 0;
           rp <= 0;
           stored <= 0;
-          count <= 0;
+          words <= 0;
           m_valid <= 1'b0;
         end
       end
+      if (WIPE != 0 && rst) m_data <= {WIDTH{1'b0}};
     end
   end
+
+  generate
+    if (WIPE != 0) begin : g_wipe
+      localparam [LOG2:0] ALL = 1 << LOG2;
+      reg [LOG2:0] left;
+      wire fades = push ? stored + left == ALL : scrub;
+
+      always @(posedge clk) begin
+        if (load != fades) left <= load ? left + 1'b1 : left - 1'b1;
+        if (rst) left <= ALL;
+      end
+
+      assign stale = left;
+    end else begin : g_keep
+      assign stale = {LOG2 + 1{1'b0}};
+    end
+  endgenerate
 
   `KTLS_UNUSED(overflow)
 

@@ -5,7 +5,8 @@
 //
 // Interface:
 //   key_*  sets or wipes (key_clear) the key of a context; key_ready rises again when that is
-//          done. No record of the context may be in flight.
+//          done. No record may be in flight. After a wipe, and after a reset, no register and no
+//          memory of the core holds a bit of the key or of a text.
 //   cmd_*  starts a record: context, direction, 96-bit nonce, AAD length and text length in
 //          bytes. Either length may be 0.
 //   s_*    carries the words of the record (a word is LANES blocks): the AAD, padded to whole
@@ -43,7 +44,8 @@
 //
 //   Issue spends a credit for a text or length slot; a word that leaves out_fifo returns it. The
 //   figures in parentheses are for several lanes: lanes 1 and up multiply one cycle before lane 0.
-//   A GHASH key E(K, 0) uses one more AES slot, with priority over records (h_slot).
+//   A GHASH key E(K, 0) uses one more AES slot, with priority over records (h_slot). So does a
+//   wipe: a block under the wiped key displaces round keys and state from the stages of AES.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -112,10 +114,12 @@ module ktls_gcm #(
   wire [    127:0] kw_data;
   wire             h_req;
   wire             h_done;
+  wire             flushing;
+  wire             flush_done;
   wire [CTX_W-1:0] cur_ctx;
   wire             cur_k256;
   reg              h_sent;
-  reg              k256_mem [0:(1<<CTX_W)-1];
+  reg              k256_mem   [0:(1<<CTX_W)-1];
 
   ktls_keyexp #(
       .CTX_W(CTX_W)
@@ -134,11 +138,14 @@ module ktls_gcm #(
       .kw_data(kw_data),
       .h_req(h_req),
       .h_done(h_done),
+      .flushing(flushing),
+      .flush_done(flush_done),
       .cur_ctx(cur_ctx),
       .cur_k256(cur_k256)
   );
 
   wire take_key = key_valid && key_ready;
+  wire wiping = kw_en && kw_stage == 4'd15;
 
   // The key size is needed per record, the round keys per AES stage: those are in ktls_aes.
   always @(posedge clk) if (take_key) k256_mem[key_ctx] <= key_256;
@@ -164,7 +171,7 @@ module ktls_gcm #(
   reg  [OUT_LOG2:0] credit;  // places of the output FIFO that no word occupies or will occupy
 
   // The GHASH key goes first, for one cycle per key; records wait.
-  wire              h_slot = h_req && !h_sent;
+  wire              h_slot = (h_req || flushing) && !h_sent;
   wire              in_aad = busy && aad_left != 0;
   wire              no_text = text_left == 0;
   wire              after_aad = busy && aad_left == 0;
@@ -194,8 +201,14 @@ module ktls_gcm #(
 
   // The masked word and the properties of each slot in AES. Slots leave AES in the order in which
   // they entered, so a FIFO without flags suffices: `slot` below gives the cycle.
-  reg [META_LOG2-1:0] meta_wp;
-  reg [META_LOG2-1:0] meta_rp;
+  //
+  //      meta_wipe         meta_rp     meta_wp
+  //   ---|-- overwrite 0s --|-- in AES --|-- free ---
+  reg [META_LOG2:0] meta_wp;
+  reg [META_LOG2:0] meta_rp;
+  reg [META_LOG2:0] meta_wipe;
+  wire meta_stale = meta_wipe != meta_rp;
+  wire meta_full = meta_wp == {~meta_wipe[META_LOG2], meta_wipe[META_LOG2-1:0]};
   reg [META_W-1:0] meta[0:(1<<META_LOG2)-1];
   reg [DATA_W-1:0] meta_block[0:(1<<META_LOG2)-1];
   `KTLS_TMP(DATA_W, word)
@@ -205,15 +218,18 @@ module ktls_gcm #(
     if (go_word) begin
       `KTLS_V(word) = s_data;
       if (tail != 0) `KTLS_V(word) = `KTLS_V(word) & ~(ones >> {tail, 3'd0});
-      meta_block[meta_wp] <= `KTLS_V(word);
-      meta[meta_wp] <= {tail, go_aad ? KIND_AAD : KIND_TEXT, decrypt, first, ctx};
+      meta_block[meta_wp[META_LOG2-1:0]] <= `KTLS_V(word);
+      meta[meta_wp[META_LOG2-1:0]] <= {tail, go_aad ? KIND_AAD : KIND_TEXT, decrypt, first, ctx};
     end else if (go_len) begin
       `KTLS_V(word) = {DATA_W{1'b0}};
       // SP 800-38D section 7.1 step 5: both lengths in bits, 64 bits each
       `KTLS_V(word) [DATA_W-1-:128] = {45'd0, aad_len, 3'd0, 29'd0, text_len, 3'd0};
-      meta_block[meta_wp] <= `KTLS_V(word);
-      meta[meta_wp] <= {whole, KIND_LEN, decrypt, first, ctx};
+      meta_block[meta_wp[META_LOG2-1:0]] <= `KTLS_V(word);
+      meta[meta_wp[META_LOG2-1:0]] <= {whole, KIND_LEN, decrypt, first, ctx};
+    end else if (meta_stale) begin
+      meta_block[meta_wipe[META_LOG2-1:0]] <= {DATA_W{1'b0}};
     end
+    if (go ? meta_full : meta_stale) meta_wipe <= meta_wipe + 1'b1;
     if (go) begin
       meta_wp <= meta_wp + 1'b1;
       first   <= 1'b0;
@@ -243,13 +259,19 @@ module ktls_gcm #(
       text_tail <= cmd_len[TAIL_W-1:0];
     end
 
+    if (wiping) nonce <= 96'd0;
+
     if (spend != pop) credit <= spend ? credit - 1'b1 : credit + 1'b1;
 
     if (h_req) h_sent <= !h_done;
+    if (flushing) h_sent <= !flush_done;
 
     if (rst) begin
       busy <= 1'b0;
+      nonce <= 96'd0;
+      `KTLS_V(word) = {DATA_W{1'b0}};
       meta_wp <= 0;
+      meta_wipe <= 1'b1 << META_LOG2;
       credit <= 1'b1 << OUT_LOG2;
       h_sent <= 1'b0;
     end
@@ -271,7 +293,8 @@ module ktls_gcm #(
     for (g = 0; g < LANES; g = g + 1) begin : g_lane
       localparam [TAIL_W:0] BEFORE = 16 * g;
       wire text_block = go_text && (g == 0 || tail == 0 || {1'b0, tail} > BEFORE);
-      wire lane_0_only = g == 0 && (h_slot || go_len);
+      wire one_block = g == 0 && (h_slot || go_len);
+      wire wipe_block = h_slot && flushing;
       wire [31:0] my_ctr = in_text ? ctr + g : 32'd1;
       wire unused_v;
 
@@ -284,7 +307,7 @@ module ktls_gcm #(
           .kw_stage(kw_stage),
           .kw_ctx(kw_ctx),
           .kw_data(kw_data),
-          .v_i(text_block || lane_0_only),
+          .v_i(text_block || one_block || wipe_block),
           .ctx_i(h_slot ? cur_ctx : ctx),
           .k256_i(h_slot ? cur_k256 : k256),
           .blk_i(h_slot ? 128'd0 : {nonce, my_ctr}),
@@ -312,7 +335,7 @@ module ktls_gcm #(
 
   generate
     if (LANES == 1) begin : g_h
-      assign h_write  = h_pipe[15];
+      assign h_write  = h_pipe[15] && h_req;
       assign h_powers = ks;
     end else begin : g_h
       ktls_gfpow #(
@@ -320,7 +343,7 @@ module ktls_gcm #(
       ) pow (
           .clk(clk),
           .rst(rst),
-          .start(h_pipe[15]),
+          .start(h_pipe[15] && h_req),
           .h(ks[DATA_W-1-:128]),
           .done(h_write),
           .powers(h_powers)
@@ -332,7 +355,7 @@ module ktls_gcm #(
 
   // Stage 15 is the wipe of a context: its powers go with its round keys.
   always @(posedge clk) begin
-    if (kw_en && kw_stage == 4'd15) h_mem[kw_ctx] <= {DATA_W{1'b0}};
+    if (wiping) h_mem[kw_ctx] <= {DATA_W{1'b0}};
     else if (h_write) h_mem[cur_ctx] <= h_powers;
   end
 
@@ -365,8 +388,8 @@ module ktls_gcm #(
   always @(posedge clk) begin
     x_v <= slot[15] && !rst;
     if (slot[15]) begin
-      {x_tail, x_kind_next, x_decrypt, x_first_next, x_ctx} = meta[meta_rp];
-      `KTLS_V(x_word) = meta_block[meta_rp];
+      {x_tail, x_kind_next, x_decrypt, x_first_next, x_ctx} = meta[meta_rp[META_LOG2-1:0]];
+      `KTLS_V(x_word) = meta_block[meta_rp[META_LOG2-1:0]];
       meta_rp <= meta_rp + 1'b1;
       x_kind  <= x_kind_next;
       x_first <= x_first_next;
@@ -396,7 +419,16 @@ module ktls_gcm #(
         x_out <= `KTLS_V(x_text);
       end
     end
-    if (rst) meta_rp <= 0;
+    if (wiping) begin
+      h <= {DATA_W{1'b0}};
+      powers = {DATA_W{1'b0}};
+    end
+    if (rst) begin
+      meta_rp <= 0;
+      x_out   <= {DATA_W{1'b0}};
+      `KTLS_V(x_word) = {DATA_W{1'b0}};
+      `KTLS_V(x_text) = {DATA_W{1'b0}};
+    end
   end
 
   // ----------------------------------------------------------------------- GHASH
@@ -444,6 +476,8 @@ module ktls_gcm #(
           x_1 <= x_ghash[DATA_W-1-:128];
           out <= x_out;
         end
+        if (wiping) h_1 <= 128'd0;
+        if (rst) out <= {DATA_W{1'b0}};
       end
 
       for (g = 1; g < LANES; g = g + 1) begin : g_product
@@ -493,11 +527,14 @@ module ktls_gcm #(
 
   // in step with y
   always @(posedge clk) begin
-    if (rst) g_v <= 1'b0;
-    else g_v <= y_v && y_kind != KIND_AAD;
+    g_v <= y_v && y_kind != KIND_AAD;
     if (y_v) begin
       g_tag <= y_kind == KIND_LEN;
       g_out <= y_out;
+    end
+    if (rst) begin
+      g_v   <= 1'b0;
+      g_out <= {DATA_W{1'b0}};
     end
   end
 
@@ -508,7 +545,7 @@ module ktls_gcm #(
 
   reg  [  DATA_W:0] piece;
   wire              unused_ready;
-  wire [OUT_LOG2:0] unused_count;
+  wire [OUT_LOG2:0] out_count;
 
   // Icarus: the XOR of the tag is evaluated for tags only
   always @* begin
@@ -519,7 +556,8 @@ module ktls_gcm #(
   ktls_fifo #(
       .WIDTH (DATA_W + 1),
       .LOG2  (OUT_LOG2),
-      .CREDIT(1)
+      .CREDIT(1),
+      .WIPE  (1)
   ) out_fifo (
       .clk(clk),
       .rst(rst),
@@ -529,8 +567,15 @@ module ktls_gcm #(
       .m_valid(m_valid),
       .m_ready(m_ready),
       .m_data({m_tag, m_data}),
-      .count(unused_count)
+      .count(out_count)
   );
+
+  // A wipe ends when its block has passed AES and all queues are overwritten.
+  reg flushed;
+
+  assign flush_done = flushed && !meta_stale && out_count == 0;
+
+  always @(posedge clk) flushed <= flushing && (flushed || h_pipe[15]);
 
 endmodule
 

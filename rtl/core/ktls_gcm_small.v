@@ -98,6 +98,8 @@ module ktls_gcm_small #(
   reg [127:0] y;  // hash; during ST_HASH the partial product
   reg [127:0] a;  // factor: the bits not yet multiplied, first one on the left
   reg [127:0] v;  // H * x^(8 step)
+  reg [127:0] sum;  // temporaries of `multiply`
+  reg [127:0] power;
   integer i;
 
   // ------------------------------------------------------------------------ keys
@@ -110,6 +112,7 @@ module ktls_gcm_small #(
   wire h_done;
   wire keyexp_ready;
   wire [CTX_W-1:0] unused_cur_ctx;
+  wire unused_flushing;
   wire cur_k256;
   reg h_sent;
 
@@ -134,6 +137,8 @@ module ktls_gcm_small #(
       .kw_data(kw_data),
       .h_req(h_req),
       .h_done(h_done),
+      .flushing(unused_flushing),
+      .flush_done(1'b1),  // ST_WIPE clears the registers
       .cur_ctx(unused_cur_ctx),
       .cur_k256(cur_k256)
   );
@@ -172,7 +177,7 @@ module ktls_gcm_small #(
 
   ktls_aes_iter aes (
       .clk(clk),
-      .rst(rst),
+      .rst(rst || state == ST_WIPE),
       .start(aes_start),
       .k256_i(state == ST_KEY ? cur_k256 : k256),
       .blk_i(state == ST_KEY ? 128'd0 : {nonce, in_text ? ctr : 32'd1}),
@@ -198,6 +203,13 @@ module ktls_gcm_small #(
   always @(posedge clk) begin
     case (state)
       ST_WIPE: begin
+        nonce <= 96'd0;
+        block <= 128'd0;
+        out   <= 128'd0;
+        a     <= 128'd0;
+        v     <= 128'd0;
+        sum   = 128'd0;
+        power = 128'd0;
         step <= step + 4'd1;
         if (step == 4'd15) begin
           ctx <= ctx + 1'b1;
@@ -305,9 +317,6 @@ module ktls_gcm_small #(
       ctx <= 0;
     end
   end
-
-  reg [127:0] sum;
-  reg [127:0] power;
 
   // Eight steps of SP 800-38D algorithm 1: add the power of H if the bit of the factor is set,
   // then multiply the power by x and reduce.

@@ -77,6 +77,11 @@ module ktls_ghash #(
       v = t[i+1];
       v = v[0] ? `KTLS_XOR(v >> 1, poly) : v >> 1;
     end
+    // a wipe; these temporaries hold multiples of the last key
+    if (h_i == 128'd0) begin
+      w = 128'd0;
+      {z8[0], z8[1], z4[0], z4[1], z2[0], z2[1], z[0], z[1]} = {14{256'd0}};
+    end
   end
 
   // The entries for 32 bits of the factor. A loop variable would double the cost of the lookup.

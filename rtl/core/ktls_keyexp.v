@@ -3,9 +3,11 @@
 // Purpose: AES key schedule. It turns a key into the round keys of ktls_aes, and wipes contexts.
 // Interface: valid/ready takes one key for context `ctx`. kw_* then writes one round key at a
 //   time. Finally h_req requests one slot of the AES pipeline for the GHASH key, E(K, 0), until
-//   h_done. A wipe (`clear`) writes stage 15 and needs no slot. After reset the module wipes all
-//   contexts, one per cycle, before it becomes ready.
-// Latency: 44 cycles (AES-128) or 60 (AES-256), then the AES latency; 1 cycle for a wipe.
+//   h_done. A wipe (`clear`) writes stage 15. After reset the module wipes all contexts, one per
+//   cycle. After a wipe `flushing` asks the core to clear what its registers and queues still hold
+//   of keys and text, until flush_done.
+// Latency: 44 cycles (AES-128) or 60 (AES-256), then the AES latency; 1 cycle and the flush for a
+//   wipe.
 // Data format: key[255:248] is byte 0 of the key as FIPS 197 appendix A prints it; a 128-bit key is
 //   key[255:128].
 // Source: FIPS 197 section 5.2.
@@ -36,6 +38,9 @@ module ktls_keyexp #(
     // GHASH key
     output wire             h_req,
     input  wire             h_done,
+    // end of a wipe
+    output wire             flushing,
+    input  wire             flush_done,
     // context and size of the key in progress
     output reg  [CTX_W-1:0] cur_ctx,
     output reg              cur_k256
@@ -43,16 +48,17 @@ module ktls_keyexp #(
 
   `include "ktls_sbox.vh"
 
-  localparam ST_INIT = 2'd0;  // wipe every context after reset
-  localparam ST_IDLE = 2'd1;
-  localparam ST_EXPAND = 2'd2;
-  localparam ST_HASH_KEY = 2'd3;
+  localparam ST_INIT = 3'd0;  // wipe every context after reset
+  localparam ST_IDLE = 3'd1;
+  localparam ST_EXPAND = 3'd2;
+  localparam ST_HASH_KEY = 3'd3;
+  localparam ST_FLUSH = 3'd4;
 
   reg [7:0] s[0:255];
   integer k;
   initial for (k = 0; k < 256; k = k + 1) s[k] = SBOX[8*(255-k)+:8];
 
-  reg [1:0] state;
+  reg [2:0] state;
   // The schedule needs only a window of the last Nk words (4 or 8): word i is word i - Nk plus a
   // function of word i - 1. One word leaves the window per cycle and one enters.
   reg [255:0] win;  // oldest word on the left; a 128-bit key uses the left half
@@ -73,6 +79,8 @@ module ktls_keyexp #(
 
   assign ready = state == ST_IDLE;
   assign h_req = state == ST_HASH_KEY;
+  // not before the last key write has taken effect
+  assign flushing = state == ST_FLUSH && !kw_en;
 
   always @(posedge clk) begin
     kw_en <= 1'b0;
@@ -83,7 +91,7 @@ module ktls_keyexp #(
         kw_ctx <= cur_ctx;
         kw_data <= 128'd0;
         cur_ctx <= cur_ctx + 1'b1;
-        if (&cur_ctx) state <= ST_IDLE;
+        if (&cur_ctx) state <= ST_FLUSH;
       end
       ST_IDLE: begin
         if (valid) begin
@@ -98,6 +106,7 @@ module ktls_keyexp #(
             kw_ctx <= ctx;
             kw_data <= 128'd0;
             win <= 256'd0;
+            state <= ST_FLUSH;
           end else begin
             state <= ST_EXPAND;
           end
@@ -117,12 +126,15 @@ module ktls_keyexp #(
         i <= i + 6'd1;
         if (i == (cur_k256 ? 6'd59 : 6'd43)) state <= ST_HASH_KEY;
       end
-      default: begin  // ST_HASH_KEY
+      ST_HASH_KEY: begin
         // no part of the key stays in a register
         win <= 256'd0;
         acc <= 96'd0;
         kw_data <= 128'd0;
         if (h_done) state <= ST_IDLE;
+      end
+      default: begin  // ST_FLUSH
+        if (flushing && flush_done) state <= ST_IDLE;
       end
     endcase
     if (rst) begin

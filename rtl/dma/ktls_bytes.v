@@ -66,9 +66,13 @@ module ktls_bytes #(
         end
         store <= `KTLS_V(kept);
         cnt   <= `KTLS_V(kept_cnt);
+        // Icarus keeps the temporaries; text must not stay there
+        if (`KTLS_SHORTCUT(`KTLS_V(kept_cnt) == 0)) `KTLS_V(piece) = {3 * BITS{1'b0}};
       end
     end
     if (rst) begin
+      `KTLS_V(piece) = {3 * BITS{1'b0}};
+      `KTLS_V(kept)  = {3 * BITS{1'b0}};
       store <= {3 * BITS{1'b0}};
       cnt   <= 0;
     end

@@ -4,8 +4,10 @@
 // Interface: a client requests a burst (address aligned to the bus, beats - 1, not crossing
 //   4 KiB) and must have room for all of it: responses cannot stall. Lower client numbers have
 //   priority. Responses come in the order of the requests. rsp_valid names the client; rsp_err
-//   marks a beat that was answered SLVERR or DECERR. `flush` stops new requests. `idle` is high
-//   while no burst is under way.
+//   marks a beat that was not answered OKAY. `flush` stops new requests and drops what arrives.
+//   `idle` is high while no burst is under way. Bits 0 and 1 of `stuck` are high while AR or R
+//   owes progress. `broken` is high if a beat breaks the protocol: no burst awaits it, or RLAST is
+//   not at the end of its burst. Such a beat reaches no client.
 // Latency/throughput: 1 cycle to AR, 0 from R; one burst and one beat per cycle.
 // Source: AMBA AXI4 (IHI 0022). All bursts have one ID, so responses are in order.
 `resetall
@@ -25,6 +27,8 @@ module ktls_dma_rd #(
     input  wire              rst,
     input  wire              flush,
     output wire              idle,
+    output wire [       1:0] stuck,
+    output wire              broken,
     // clients
     input  wire [     N-1:0] req_valid,
     output wire [     N-1:0] req_ready,
@@ -58,15 +62,21 @@ module ktls_dma_rd #(
   assign m_axi_arprot  = 3'b010;  // unprivileged, non-secure, data
 
   reg [N-1:0] owner[0:(1<<DEPTH_LOG2)-1];  // one-hot client of each burst
+  reg [7:0] length[0:(1<<DEPTH_LOG2)-1];  // its beats - 1
   reg [DEPTH_LOG2-1:0] wp;
   reg [DEPTH_LOG2-1:0] rp;
   reg [DEPTH_LOG2:0] bursts;
+  reg [7:0] beat;  // number of the next beat of the oldest burst
+  reg begun;  // a burst has been requested since the reset
 
   wire free = (!m_axi_arvalid || m_axi_arready) && !bursts[DEPTH_LOG2] && !flush;
   // lowest request wins
   wire [N-1:0] grant = req_valid & (~req_valid + 1'b1);
   wire start = free && |req_valid;
-  wire done = m_axi_rvalid && m_axi_rlast && bursts != 0;
+  wire owed = bursts != {{DEPTH_LOG2{1'b0}}, m_axi_arvalid};  // data of a burst that AR has taken
+  wire good = owed && m_axi_rlast == (beat == length[rp]);
+  wire taken = m_axi_rvalid && good;
+  wire done = taken && m_axi_rlast;
 
   assign req_ready = free ? grant : {N{1'b0}};
   assign idle = !m_axi_arvalid && bursts == 0;
@@ -87,7 +97,7 @@ module ktls_dma_rd #(
   end
 
   // Icarus: one test per cycle while nothing happens
-  wire active = rst || m_axi_arvalid || start || done;
+  wire active = rst || m_axi_arvalid || start || taken;
 
   always @(posedge clk) begin
     if (active) begin
@@ -96,10 +106,13 @@ module ktls_dma_rd #(
         m_axi_araddr <= addr;
         m_axi_arlen <= beats;
         owner[wp] <= grant;
+        length[wp] <= beats;
         wp <= wp + 1'b1;
+        begun <= 1'b1;
       end else if (m_axi_arready) begin
         m_axi_arvalid <= 1'b0;
       end
+      if (taken) beat <= m_axi_rlast ? 8'd0 : beat + 8'd1;
       if (done) rp <= rp + 1'b1;
       if (start != done) bursts <= start ? bursts + 1'b1 : bursts - 1'b1;
       if (rst) begin
@@ -107,19 +120,21 @@ module ktls_dma_rd #(
         wp <= 0;
         rp <= 0;
         bursts <= 0;
+        beat <= 8'd0;
+        begun <= 1'b0;
       end
     end
   end
 
-  // A dead bus may recover after a reset and answer requests that the reset has cancelled. Those
-  // beats find no burst under way and are dropped.
+  // A dead bus may recover after a reset and answer requests that the reset has cancelled. Until
+  // the first new request such beats are dropped; later they would be taken for its answer.
   assign m_axi_rready = 1'b1;
-  assign rsp_valid = (m_axi_rvalid && bursts != 0) ? owner[rp] : {N{1'b0}};
+  assign broken = m_axi_rvalid && !good && (owed || begun);
+  assign stuck = {owed && !m_axi_rvalid, m_axi_arvalid && !m_axi_arready};
+  assign rsp_valid = (taken && !flush) ? owner[rp] : {N{1'b0}};
   assign rsp_data = m_axi_rdata;
-  assign rsp_err = m_axi_rresp[1];
+  assign rsp_err = m_axi_rresp != 2'b00;
   assign rsp_last = m_axi_rlast;
-
-  `KTLS_UNUSED(m_axi_rresp[0])
 
 endmodule
 

@@ -5,9 +5,12 @@
 // Interface: a client requests a burst (address aligned to the bus, beats - 1, not crossing
 //   4 KiB) and then delivers its beats. Only the client whose burst is running sees w_ready. A
 //   request with `mark` writes nothing: it yields `mark_done` when every earlier burst of client
-//   0 has been answered, with mark_err if a response was SLVERR or DECERR. Client 1
-//   gets b1_done per burst. `flush` stops new requests and completes a running burst with beats
-//   that write nothing. `idle` is high while nothing is under way.
+//   0 has been answered, with mark_err if a response was not OKAY. Client 1 gets b1_done per
+//   burst. `flush` stops new requests and completes a running burst with beats that write nothing.
+//   `idle` is high while nothing is under way. Bits 0 to 2 of `stuck` are high while AW, W or B
+//   owes progress. `broken` is high if a response breaks the protocol: no complete burst awaits it.
+//   m_axi_wdata is 0 while no beat is offered, so that no text stays there. A beat that the bus
+//   has not taken stays, even in a reset, as the source demands.
 // Latency/throughput: 1 cycle to AW and W, one beat per cycle, no gap between bursts.
 // Source: AMBA AXI4 (IHI 0022). All bursts have one ID, so responses are in order.
 `resetall
@@ -25,6 +28,8 @@ module ktls_dma_wr #(
     input  wire                rst,
     input  wire                flush,
     output wire                idle,
+    output wire [         2:0] stuck,
+    output wire                broken,
     // requests
     input  wire [         1:0] req_valid,
     output wire [         1:0] req_ready,
@@ -81,6 +86,8 @@ module ktls_dma_wr #(
   reg active;  // a burst is being filled
   reg client;
   reg [7:0] left;  // beats - 1
+  reg [DEPTH_LOG2:0] complete;  // bursts whose beats have all left and whose response has not come
+  reg begun;  // a burst has been requested since the reset
 
   wire slot = !m_axi_wvalid || m_axi_wready;
   wire load = active && slot && (w_valid[client] || flush);
@@ -94,8 +101,13 @@ module ktls_dma_wr #(
   wire accept = |req_valid && tag_room && !flush && (is_mark || burst_room);
   wire start = accept && !is_mark;
 
+  // The beats of the last burst may leave before its address, which must not be answered then.
+  wire address_late = m_axi_awvalid && !active && !m_axi_wvalid;
+  wire owed = complete != {{DEPTH_LOG2{1'b0}}, address_late};
+  wire completes = m_axi_wvalid && m_axi_wready && m_axi_wlast;
+
   wire head_mark = tags != 0 && tag_mark[rp];
-  wire answered = m_axi_bvalid && m_axi_bready && tags != 0;
+  wire answered = m_axi_bvalid && m_axi_bready && owed;
   wire retire = head_mark || answered;
 
   assign req_ready = {accept && sel, accept && !sel};
@@ -104,25 +116,31 @@ module ktls_dma_wr #(
 
   reg err;  // of client 0 since the last mark
 
-  // A dead bus may recover after a reset and answer bursts that the reset has cancelled. Those
-  // responses find no entry and are dropped.
+  // A dead bus may recover after a reset and answer bursts that the reset has cancelled. Until the
+  // first new burst such responses are dropped; later they would be taken for its answer.
   assign m_axi_bready = tags == 0 || !tag_mark[rp];
   assign mark_done = head_mark;
   assign mark_err = err;
   assign b1_done = answered && tag_client[rp];
-  assign b1_err = m_axi_bresp[1];
+  assign b1_err = m_axi_bresp != 2'b00;
+  assign broken = m_axi_bvalid && m_axi_bready && !owed && begun;
+  assign stuck = {
+    owed && !m_axi_bvalid, m_axi_wvalid && !m_axi_wready, m_axi_awvalid && !m_axi_awready
+  };
 
   always @(posedge clk) begin
     if (load) begin
       m_axi_wvalid <= 1'b1;
       m_axi_wlast <= left == 8'd0;
-      m_axi_wdata <= client ? w1_data : w0_data;
+      m_axi_wdata <= flush ? {DATA_W{1'b0}} : client ? w1_data : w0_data;
       m_axi_wstrb <= flush ? {STRB_W{1'b0}} : client ? w1_strb : w0_strb;
       left <= left - 8'd1;
       if (ending) active <= 1'b0;
-    end else if (m_axi_wready) begin
+    end else if (m_axi_wvalid && m_axi_wready) begin
       m_axi_wvalid <= 1'b0;
+      m_axi_wdata  <= {DATA_W{1'b0}};
     end
+    if (completes != answered) complete <= completes ? complete + 1'b1 : complete - 1'b1;
 
     if (start) begin
       m_axi_awvalid <= 1'b1;
@@ -131,6 +149,7 @@ module ktls_dma_wr #(
       left <= sel ? req_beats[15:8] : req_beats[7:0];
       client <= sel;
       active <= 1'b1;
+      begun <= 1'b1;
     end else if (m_axi_awready) begin
       m_axi_awvalid <= 1'b0;
     end
@@ -145,13 +164,16 @@ module ktls_dma_wr #(
       rp <= rp + 1'b1;
       if (!accept) tags <= tags - 1'b1;
       if (head_mark) err <= 1'b0;
-      else if (!tag_client[rp] && m_axi_bresp[1]) err <= 1'b1;
+      else if (!tag_client[rp] && m_axi_bresp != 2'b00) err <= 1'b1;
     end
 
     if (rst) begin
       m_axi_awvalid <= 1'b0;
       m_axi_wvalid <= 1'b0;
+      m_axi_wdata <= {DATA_W{1'b0}};
       active <= 1'b0;
+      complete <= 0;
+      begun <= 1'b0;
       client <= 1'b0;
       wp <= 0;
       rp <= 0;
@@ -159,8 +181,6 @@ module ktls_dma_wr #(
       err <= 1'b0;
     end
   end
-
-  `KTLS_UNUSED(m_axi_bresp[0])
 
 endmodule
 

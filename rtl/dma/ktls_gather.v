@@ -25,6 +25,8 @@ module ktls_gather #(
 ) (
     input  wire              clk,
     input  wire              rst,
+    // no text of a finished record is left
+    output wire              clean,
     // records
     input  wire              job_valid,
     output wire              job_ready,
@@ -147,12 +149,15 @@ module ktls_gather #(
   wire [DATA_W-1:0] b_data;
   wire b_err;
   wire unused_ready;
-  wire [BUF_LOG2:0] unused_count;
+  wire [BUF_LOG2:0] b_count;
+
+  assign clean = b_count == 0;
 
   ktls_fifo #(
       .WIDTH (DATA_W + 1),
       .LOG2  (BUF_LOG2),
-      .CREDIT(1)
+      .CREDIT(1),
+      .WIPE  (1)
   ) buffer (
       .clk(clk),
       .rst(rst),
@@ -162,7 +167,7 @@ module ktls_gather #(
       .m_valid(b_valid),
       .m_ready(b_ready),
       .m_data({b_err, b_data}),
-      .count(unused_count)
+      .count(b_count)
   );
 
   wire sent = req_valid && req_ready;

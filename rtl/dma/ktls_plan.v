@@ -5,9 +5,9 @@
 // Interface: job_* takes the length of a record, e_* the entries of its list (ktls_sgl). For
 //   each burst, one request (req_*) and one chunk (c_*) leave in the same cycle. Kinds of
 //   chunks: DATA (bytes of a burst, from byte c_off of its first beat on), MISSING (bytes that
-//   the list does not hold), END (end of the record; c_short and c_err report that the list was
-//   too short or was read with an error). Entries after the last byte are read and ignored.
-//   Any consumer may stall.
+//   the list does not hold, or that an entry places beyond address 2^64), END (end of the record;
+//   c_short reports that the list was too short, c_err that it was read with an error or passed
+//   2^64). Entries after the last byte are read and ignored. Any consumer may stall.
 // Latency/throughput: one burst per cycle, 2 cycles per entry.
 // Source: AMBA AXI4 (IHI 0022): a burst must not cross 4 KiB. Bursts stay inside windows of 16
 //   beats, which divide 4 KiB.
@@ -68,6 +68,7 @@ module ktls_plan #(
   reg last;
   reg short;
   reg err;
+  reg over;  // the rest of this entry lies beyond 2^64
 
   wire [16:0] to_window = BURST[16:0] - {{17 - BURST_LOG2{1'b0}}, addr[BURST_LOG2-1:0]};
   wire [16:0] bytes = here < to_window ? here : to_window;
@@ -78,18 +79,21 @@ module ktls_plan #(
   // rest of its list is read and ignored.
   wire [16:0] take = e_len < {15'd0, left} ? e_len[16:0] : left;
 
+  // Bursts end at windows, so an entry that passes 2^64 has a burst that ends exactly there.
+  wire [64:0] after = {1'b0, addr} + {48'd0, bytes};
+  wire burst = state == ST_BURST && !over;
   wire missing = state == ST_END && left != 0;
 
   assign job_ready = state == ST_IDLE;
   assign e_ready = state == ST_ENTRY;
 
-  assign req_valid = state == ST_BURST && c_ready;
+  assign req_valid = burst && c_ready;
   assign req_addr = {addr[63:BEAT_LOG2], {BEAT_LOG2{1'b0}}};
   assign req_beats = {4'd0, last_byte[BEAT_LOG2+:4]};
 
-  assign c_valid = (state == ST_BURST && req_ready) || state == ST_END;
-  assign c_kind = state == ST_BURST ? KIND_DATA : missing ? KIND_MISSING : KIND_END;
-  assign c_bytes = state == ST_BURST ? bytes : left;
+  assign c_valid = burst ? req_ready : state == ST_BURST || state == ST_END;
+  assign c_kind = burst ? KIND_DATA : over || missing ? KIND_MISSING : KIND_END;
+  assign c_bytes = burst ? bytes : over ? here : left;
   assign c_off = into_beat[7:0];
   assign at_end = state == ST_END && !missing;
   assign c_short = short;
@@ -102,6 +106,7 @@ module ktls_plan #(
           left  <= job_len;
           short <= 1'b0;
           err   <= 1'b0;
+          over  <= 1'b0;
           state <= ST_ENTRY;
         end
       end
@@ -116,11 +121,17 @@ module ktls_plan #(
         end
       end
       ST_BURST: begin
-        if (req_ready && c_ready) begin
-          addr <= addr + {47'd0, bytes};
-          here <= here - bytes;
-          left <= left - bytes;
-          if (here == bytes) state <= last ? ST_END : ST_ENTRY;
+        if (c_valid && c_ready) begin
+          addr <= after[63:0];
+          here <= here - c_bytes;
+          left <= left - c_bytes;
+          if (here == c_bytes) begin
+            over  <= 1'b0;
+            state <= last ? ST_END : ST_ENTRY;
+          end else if (after[64]) begin
+            over <= 1'b1;
+            err  <= 1'b1;
+          end
         end
       end
       default: begin  // ST_END

@@ -4,7 +4,8 @@
 // Interface: job_* takes lists in order, the next one while entries of the previous one wait.
 //   e_* delivers the entries; its consumer may stall. e_last ends a list. A list of 0 entries
 //   yields one entry of length 0. e_err marks an entry that was read with an error; its length
-//   is 0. A beat of the bus holds one entry of 16 bytes or several.
+//   is 0. A list that passes address 2^64 ends there, with such an entry. A beat of the bus holds
+//   one entry of 16 bytes or several.
 //   req_* requests only beats that have room in the FIFO, so rsp_* never stalls.
 // Latency/throughput: bursts of up to 8 entries, several lists under way, one entry per cycle.
 // Data format: structure `sge` of docs/registers.md.
@@ -54,6 +55,7 @@ module ktls_sgl #(
   reg busy;
   reg [63:0] addr;
   reg [15:0] left;
+  reg over;  // the next entry lies beyond 2^64
   reg [BEATS_LOG2:0] held;  // beats that are stored or requested: the credits of the FIFO
   // Bursts under way: the places of the first and the last entry in their beats, and whether
   // the last entry ends its list.
@@ -74,13 +76,15 @@ module ktls_sgl #(
   wire [BEATS_LOG2:0] beats = {1'b0, more} + 1'b1;
   wire room = held <= (1 << BEATS_LOG2) - BURST;
 
-  assign req_valid = busy && left != 0 && room;
+  assign req_valid = busy && left != 0 && !over && room;
   assign req_addr  = {addr[63:BEAT_LOG2], {BEAT_LOG2{1'b0}}};
   assign req_beats = {4'd0, more};
 
   wire sent = req_valid && req_ready;
-  // An empty list becomes a beat of its own. It waits for earlier bursts, to keep the order.
-  wire empty_list = busy && left == 0 && !waiting && room;
+  wire [60:0] after = {1'b0, addr[63:4]} + {57'd0, count};  // address of the next entry, by 16
+  // An empty list, or one that passes 2^64, becomes a beat of its own. It waits for earlier bursts,
+  // to keep the order.
+  wire empty_list = busy && (left == 0 || over) && !waiting && room;
   reg begun_burst;  // the burst that is arriving has given beats
   reg push;
   reg push_err;
@@ -103,9 +107,11 @@ module ktls_sgl #(
         busy <= 1'b1;
         addr <= job_addr;
         left <= job_cnt;
+        over <= 1'b0;
       end
       if (sent) begin
-        addr <= {addr[63:4], 4'd0} + {56'd0, count, 4'd0};
+        addr <= {after[59:0], 4'd0};
+        over <= after[60];
         left <= left - {12'd0, count};
         first_mem[wp] <= first[PLACE_W-1:0];
         last_mem[wp] <= last[PLACE_W-1:0] & TOP[PLACE_W-1:0];
@@ -118,7 +124,7 @@ module ktls_sgl #(
       if (empty_list) busy <= 1'b0;
       push <= rsp_valid || empty_list;
       if (rsp_valid || empty_list) begin
-        push_err   <= rsp_valid && rsp_err;
+        push_err   <= rsp_valid ? rsp_err : over;
         push_last  <= empty_list || (rsp_last && final_burst[rp]);
         push_start <= empty_list || begun_burst ? {PLACE_W{1'b0}} : first_mem[rp];
         push_stop  <= empty_list ? {PLACE_W{1'b0}} : rsp_last ? last_mem[rp] : TOP[PLACE_W-1:0];

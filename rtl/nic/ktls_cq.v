@@ -8,8 +8,9 @@
 //   OPEN, for the result of the tag comparison (res_*).
 //   ktls_sq fetches a descriptor only when the ring has room for its completion. If the driver
 //   withdraws that room, the unit stalls. `prod` counts the entries that are in memory. `failed`
-//   is sticky; it is set when the write of an entry was answered with an error. done_* pulses
-//   once per completion, for the counters.
+//   is sticky; it is set when the write of an entry was answered with an error, or when the entry
+//   lies beyond address 2^64. `flush` stops new entries. done_* pulses once per completion, for
+//   the counters.
 // Latency/throughput: 4 cycles and one write burst per completion.
 // Data format: structure `cqe` of docs/registers.md.
 `resetall
@@ -31,6 +32,7 @@ module ktls_cq #(
 ) (
     input  wire                clk,
     input  wire                rst,
+    input  wire                flush,
     // rings
     input  wire [64*RINGS-1:0] base,
     input  wire [ 4*RINGS-1:0] size_log2,
@@ -179,6 +181,10 @@ module ktls_cq #(
   wire space = unread >> log2 == 32'd0;
   wire [31:0] rounds = serial >> log2;
   reg [63:0] addr;
+  wire [63:0] ring_base = base[64*ring+:64];
+  wire [31:0] place = serial & ~(32'hFFFFFFFF << log2);
+  // A ring has at most 2^15 entries, so it passes 2^64 only from the last MiB.
+  reg over;  // the entry lies beyond 2^64
 
   // The first cause in the order of the data path wins, because later units only see its
   // consequences.
@@ -191,7 +197,7 @@ module ktls_cq #(
                             (opened && !res_ok) ? CPL_AUTH_FAILED : CPL_OK;
   wire good = has_job && final_status == CPL_OK;
 
-  assign take = state == ST_WAIT && head_valid && space && !failed && (!has_job || &report_valid) &&
+  assign take = state == ST_WAIT && head_valid && space && !flush && (!has_job || &report_valid) &&
       // an opened record without text has no writes that wait for its tag
       (!has_job || !opened || res_valid);
   assign use_reports = take && has_job;
@@ -203,7 +209,7 @@ module ktls_cq #(
   assign done_record = good;
   assign done_len = opened ? res_len : len;
 
-  assign req_valid = state == ST_REQUEST;
+  assign req_valid = state == ST_REQUEST && !over;
   assign req_addr = {addr[63:BUS_LOG2], {BUS_LOG2{1'b0}}};
   assign req_beats = BEATS[7:0] - 8'd1;
   assign w_valid = state == ST_WRITE;
@@ -257,13 +263,17 @@ module ktls_cq #(
           entry[CQE_REKEY_LSB+:CQE_REKEY_W] <= head[CPL_REKEY_LSB];
           entry[CQE_NUMBERED_LSB+:CQE_NUMBERED_W] <= head[CPL_NUMBERED_LSB];
           entry[CQE_PHASE_LSB+:CQE_PHASE_W] <= ~rounds[0];
-          addr <= base[64*ring+:64] + {27'd0, serial & ~(32'hFFFFFFFF << log2), 5'd0};
+          addr <= ring_base + {27'd0, place, 5'd0};
+          over <= &ring_base[63:20] && ring_base[19:5] > ~place[14:0];
           target <= ring;
           state <= ST_REQUEST;
         end
       end
       ST_REQUEST: begin
-        if (req_ready) begin
+        if (over) begin
+          failed <= 1'b1;
+          state  <= ST_WAIT;
+        end else if (req_ready) begin
           beat <= 8'd0;
           owner_mem[wp] <= target;
           wp <= wp + 1'b1;

@@ -111,30 +111,31 @@ module ktls_csr #(
 
   // --------------------------------------------------------------------- reset
   //
-  // A reset must not cut a burst on the bus, so it waits for the masters:
+  // A reset must not cut a burst on the bus, so it waits for the masters. Keys and text do not
+  // wait, because the bus may never answer:
   //
   //   reset_wanted  ___/~~~~~~~~~~~~\________   from the write of CTRL.reset
-  //   flush         ___/~~~~~~~~~~~~\________   the masters start no new burst
+  //   flush         ___/~~~~~~~~~~~~\________   the masters start no burst and write no text
+  //   data_rst      _____/~~~\________/~~~\__   2 cycles: wipe keys and text
   //   masters_idle  ______________/~~~~~~~~~~   outstanding bursts have ended
   //   core_rst      ________________/~~~\____   2 cycles
   //
-  // A fatal error (cq_failed, bus_dead) sets `halted`, which holds `flush` until such a reset. As
-  // soon as the masters are idle, data_rst pulses once (2 cycles) and wipes keys and text. The
-  // registers stay readable, so that the driver can read the cause.
+  // A fatal error (cq_failed, bus_dead) sets `halted`, which holds `flush` until such a reset and
+  // wipes likewise. The registers stay readable, so that the driver can read the cause.
 
   reg [1:0] reset_cnt;  // cycles of core_rst that are left
   reg reset_wanted;
-  reg halt_done;  // data_rst has pulsed for this error
-  reg [1:0] halt_cnt;  // cycles of data_rst that are left
+  reg wiped;  // data_rst has pulsed for this flush
+  reg [1:0] wipe_cnt;  // cycles of data_rst that are left
 
   wire halted = cq_failed || bus_dead;
 
   assign core_rst = rst || reset_cnt != 0;
-  assign data_rst = core_rst || halt_cnt != 0;
+  assign data_rst = core_rst || wipe_cnt != 0;
   assign flush = reset_wanted || halted;
 
   // Icarus: one test per cycle while nothing happens
-  wire active = core_rst || write || reset_wanted || halted || halt_cnt != 0;
+  wire active = core_rst || write || flush || wipe_cnt != 0;
 
   wire [31:0] ctrl_now = {31'd0, enable};
   wire [31:0] ctrl_new = merge(ctrl_now, s_axil_wdata, s_axil_wstrb);
@@ -155,14 +156,14 @@ module ktls_csr #(
         reset_wanted <= 1'b0;
         reset_cnt <= 2'd2;
       end
-      if (halt_cnt != 0) halt_cnt <= halt_cnt - 2'd1;
-      if (halted && masters_idle && !halt_done) begin
-        halt_done <= 1'b1;
-        halt_cnt  <= 2'd2;
+      if (wipe_cnt != 0) wipe_cnt <= wipe_cnt - 2'd1;
+      if (flush && !wiped) begin
+        wiped <= 1'b1;
+        wipe_cnt <= 2'd2;
       end
       if (core_rst) begin
-        halt_done <= 1'b0;
-        halt_cnt  <= 2'd0;
+        wiped <= 1'b0;
+        wipe_cnt <= 2'd0;
       end
       if (do_reset) begin
         reset_wanted <= 1'b1;

@@ -33,6 +33,9 @@ module ktls_data #(
 ) (
     input  wire                 clk,
     input  wire                 rst,
+    // clear what depends on keys; `clean` when no text or IV of a finished record is left
+    input  wire                 wipe,
+    output wire                 clean,
     // keys
     input  wire                 key_valid,
     output wire                 key_ready,
@@ -99,10 +102,14 @@ module ktls_data #(
   // Each unit has a queue for its part of the job. A queue is as deep as jobs may be under way.
 
   wire [4:0] job_room;
-  wire [5*(SLOT_W+1)-1:0] unused_counts;
+  wire [4*(SLOT_W+1)-1:0] unused_counts;
+  wire [SLOT_W:0] record_count;
+  wire gather_clean;
+  wire record_clean;
   wire job_push = job_valid && job_ready;
 
   assign job_ready = &job_room;
+  assign clean = record_count == 0 && gather_clean && record_clean;
 
   wire src_list_valid;
   wire src_list_ready;
@@ -189,7 +196,8 @@ module ktls_data #(
 
   ktls_fifo #(
       .WIDTH(JOB_RECORD_W),
-      .LOG2 (SLOT_W)
+      .LOG2 (SLOT_W),
+      .WIPE (1)
   ) record_jobs (
       .clk(clk),
       .rst(rst),
@@ -199,7 +207,7 @@ module ktls_data #(
       .m_valid(record_valid),
       .m_ready(record_ready),
       .m_data(record_job),
-      .count(unused_counts[4*(SLOT_W+1)+:SLOT_W+1])
+      .count(record_count)
   );
 
   // -------------------------------------------------------------------------- source
@@ -246,6 +254,7 @@ module ktls_data #(
   ) gather (
       .clk(clk),
       .rst(rst),
+      .clean(gather_clean),
       .job_valid(gather_valid),
       .job_ready(gather_ready),
       .job_len(gather_len),
@@ -301,6 +310,8 @@ module ktls_data #(
   ) record (
       .clk(clk),
       .rst(rst),
+      .wipe(wipe),
+      .clean(record_clean),
       .job_valid(record_valid),
       .job_ready(record_ready),
       .job_data(record_job),

@@ -72,7 +72,10 @@ module ktls_exec #(
     input  wire [      31:0] key_warn,
     input  wire [      31:0] key_limit,
     // a job has finished
-    input  wire              retire
+    input  wire              retire,
+    // a context is being deleted: clear what depends on it; `clean` when the data path has done so
+    output wire              wipe,
+    input  wire              clean
 );
 
   `include "ktls_nic.vh"
@@ -90,6 +93,7 @@ module ktls_exec #(
   localparam CIPHER_AES_GCM_128 = 16'd51;
   localparam CIPHER_AES_GCM_256 = 16'd52;
 
+  // reset             INIT -> IDLE
   // SEAL, OPEN        IDLE -> CHECK -> START -> IDLE
   // CTX_SET, CTX_DEL  IDLE -> CHECK -> DRAIN -> KEY -> REPLY -> WIPE -> IDLE
   // RESYNC, errors    IDLE -> CHECK -> REPLY -> WIPE -> IDLE
@@ -100,6 +104,7 @@ module ktls_exec #(
   localparam ST_KEY = 3'd4;  // wait for the key engine
   localparam ST_REPLY = 3'd5;  // complete without a job
   localparam ST_WIPE = 3'd6;  // clear the descriptor, which may have held a key
+  localparam ST_INIT = 3'd7;  // clear salts and IVs, one context per cycle
 
   generate
     if ((1 << CTX_W) != CONTEXTS) begin : g_illegal_contexts
@@ -286,6 +291,7 @@ module ktls_exec #(
   // A key must not change while a record of its context is in the core.
   assign key_valid = state == ST_DRAIN && under_way == 0;
   assign key_clear = opcode == OP_CTX_DEL;
+  assign wipe = state == ST_KEY && key_clear;
   assign key_ctx = ctx;
   assign key_256 = cipher == CIPHER_AES_GCM_256;
 
@@ -408,25 +414,37 @@ module ktls_exec #(
       end
 
       ST_KEY: begin
-        if (key_ready) state <= ST_REPLY;
+        if (key_ready && (!key_clear || clean)) state <= ST_REPLY;
       end
 
       ST_REPLY: begin
         if (cpl_ready) state <= ST_WIPE;
       end
 
-      default: begin  // ST_WIPE
+      ST_WIPE: begin
         descriptor <= 512'd0;
+        salt <= 32'd0;
+        iv <= 64'd0;
         state <= ST_IDLE;
+      end
+
+      default: begin  // ST_INIT
+        // The descriptor is empty, so its field `ctx` can count.
+        salt_mem[ctx] <= 32'd0;
+        iv_mem[ctx] <= 64'd0;
+        descriptor[SQE_RECORD_CTX_LSB+:CTX_W] <= ctx + 1'b1;
+        if (&ctx) state <= ST_IDLE;
       end
     endcase
 
     if (rst) begin
-      state <= ST_IDLE;
+      state <= ST_INIT;
       slot <= 0;
       under_way <= 0;
       installed <= {CONTEXTS{1'b0}};
       descriptor <= 512'd0;
+      salt <= 32'd0;
+      iv <= 64'd0;
     end
   end
 

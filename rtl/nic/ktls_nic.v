@@ -133,11 +133,12 @@ module ktls_nic #(
   wire [14:0] done_len;
   wire key_valid, key_ready, key_clear, key_256;
 
-  reg keys_ready;  // the key memory has been cleared after reset
+  wire data_clean;
+  reg  keys_ready;  // keys and text have been cleared after reset
 
   always @(posedge clk) begin
     if (data_rst) keys_ready <= 1'b0;
-    else if (key_ready) keys_ready <= 1'b1;
+    else if (key_ready && data_clean) keys_ready <= 1'b1;
   end
 
   wire run = enable && keys_ready && !flush;
@@ -201,6 +202,10 @@ module ktls_nic #(
   // After `bus_dead` the masters abandon their outstanding transactions.
   wire bus_rst = core_rst || bus_dead;
 
+  wire [1:0] rd_stuck;
+  wire [2:0] wr_stuck;
+  wire rd_broken, wr_broken;
+
   wire [RD_N-1:0] rd_req_valid, rd_req_ready, rd_rsp_valid;
   wire [RD_N*64-1:0] rd_req_addr;
   wire [ RD_N*8-1:0] rd_req_beats;
@@ -215,6 +220,8 @@ module ktls_nic #(
       .rst(bus_rst),
       .flush(flush),
       .idle(rd_idle),
+      .stuck(rd_stuck),
+      .broken(rd_broken),
       .req_valid(rd_req_valid),
       .req_ready(rd_req_ready),
       .req_addr(rd_req_addr),
@@ -253,6 +260,8 @@ module ktls_nic #(
       .rst(bus_rst),
       .flush(flush),
       .idle(wr_idle),
+      .stuck(wr_stuck),
+      .broken(wr_broken),
       .req_valid(wr_req_valid),
       .req_ready(wr_req_ready),
       .req_addr(wr_req_addr),
@@ -286,15 +295,11 @@ module ktls_nic #(
       .m_axi_bready(m_axi_bready)
   );
 
-  wire progress = (m_axi_arvalid && m_axi_arready) || (m_axi_rvalid && m_axi_rready) ||
-      (m_axi_awvalid && m_axi_awready) || (m_axi_wvalid && m_axi_wready) ||
-      (m_axi_bvalid && m_axi_bready);
-
   ktls_watchdog watchdog (
       .clk(clk),
       .rst(core_rst),
-      .busy(!rd_idle || !wr_idle),
-      .progress(progress),
+      .stuck({wr_stuck, rd_stuck}),
+      .broken(rd_broken || wr_broken),
       .limit(watchdog_limit),
       .dead(bus_dead)
   );
@@ -313,6 +318,7 @@ module ktls_nic #(
   ) sq (
       .clk(clk),
       .rst(core_rst),
+      .data_rst(data_rst),
       .enable(run),
       .base(sq_base),
       .size_log2(sq_log2),
@@ -343,7 +349,7 @@ module ktls_nic #(
   wire [JOB_BITS-1:0] job_data;
   wire cpl_valid, cpl_ready;
   wire [CPL_BITS-1:0] cpl_data;
-  wire retire;
+  wire retire, wipe;
 
   ktls_exec #(
       .CONTEXTS(CONTEXTS),
@@ -379,7 +385,9 @@ module ktls_nic #(
       .now(now),
       .key_warn(key_warn),
       .key_limit(key_limit),
-      .retire(retire)
+      .retire(retire),
+      .wipe(wipe),
+      .clean(data_clean)
   );
 
   // ----------------------------------------------------------------------- data path
@@ -400,6 +408,8 @@ module ktls_nic #(
   ) data (
       .clk(clk),
       .rst(data_rst),
+      .wipe(wipe),
+      .clean(data_clean),
       .key_valid(key_valid),
       .key_ready(key_ready),
       .key_clear(key_clear),
@@ -452,6 +462,7 @@ module ktls_nic #(
   ) cq (
       .clk(clk),
       .rst(core_rst),
+      .flush(flush),
       .base(cq_base),
       .size_log2(cq_log2),
       .cons(cq_cons),

@@ -40,6 +40,9 @@ module ktls_record #(
 ) (
     input  wire                      clk,
     input  wire                      rst,
+    // clear the registers that depend on keys; `clean` when no text or IV of a finished record is left
+    input  wire                      wipe,
+    output wire                      clean,
     // jobs
     input  wire                      job_valid,
     output wire                      job_ready,
@@ -300,6 +303,15 @@ module ktls_record #(
       inner_left <= words(job_inner);
       poison[job_slot] <= 1'b0;
     end
+    if (wipe || rst) begin
+      salt <= 32'd0;
+      iv <= 64'd0;
+      seq <= 64'd0;
+      previous <= {DATA_W{1'b0}};
+      tag_front = {DATA_W{1'b0}};
+      tag_back  = 128'd0;
+      received_tag <= 128'd0;
+    end
     if (rst) begin
       in_busy   <= 1'b0;
       cmd_sent  <= 1'b0;
@@ -335,11 +347,15 @@ module ktls_record #(
   wire [4:0] o_tag_len;
   wire [14:0] o_inner;
   wire [63:0] o_iv;
-  wire [SLOT_W:0] unused_count;
+  wire [SLOT_W:0] o_count;
+  wire release_clean;
+
+  assign clean = o_count == 0 && release_clean;
 
   ktls_fifo #(
       .WIDTH(OUT_W),
-      .LOG2 (SLOT_W)
+      .LOG2 (SLOT_W),
+      .WIPE (1)
   ) output_jobs (
       .clk(clk),
       .rst(rst),
@@ -349,7 +365,7 @@ module ktls_record #(
       .m_valid(o_valid),
       .m_ready(o_done),
       .m_data({o_slot, o_rtype, o_open, o_tls13, o_raw, o_inner, o_tag_len, o_iv}),
-      .count(unused_count)
+      .count(o_count)
   );
 
   reg header_sent;  // the header or the silent phase is over
@@ -391,6 +407,7 @@ module ktls_record #(
   ) release_pieces (
       .clk(clk),
       .rst(rst),
+      .clean(release_clean),
       .new_valid(take_job),
       .new_slot(job_slot),
       .tag_valid(tag_valid),

@@ -7,6 +7,7 @@
 //   the computed tag (a_tag), which is not passed on; its first a_tag_len bytes count. tag_* is
 //   the received tag; it may arrive before or after the computed one. new_* clears the tag of
 //   the previous record in a slot. out_* offers pieces until they are accepted.
+//   Zeros overwrite the pieces that have left; `clean` is high when none is left to overwrite.
 //   res_* reports the result of the opened record in slot res_slot, from res_valid until
 //   res_take: whether it is authentic, its type, and the bytes of its text (TLS 1.3: without
 //   type and padding).
@@ -27,6 +28,7 @@ module ktls_release #(
 ) (
     input  wire                      clk,
     input  wire                      rst,
+    output wire                      clean,
     // received tags
     input  wire                      new_valid,
     input  wire [        SLOT_W-1:0] new_slot,
@@ -66,12 +68,20 @@ module ktls_release #(
   localparam RING_W = 15 - WORD_LOG2;  // 32 KiB: more than a record
   localparam ENTRY_W = 1 + SLOT_W + WORD_LOG2 + 1 + DATA_W;
 
-  //      rp              cp                  wp
-  //   ---|-- may leave --|-- wait for a tag --|-- free ---
+  //      xp            rp              cp                  wp
+  //   ---|-- overwrite --|-- may leave --|-- wait for a tag --|-- free ---
   reg [ENTRY_W-1:0] ring[0:(1<<RING_W)-1];
   reg [RING_W:0] wp;  // place of the next piece to store
   reg [RING_W:0] cp;  // pieces before this place may leave
   reg [RING_W:0] rp;  // place of the next piece to leave
+  reg [RING_W:0] xp;  // place of the oldest piece that has left and is not overwritten
+
+  // A reset drops all pieces but must not forget where they are, so it does not set these
+  // registers to 0. Hardware may begin with any values; a simulator needs some.
+  initial begin
+    wp = 0;
+    xp = 0;
+  end
 
   reg [127:0] tag_mem[0:(1<<SLOT_W)-1];
   reg [(1<<SLOT_W)-1:0] tag_here;
@@ -103,12 +113,20 @@ module ktls_release #(
   reg equal;
 
   assign a_ready = verdict ? tag_here[a_slot] : !used[RING_W];
+  assign clean   = xp == rp;
+
+  wire [RING_W:0] wp_next = wp + {{RING_W{1'b0}}, stores};
+  wire [RING_W:0] unwiped = wp - xp;  // pieces inside or not overwritten
 
   always @(posedge clk) begin
     if (stores) begin
       ring[wp[RING_W-1:0]] <= {a_open, a_slot, a_cnt, a_data};
-      wp <= wp + 1'b1;
-      if (!a_open) cp <= wp + 1'b1;
+      wp <= wp_next;
+      if (!a_open) cp <= wp_next;
+      if (unwiped[RING_W]) xp <= xp + 1'b1;
+    end else if (!clean) begin
+      ring[xp[RING_W-1:0]] <= {ENTRY_W{1'b0}};
+      xp <= xp + 1'b1;
     end
     if (stores && a_open) begin
       word <= word + 1'b1;
@@ -158,8 +176,7 @@ module ktls_release #(
     if (rst) begin
       authentic <= 0;
       result_here <= 0;
-      wp <= 0;
-      cp <= 0;
+      cp <= wp_next;
       word <= 0;
       last_byte <= 8'd0;
     end
@@ -188,7 +205,7 @@ module ktls_release #(
 
   always @(posedge clk) begin
     if (leaves) rp <= rp + 1'b1;
-    if (rst) rp <= 0;
+    if (rst) rp <= wp_next;
   end
 
 endmodule

@@ -6,7 +6,9 @@
 //   content is then meaningless. The consumer may stall. `cons` is the free-running index of
 //   the first descriptor of a ring that has not been read.
 //   Rings take turns, one descriptor each. A descriptor is fetched only if its completion will
-//   find room in the completion ring, so a ring that its driver does not empty delays no other.
+//   find room in the completion ring, so a ring that its driver does not empty delays no other. A
+//   descriptor beyond address 2^64 is not fetched; it arrives with d_err.
+//   data_rst drops and wipes all descriptors, which may hold keys; `rst` also resets the indices.
 // Latency/throughput: one read burst per descriptor, every other cycle. Up to 16 descriptors
 //   are under way or wait.
 // Data format: structure `sqe_*` of docs/registers.md, byte 0 in d_data[7:0].
@@ -25,6 +27,7 @@ module ktls_sq #(
 ) (
     input  wire                clk,
     input  wire                rst,
+    input  wire                data_rst,
     // rings
     input  wire                enable,
     input  wire [64*RINGS-1:0] base,
@@ -92,11 +95,15 @@ module ktls_sq #(
   wire [31:0] mask = ~(32'hFFFFFFFF << size_log2[4*ring+:4]);
   wire [31:0] place = fetch[32*ring+:32] & mask;
 
-  assign req_valid = enable && chosen && !held[DEPTH_LOG2];
-  assign req_addr  = base[64*ring+:64] + {26'd0, place, 6'd0};
+  wire [63:0] first = base[64*ring+:64];
+  // A ring has at most 2^15 descriptors, so it passes 2^64 only from the last 2 MiB.
+  wire over = &first[63:21] && first[20:6] > ~place[14:0];
+  wire room = enable && chosen && !held[DEPTH_LOG2];
+
+  assign req_valid = room && !over;
+  assign req_addr  = first + {26'd0, place, 6'd0};
   assign req_beats = BEATS[7:0] - 8'd1;
 
-  wire sent = req_valid && req_ready;
   wire take = d_valid && d_ready;
 
   // Rings of the bursts under way. Responses come in the order of the requests.
@@ -104,6 +111,7 @@ module ktls_sq #(
   reg [DEPTH_LOG2-1:0] wp;
   reg [DEPTH_LOG2-1:0] rp;
   wire [RING_W-1:0] owner = owner_mem[rp];
+  wire waits = wp != rp;
 
   reg [511:0] part;  // the beats so far, shifted in from the left, so beat 0 ends on the right
   reg [RING_W-1:0] part_ring;
@@ -112,8 +120,12 @@ module ktls_sq #(
   reg part_full;
   reg part_err;
 
+  // a descriptor that cannot be fetched waits for those before it
+  wire skip = room && over && !waits && !part_full;
+  wire sent = (req_valid && req_ready) || skip;
+
   // Icarus: one test per cycle while nothing happens
-  wire active = rst || served != 0 || chosen || held != 0 || part_full;
+  wire active = rst || data_rst || served != 0 || chosen || held != 0 || part_full;
 
   always @(posedge clk) begin
     if (active) begin
@@ -124,12 +136,24 @@ module ktls_sq #(
       if (sent) begin
         chosen <= 1'b0;
         fetch[32*ring+:32] <= fetch[32*ring+:32] + 32'd1;
-        owner_mem[wp] <= ring;
-        wp <= wp + 1'b1;
+        if (!skip) begin
+          owner_mem[wp] <= ring;
+          wp <= wp + 1'b1;
+        end
       end
       if (sent != take) held <= sent ? held + 1'b1 : held - 1'b1;
-      part_full <= rsp_valid && rsp_last;
-      if (part_full) part_err <= 1'b0;
+      part_full <= (rsp_valid && rsp_last) || skip;
+      if (part_full) begin
+        part_err <= 1'b0;
+        part <= 512'd0;
+        with_beat = {512 + DATA_W{1'b0}};
+      end
+      if (skip) begin
+        part_err <= 1'b1;
+        part_ring <= ring;
+        part_index <= cons[32*ring+:32];
+        cons[32*ring+:32] <= cons[32*ring+:32] + 32'd1;
+      end
       if (rsp_valid) begin
         with_beat = {rsp_data, part};
         part <= with_beat[511+DATA_W:DATA_W];
@@ -140,6 +164,10 @@ module ktls_sq #(
           cons[32*owner+:32] <= cons[32*owner+:32] + 32'd1;
           rp <= rp + 1'b1;
         end
+      end
+      if (data_rst) begin
+        part <= 512'd0;
+        part_full <= 1'b0;
       end
       if (rst) begin
         fetch <= {RINGS{32'd0}};
@@ -164,10 +192,11 @@ module ktls_sq #(
   ktls_fifo #(
       .WIDTH (513 + 32 + RING_W),
       .LOG2  (DEPTH_LOG2),
-      .CREDIT(1)
+      .CREDIT(1),
+      .WIPE  (1)
   ) descriptors (
       .clk(clk),
-      .rst(rst),
+      .rst(rst || data_rst),
       .s_valid(part_full),
       .s_ready(unused_ready),
       .s_data({part_err, part_ring, part_index, part}),

@@ -19,7 +19,7 @@ from ktls_hw.layout import Cqe, Opcode, Reg, Sge, SqeCtx, SqeRecord
 
 _PAGE = 4096
 # first address after all rings
-_HEAP = 32 * _PAGE
+HEAP = 32 * _PAGE
 # maximum number of polls in `reap` while only other rings raise the interrupt
 _POLLS = 20_000
 # polls of STATUS.ready after a reset
@@ -54,7 +54,7 @@ class _Shared:
         generations: Generation of each context: how often it was deleted since the reset.
     """
 
-    next: int = _HEAP
+    next: int = HEAP
     generations: Counter[int] = field(default_factory=Counter)
 
 
@@ -154,7 +154,7 @@ class Rig:
         """Return the first free address, for `release`."""
         return self._shared.next
 
-    def release(self, mark: int = _HEAP) -> None:
+    def release(self, mark: int = HEAP) -> None:
         """Free all allocations, or those made since `mark`."""
         self._shared.next = mark
 

@@ -14,7 +14,7 @@ from reference import round_keys, stage_of
 
 
 async def begin(dut: Any) -> None:
-    await start(dut, valid=0, clear=0, ctx=0, k256=0, key=0, h_done=0)
+    await start(dut, valid=0, clear=0, ctx=0, k256=0, key=0, h_done=0, flush_done=1)
 
 
 async def collect(dut: Any, cycles: int) -> list[tuple[int, int, int]]:
