@@ -166,6 +166,7 @@ module ktls_sq #(
         end
       end
       if (data_rst) begin
+        with_beat = {512 + DATA_W{1'b0}};
         part <= 512'd0;
         part_full <= 1'b0;
       end

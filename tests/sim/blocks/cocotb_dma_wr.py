@@ -110,6 +110,7 @@ async def bursts_and_marks_of_two_clients(dut: Any) -> None:
         if not jobs[0] and not jobs[1] and dut.idle.value == 1 and len(b1) == len(want_b1):
             break
     assert (marks, b1) == (want_marks, want_b1)
+    assert dut.m_axi_wdata.value == 0, "data stays on the bus"
     assert sorted((a, tuple(d for d, _ in beats)) for a, beats in slave.bursts) == want
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import cocotb
@@ -15,7 +16,7 @@ from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.scenarios.rig import HEAP, Rig
 from ktls_cosim.sim.port import SimPort
 from ktls_hw import layout
-from ktls_hw.layout import Reg, Status
+from ktls_hw.layout import Opcode, Reg, SqeCtx, Status
 
 SEALING, OPENING = 0, 1  # contexts
 _LIMIT = 3000  # cycles until everything is overwritten, also the longest queue
@@ -144,15 +145,24 @@ async def a_deleted_context_leaves_nothing(dut: Any) -> None:
     for version in _versions():
         for used in (True, False):
             rig.release()
-            _, receive = await bench.install(version)
+            send, receive = await bench.install(version)
             if used:
                 for n in range(4):
                     pair = bench.records(receive, n, bench.rng.choice((8, 33, 100, 3000)))
                     assert [c.status for c in await rig.run(*pair)] == [Status.OK] * 2
-            for ctx in (SEALING, OPENING):
-                (c,) = await rig.run(rig.delete_descriptor(ctx))
+            for ctx, k in ((SEALING, send), (OPENING, receive)):
+                # a driver may build the deletion from the descriptor that installed the keys
+                delete = replace(rig.delete_descriptor(ctx), salt=k.salt, iv=k.iv)
+                (c,) = await rig.run(delete)
                 assert c.status == Status.OK
             await bench.assert_clean(f"CTX_DEL, {version:#x}, used: {used}")
+    # the deletion waits until the text of the records right before it is overwritten
+    rig.release()
+    _, receive = await bench.install(0x0303)
+    jobs = [bench.records(receive, n, 5000)[1] for n in range(3)]
+    for c in await rig.run(*jobs, rig.delete_descriptor(OPENING), rig.delete_descriptor(SEALING)):
+        assert c.status == Status.OK
+    await bench.assert_clean("CTX_DEL right behind records")
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
@@ -171,8 +181,12 @@ async def text_vanishes_while_its_context_lives(dut: Any) -> None:
 async def a_reset_leaves_nothing(dut: Any) -> None:
     bench = await Bench.create(dut)
     for version in _versions():
-        for _ in range(3):
-            await bench.in_the_middle(version)
+        for started in (False, True, True):
+            if started:
+                await bench.in_the_middle(version)
+            else:
+                await bench.rig.reset()
+                await bench.install(version)
             await bench.port.write32(Reg.CTRL, layout.CTRL_RESET.put(1))
             await bench.ready()
             await bench.assert_clean("CTRL.reset")
@@ -194,8 +208,9 @@ async def the_reset_pin_leaves_nothing(dut: Any) -> None:
 async def a_completion_ring_error_leaves_nothing(dut: Any) -> None:
     bench = await Bench.create(dut)
     for watchdog in (0, 5000):
-        for version in _versions():
-            await bench.in_the_middle(version, 1)
+        for latency in (3, 7, 30):
+            dut.host.latency.value = latency
+            await bench.in_the_middle(bench.rng.choice(_versions()), 1)
             await bench.port.write32(Reg.WATCHDOG, watchdog)
             dut.host.err_lo.value = bench.rig.cq_base
             dut.host.err_hi.value = bench.rig.cq_base + 4096
@@ -227,3 +242,23 @@ async def a_dead_bus_leaves_nothing(dut: Any) -> None:
                     await bench.port.write32(Reg.WATCHDOG, 100)
                     await bench.ready()
                 dut.host.dead.value = 0
+
+
+@cocotb.test(timeout_time=10, timeout_unit="ms")
+async def half_a_descriptor_leaves_nothing(dut: Any) -> None:
+    """The bus dies while the device fetches a key."""
+    bench = await Bench.create(dut)
+    for cycles in range(2, 18):
+        await bench.rig.reset()
+        await bench.port.write32(Reg.WATCHDOG, 100)
+        k = bench.new_keys(0x0303)
+        await bench.rig.post(
+            SqeCtx(opcode=Opcode.CTX_SET, ctx=SEALING, version=k.version, cipher=k.cipher,
+                   key=k.key, salt=k.salt, iv=k.iv)
+        )  # fmt: skip
+        await ClockCycles(dut.clk, cycles)
+        dut.host.dead.value = 1
+        await bench.until_halted()
+        await ClockCycles(dut.clk, _LIMIT // 10)
+        await bench.assert_clean(f"a dead bus after {cycles} cycles")
+        dut.host.dead.value = 0

@@ -132,8 +132,8 @@ SCENARIO = [
             "opened && !authentic[slot] ? {DATA_W{1'b0}} : held",
             "opened ? {DATA_W{1'b0}} : held", "open"),
      "open_every_tail"),
-    (Mutant("released_before_the_tag", "ktls_release.v", "if (!a_open) cp <= wp + 1'b1;",
-            "cp <= wp + 1'b1;", "open"),
+    (Mutant("released_before_the_tag", "ktls_release.v", "if (!a_open) cp <= wp_next;",
+            "cp <= wp_next;", "open"),
      "open_every_tail"),
     (Mutant("padding_kept", "ktls_release.v", "a_tls13 ? last_at : a_len", "a_len", "open"),
      "open_tls13_padding"),
@@ -189,8 +189,8 @@ SCENARIO = [
     (Mutant("full_ring_holds_up_others", "ktls_sq.v",
             "waiting[g] && unread >> cq_log2[4*g+:4] == 32'd0", "waiting[g]", "scenario"),
      "full_ring_does_not_block_the_others"),
-    (Mutant("completion_in_another_ring", "ktls_cq.v", "addr <= base[64*ring+:64]",
-            "addr <= base[63:0]", "scenario"),
+    (Mutant("completion_in_another_ring", "ktls_cq.v", "ring_base = base[64*ring+:64]",
+            "ring_base = base[63:0]", "scenario"),
      "several_rings"),
     (Mutant("completion_of_another_ring", "ktls_exec.v", "ring <= d_ring;",
             "ring <= {RING_W{1'b0}};", "scenario"),
@@ -367,9 +367,13 @@ BLOCK = [
      "ktls_csr", "cocotb_csr", "interrupt_is_a_level"),
     (Mutant("reset_in_mid_burst", "ktls_csr.v", "if (reset_wanted && masters_idle &&",
             "if (reset_wanted &&", ""),
-     "ktls_csr", "cocotb_csr", "reset_waits_for_the_bus_masters"),
-    (Mutant("keys_stay_after_an_error", "ktls_csr.v", "core_rst || halt_cnt != 0", "core_rst", ""),
-     "ktls_csr", "cocotb_csr", "fatal_error_resets_the_data_path_once"),
+     "ktls_csr", "cocotb_csr", "reset_wipes_at_once_and_ends_when_the_bus_masters_are_idle"),
+    (Mutant("text_stays_on_the_bus", "ktls_dma_wr.v",
+            "m_axi_wvalid <= 1'b0;\n      m_axi_wdata  <= {DATA_W{1'b0}};\n    end",
+            "m_axi_wvalid <= 1'b0;\n    end", ""),
+     "ktls_dma_wr", "cocotb_dma_wr", "bursts_and_marks_of_two_clients"),
+    (Mutant("keys_stay_after_an_error", "ktls_csr.v", "core_rst || wipe_cnt != 0", "core_rst", ""),
+     "ktls_csr", "cocotb_csr", "fatal_error_wipes_once"),
 ]  # fmt: skip
 
 
@@ -392,10 +396,10 @@ DEAD_ENDS = [
     (Mutant("masters_wait_for_a_dead_bus", "ktls_nic.v", "wire bus_rst = core_rst || bus_dead;",
             "wire bus_rst = core_rst;", ""),
      "dead_bus_is_reported_and_reset_recovers"),
-    (Mutant("keys_survive_an_error", "ktls_csr.v", "core_rst || halt_cnt != 0", "core_rst", ""),
+    (Mutant("keys_survive_an_error", "ktls_csr.v", "core_rst || wipe_cnt != 0", "core_rst", ""),
      "completion_ring_error_wipes_the_keys"),
-    (Mutant("descriptor_kept_after_reset", "ktls_exec.v", "descriptor <= 512'd0;\n    end\n  end",
-            "end\n  end", ""),
+    (Mutant("descriptor_kept_after_reset", "ktls_exec.v", "descriptor <= 512'd0;\n      salt",
+            "salt", ""),
      "reset_during_set_256"),
 ]  # fmt: skip
 
@@ -410,3 +414,94 @@ def test_dead_end_mutant_is_caught(
         name=f"mutant-{mutant.name}", env={"KTLS_RESET_EVERY": "3"},
     )  # fmt: skip
     assert not result.passed
+
+
+WIPE = [
+    (Mutant("no_flush_after_a_wipe", "ktls_keyexp.v", "win <= 256'd0;\n            state <= ST_FLUSH",
+            "win <= 256'd0;\n            state <= ST_IDLE", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("no_flush_after_a_reset", "ktls_keyexp.v", "if (&cur_ctx) state <= ST_FLUSH;",
+            "if (&cur_ctx) state <= ST_IDLE;", ""),
+     "a_reset_leaves_nothing"),
+    (Mutant("flush_before_the_key_is_gone", "ktls_keyexp.v", "state == ST_FLUSH && !kw_en",
+            "state == ST_FLUSH", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("descriptor_stays_in_its_queue", "ktls_sq.v", ".WIPE  (1)", ".WIPE  (0)", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("descriptor_stays_where_it_is_joined", "ktls_sq.v",
+            "part_err <= 1'b0;\n        part <= 512'd0;", "part_err <= 1'b0;", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("last_descriptor_survives_a_reset", "ktls_sq.v",
+            "part <= 512'd0;\n        part_full", "part_full", ""),
+     "half_a_descriptor_leaves_nothing"),
+    (Mutant("iv_survives_a_reset", "ktls_exec.v", "iv_mem[ctx] <= 64'd0;", "", ""),
+     "a_reset_leaves_nothing"),
+    (Mutant("iv_survives_its_context", "ktls_exec.v", "iv_mem[ctx] <= key_clear ? 64'd0 :",
+            "iv_mem[ctx] <=", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("iv_survives_in_a_register", "ktls_exec.v",
+            "iv <= 64'd0;\n        state <= ST_IDLE;", "state <= ST_IDLE;", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("iv_survives_in_a_job", "ktls_data.v", ".WIPE (1)", ".WIPE (0)", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("iv_survives_behind_the_core", "ktls_record.v", ".WIPE (1)", ".WIPE (0)", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("iv_survives_in_framing", "ktls_record.v", "if (wipe || rst) begin",
+            "if (rst) begin", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("nonce_survives_in_the_core", "ktls_gcm.v", "if (wiping) nonce <= 96'd0;", "", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("hash_key_survives_in_a_register", "ktls_gcm.v",
+            "if (wiping) begin\n      h <= {DATA_W{1'b0}};", "if (wiping) begin", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("text_survives_in_the_core", "ktls_gcm.v", ".WIPE  (1)", ".WIPE  (0)", ""),
+     "text_vanishes_while_its_context_lives"),
+    (Mutant("text_survives_in_a_stage", "ktls_gcm.v", "g_out <= {DATA_W{1'b0}};", "", ""),
+     "the_reset_pin_leaves_nothing"),
+    (Mutant("source_survives", "ktls_gather.v", ".WIPE  (1)", ".WIPE  (0)", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("source_survives_in_the_core", "ktls_gcm.v",
+            "meta_block[meta_wipe[META_LOG2-1:0]] <= {DATA_W{1'b0}};", ";", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("text_survives_in_the_output_queue", "ktls_release.v",
+            "ring[xp[RING_W-1:0]] <= {ENTRY_W{1'b0}};", ";", ""),
+     "text_vanishes_while_its_context_lives"),
+    (Mutant("reset_forgets_the_output_queue", "ktls_release.v", "if (rst) rp <= wp_next;",
+            "if (rst) rp <= xp;", ""),
+     "a_reset_leaves_nothing"),
+    (Mutant("wipe_waits_for_the_bus", "ktls_csr.v", "if (flush && !wiped) begin",
+            "if (flush && masters_idle && !wiped) begin", ""),
+     "a_dead_bus_leaves_nothing"),
+    (Mutant("deletion_does_not_wait", "ktls_exec.v", "(!key_clear || clean)", "1'b1", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("answers_after_the_wipe", "ktls_dma_rd.v", "(taken && !flush) ?", "taken ?", ""),
+     "a_completion_ring_error_leaves_nothing"),
+    (Mutant("other_lanes_keep_their_keys", "ktls_gcm.v", "one_block || wipe_block",
+            "one_block || (wipe_block && g == 0)", "4"),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("powers_survive", "ktls_gcm.v", "powers = {DATA_W{1'b0}};\n    end\n    if", "end\n    if",
+            "4"),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("small_core_keeps_aes", "ktls_gcm_small.v", "rst || state == ST_WIPE", "rst", "small"),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("small_core_keeps_the_nonce", "ktls_gcm_small.v", "nonce <= 96'd0;", "", "small"),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("small_core_keeps_text", "ktls_gcm_small.v", "block <= 128'd0;", "", "small"),
+     "a_reset_leaves_nothing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mutant", "test"), WIPE, ids=lambda x: getattr(x, "name", ""))
+def test_what_survives_is_found(simulator: str, mutant: Mutant, test: str, seed: int) -> None:
+    """`Mutant.caught` is the variant of the device: number of lanes, or the small core."""
+    if simulator != "icarus":
+        pytest.skip("the scan needs Icarus")
+    lanes = int(mutant.caught) if mutant.caught.isdigit() else 1
+    small = {"SMALL_CORE": 1} if mutant.caught == "small" else {}
+    build = Build.device(mutant.sources(), lanes=lanes, CONTEXTS=4, RINGS=1, **small)
+    (result,), _ = run_tests(
+        build, "cocotb_wipe", simulator=simulator, testcase=test, seed=seed,
+        name=f"mutant-{mutant.name}",
+    )  # fmt: skip
+    assert not result.passed
+    assert "AssertionError" in result.message
