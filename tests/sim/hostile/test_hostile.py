@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device behind a bus that does what no bus should."""
+
+from __future__ import annotations
+
+import pytest
+
+from ktls_cosim.sim.build import Build
+from ktls_cosim.target import Target
+from support import Simulate
+
+_SIZE = {"CONTEXTS": 4, "RINGS": 2}
+
+
+def _build(target: Target, lanes: int) -> Build:
+    if target.rtl:
+        pytest.skip("the attacks look at registers of our own RTL")
+    return Build.block("ktls_nic", LANES=lanes, **_SIZE)
+
+
+def test_attacks(simulate: Simulate, target: Target) -> None:
+    simulate(_build(target, 1), "cocotb_attacks", timeout_s=500)
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_random_faults(simulate: Simulate, target: Target, lanes: int) -> None:
+    simulate(_build(target, lanes), "cocotb_faults", env={"KTLS_FAULTS": "60"})
+
+
+@pytest.mark.slow
+def test_two_thousand_faults(simulate: Simulate, target: Target) -> None:
+    env = {"KTLS_FAULTS": "2000"}
+    simulate(_build(target, 1), "cocotb_faults", env=env, timeout_s=1800)
