@@ -166,10 +166,19 @@ def destination_length(context: Context, d: SqeRecord) -> int:
     return d.len + OVERHEAD[context.version] + padding(context, d)
 
 
-def payload_length(context: Context, d: SqeRecord) -> int:
-    """Return the bytes that pass the AES pipeline, which determine the cycles of a record."""
+def cycles(context: Context, d: SqeRecord, beat: int) -> int:
+    """Return the cycles for which a record occupies the engine if nothing stalls it.
+
+    Args:
+        context: version and direction count.
+        d: a record descriptor that `refusal` accepts.
+        beat: bytes per word of the engine.
+    """
     inner_type = 1 if context.version == VERSION_1_3 and d.opcode == Opcode.SEAL else 0
-    return aad_length(context, d) + d.len + inner_type + padding(context, d)
+    text = d.len + inner_type + padding(context, d)
+    # the AAD of TLS fills one word
+    aad = -(-d.aad_len // beat) if context.version == PLAIN_GCM else 1
+    return aad - (-text // beat) + 1
 
 
 # --------------------------------------------------------------------------- the record

@@ -544,7 +544,7 @@ class NicModel:
         # the RTL writes zeros after the first bad block; the driver must discard all of it
         data = bytes(len(result.data)) if any(src) else result.data
         dst = self._faults.scatter(self._scatter, d, data)
-        outcome.cycles = -(-engine.payload_length(ctx, d) // self._beat) + 2
+        outcome.cycles = engine.cycles(ctx, d, self._beat)
         self._cycles += outcome.cycles
         outcome.status = _moved(src, dst, result.authentic)
         if outcome.status == Status.OK:

@@ -9,8 +9,9 @@
 //   burst. `flush` stops new requests and completes a running burst with beats that write nothing.
 //   `idle` is high while nothing is under way. Bits 0 to 2 of `stuck` are high while AW, W or B
 //   owes progress. `broken` is high if a response breaks the protocol: no complete burst awaits it.
-//   m_axi_wdata is 0 while no beat is offered, so that no text stays there. A beat that the bus
-//   has not taken stays, even in a reset, as the source demands.
+//   Bytes of m_axi_wdata without a strobe are 0, and so is all of it while no beat is offered: no
+//   text of another record shows there. A beat that the bus has not taken stays, even in a reset,
+//   as the source demands.
 // Latency/throughput: 1 cycle to AW and W, one beat per cycle, no gap between bursts.
 // Source: AMBA AXI4 (IHI 0022). All bursts have one ID, so responses are in order.
 `resetall
@@ -128,15 +129,23 @@ module ktls_dma_wr #(
     owed && !m_axi_bvalid, m_axi_wvalid && !m_axi_wready, m_axi_awvalid && !m_axi_awready
   };
 
+  wire [STRB_W-1:0] strb = client ? w1_strb : w0_strb;
+  `KTLS_TMP(DATA_W, data)
+  integer i;
+
   always @(posedge clk) begin
     if (load) begin
+      `KTLS_V(data) = client ? w1_data : w0_data;
+      if (`KTLS_SHORTCUT(&strb) == 1'b0)
+        for (i = 0; i < STRB_W; i = i + 1) if (!strb[i]) `KTLS_V(data) [8*i+:8] = 8'd0;
       m_axi_wvalid <= 1'b1;
       m_axi_wlast <= left == 8'd0;
-      m_axi_wdata <= flush ? {DATA_W{1'b0}} : client ? w1_data : w0_data;
-      m_axi_wstrb <= flush ? {STRB_W{1'b0}} : client ? w1_strb : w0_strb;
+      m_axi_wdata <= flush ? {DATA_W{1'b0}} : `KTLS_V(data);
+      m_axi_wstrb <= flush ? {STRB_W{1'b0}} : strb;
       left <= left - 8'd1;
       if (ending) active <= 1'b0;
     end else if (m_axi_wvalid && m_axi_wready) begin
+      `KTLS_V(data) = {DATA_W{1'b0}};
       m_axi_wvalid <= 1'b0;
       m_axi_wdata  <= {DATA_W{1'b0}};
     end
@@ -170,6 +179,7 @@ module ktls_dma_wr #(
     if (rst) begin
       m_axi_awvalid <= 1'b0;
       m_axi_wvalid <= 1'b0;
+      `KTLS_V(data) = {DATA_W{1'b0}};
       m_axi_wdata <= {DATA_W{1'b0}};
       active <= 1'b0;
       complete <= 0;

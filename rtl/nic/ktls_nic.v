@@ -123,6 +123,7 @@ module ktls_nic #(
   wire flush, core_rst, data_rst;  // ktls_csr describes their order
   wire enable, cq_failed, bus_dead;
   wire sq_idle, exec_idle, cq_idle, rd_idle, wr_idle;
+  wire idle = sq_idle && exec_idle && cq_idle;
   wire [23:0] now;
   wire [31:0] key_warn, key_limit, watchdog_limit;
   wire [64*RINGS-1:0] sq_base, cq_base;
@@ -175,7 +176,7 @@ module ktls_nic #(
       .masters_idle(rd_idle && wr_idle),
       .enable(enable),
       .keys_ready(keys_ready),
-      .idle(sq_idle && exec_idle && cq_idle),
+      .idle(idle),
       .cq_failed(cq_failed),
       .bus_dead(bus_dead),
       .now(now),
@@ -196,6 +197,15 @@ module ktls_nic #(
       .done_record(done_record),
       .done_len(done_len)
   );
+
+  // An idle device owes no completion. Each ring is compared when the device becomes idle.
+  reg was_idle;
+
+  always @(posedge clk) begin
+    was_idle <= idle;
+    if (idle && !was_idle && !core_rst && !flush)
+      if (sq_cons != cq_prod) $fatal(1, "assertion: %m at %0t: idle, and completions are owed", $time);
+  end
 
   // ------------------------------------------------------------------ bus masters
 

@@ -278,8 +278,8 @@ module ktls_record #(
     end
     if (ending) begin
       in_busy <= 1'b0;
-      // A record without text has used its third cycle only to end.
-      cycle_mem[slot] <= inner_over && !opening ? 32'd2 : count;
+      // A record without text has used its last cycle only to end.
+      cycle_mem[slot] <= inner_over && !opening ? count - 32'd1 : count;
     end
     if (take_job) begin
       in_busy <= 1'b1;

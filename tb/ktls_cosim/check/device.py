@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ktls_cosim.check.access import Accesses, Observed
 from ktls_cosim.check.diagnosis import diagnose, diagnose_gcm, window
 from ktls_cosim.check.golden import (
     TrafficKeys,
@@ -23,7 +24,7 @@ from ktls_cosim.check.mismatch import Mismatch
 from ktls_cosim.check.verdict import Keys, RawKeys, padded, verdict
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.errors import CosimError
-from ktls_cosim.port import Memory, Port
+from ktls_cosim.port import NS_PER_CYCLE, Memory, Port
 from ktls_hw.layout import (
     CTRL_RESET,
     RING0_SQ_SIZE_LOG2,
@@ -40,6 +41,8 @@ from ktls_hw.layout import (
 )
 
 _MASK32 = 0xFFFFFFFF
+_MAX_LIST = 1024  # entries of a scatter-gather list
+_MAX_RECORD = 1 << 17  # more than the bytes that a record moves
 _TAG = 16
 _TLS_1_3 = 0x0304
 _AES_256 = 52
@@ -55,10 +58,12 @@ class _Pending:
         index: Submission index, 32 bits.
         raw: The descriptor.
         source: Bytes of its source list at the time of the doorbell.
+        posted_ns: Time of the doorbell in nanoseconds.
     """
 
     index: int
     opcode: int
+    posted_ns: int
     raw: bytes = field(repr=False)
     source: bytes = field(repr=False)
 
@@ -90,6 +95,8 @@ class CheckedPort:
     def __init__(self, port: Port, scoreboard: Scoreboard) -> None:
         self._port = port
         self._sb = scoreboard
+        self._observed = port if isinstance(port, Observed) else None
+        self._accesses: Accesses | None = None
         scoreboard.at_finish(self.finish)
         scoreboard.clock = self._time
         if isinstance(port, LockstepPort):
@@ -174,6 +181,7 @@ class CheckedPort:
     async def write32(self, addr: int, value: int) -> None:
         """Write a register, after checking the effect of a doorbell or of CQ_CONS."""
         if addr == Reg.CTRL and CTRL_RESET.get(value):
+            self._check_accesses("before a reset")
             self._forget()
         ring, in_first = ring_of(addr)
         if in_first == Reg.RING0_SQ_PROD:
@@ -193,6 +201,7 @@ class CheckedPort:
 
     def finish(self) -> None:
         """Report descriptors that never completed."""
+        self._check_accesses("at the end")
         for ring, pending in enumerate(self._pending):
             if not pending:
                 continue
@@ -206,12 +215,62 @@ class CheckedPort:
             )
             pending.clear()
 
-    def _entry(self, ring: int, base: Reg, size: Reg, index: int, length: int) -> bytes:
-        """Read slot `index` (modulo the ring size) of a ring with slots of `length` bytes."""
+    def _slot(self, ring: int, base: Reg, size: Reg, index: int, length: int) -> int:
+        """Return the bus address of slot `index`, modulo the ring size."""
         log2 = RING0_SQ_SIZE_LOG2.get(self._regs.get(ring_reg(ring, size), 0))
         low = ring_reg(ring, base)
         addr = self._regs.get(low, 0) | self._regs.get(low + 4, 0) << 32
-        return self.mem.read(addr + (index & ((1 << log2) - 1)) * length, length)
+        return addr + (index & ((1 << log2) - 1)) * length
+
+    def _entry(self, ring: int, base: Reg, size: Reg, index: int, length: int) -> bytes:
+        """Read slot `index` (modulo the ring size) of a ring with slots of `length` bytes."""
+        return self.mem.read(self._slot(ring, base, size, index, length), length)
+
+    # ---------------------------------------------------------------------- accesses
+
+    def _allow(self, ring: int, index: int, d: SqeRecord) -> None:
+        """Allow what the device needs for one descriptor."""
+        if self._observed is None:
+            return
+        if self._accesses is None:
+            self._accesses = Accesses(self._observed.beat)
+        allow = self._accesses.allow
+        sq = self._slot(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeRecord.SIZE)
+        allow(False, sq, SqeRecord.SIZE)
+        # the completions of a ring are written in order, so its next slots are in question
+        for n in range(len(self._pending[ring]) + 1):
+            at = self._regs.get(ring_reg(ring, Reg.RING0_CQ_CONS), 0) + n
+            cq = self._slot(ring, Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_SIZE, at, Cqe.SIZE)
+            allow(True, cq, Cqe.SIZE)
+        if d.opcode not in _RECORDS:
+            return
+        source = d.len + _TAG + padded(d.aad_len)
+        for write, sg, count, left in (
+            (False, d.src_sg, d.src_cnt, source),
+            (True, d.dst_sg, d.dst_cnt, d.dst_len),
+        ):
+            allow(False, sg, Sge.SIZE * min(count, _MAX_LIST))
+            for e in _entries(self.mem, sg, min(count, _MAX_LIST)):
+                n = min(e.len, left)
+                allow(write, e.addr, min(n, _MAX_RECORD))
+                left -= n
+
+    def _check_accesses(self, when: str) -> None:
+        """Compare the bursts of the device so far with what it may touch."""
+        if self._observed is None:
+            return
+        bursts = self._observed.bursts()
+        accesses = self._accesses or Accesses(self._observed.beat)
+        for burst in bursts:
+            stray = accesses.stray(burst)
+            if stray is not None:
+                what = "write" if burst.write else "read"
+                line = f"a {what} of {burst.length} bytes at {burst.addr:#x} touches {stray:#x}"
+                self._sb.report(
+                    Mismatch("access", when, (line, "no ring, descriptor or list names it"))
+                )
+        if not any(self._pending):
+            accesses.forget()
 
     def _published(self, ring: int, old: int, new: int) -> None:
         """Keep the descriptors of a doorbell, with their source bytes."""
@@ -219,12 +278,14 @@ class CheckedPort:
         while index != new:
             raw = self._entry(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeRecord.SIZE)
             record = SqeRecord.unpack(raw)
+            self._allow(ring, index, record)
             source = b""
             if record.opcode in _RECORDS:
                 # an upper bound for the source of any kind of record
                 size = record.len + _TAG + padded(record.aad_len)
                 source = self._bytes_of(record.src_sg, record.src_cnt, size)
-            self._pending[ring].append(_Pending(index, record.opcode, raw, source))
+            posted = self._port.now()
+            self._pending[ring].append(_Pending(index, record.opcode, posted, raw, source))
             index = (index + 1) & _MASK32
 
     def _bytes_of(self, sg: int, count: int, length: int, memory: Memory | None = None) -> bytes:
@@ -244,6 +305,7 @@ class CheckedPort:
             raw = self._entry(ring, Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_SIZE, index, Cqe.SIZE)
             self._completed(ring, Cqe.unpack(raw))
             index = (index + 1) & _MASK32
+        self._check_accesses(f"when descriptor {_name(ring, new)} was due")
 
     def _completed(self, ring: int, cqe: Cqe) -> None:
         _log.debug("ring %d: %r", ring, cqe)
@@ -251,6 +313,7 @@ class CheckedPort:
         pending = self._due(ring, cqe, where)
         if pending is None:
             return
+        self._times(pending, cqe, where)
         if cqe.status == Status.SQ_BUS_ERROR:
             self._sb.device_refused += 1
             return
@@ -276,6 +339,13 @@ class CheckedPort:
             self._checking = ()
         elif cqe.status == Status.OK:
             self._context(SqeCtx.unpack(pending.raw), where)
+
+    def _times(self, pending: _Pending, cqe: Cqe, where: str) -> None:
+        """Check the clock figures of a completion against each other and the time that passed."""
+        passed = (self._port.now() - pending.posted_ns) // NS_PER_CYCLE
+        if cqe.latency > passed or cqe.cycles > cqe.latency:
+            line = f"cycles {cqe.cycles}, latency {cqe.latency}; {passed} cycles passed"
+            self._sb.report(Mismatch("completion", where, (line,), cause="a wrong clock figure"))
 
     def _due(self, ring: int, cqe: Cqe, where: str) -> _Pending | None:
         """Take the descriptor of a completion from its queue; None if there is no such one."""

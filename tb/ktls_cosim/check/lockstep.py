@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
+from ktls_cosim.check.access import Burst, Observed
 from ktls_cosim.port import Memory, Port, moment
-from ktls_hw.layout import RING_COUNT, Cqe, Reg, ring_of, ring_reg
+from ktls_hw.layout import RING_COUNT, STATUS_IDLE, Cqe, Reg, ring_of, ring_reg
 
 # registers whose value depends on the time of the read
 _TIMED = {
@@ -18,6 +19,8 @@ _TIMED = {
     *(ring_reg(ring, Reg.RING0_SQ_CONS) for ring in range(RING_COUNT)),
     *(ring_reg(ring, Reg.RING0_CQ_PROD) for ring in range(RING_COUNT)),
 }
+_IDLE_POLLS = 1000
+_CLOCK = {Reg.CYCLES_LO, Reg.CYCLES_HI}
 
 
 class LockstepError(AssertionError):
@@ -70,6 +73,31 @@ class LockstepPort:
         self._cq_end = [0] * RING_COUNT
         self.mem = _Memory(self)
 
+    @property
+    def beat(self) -> int:
+        """Bytes of a beat of the primary's bus."""
+        return self.primary.beat if isinstance(self.primary, Observed) else 16
+
+    def bursts(self) -> list[Burst]:
+        """Return the bursts of the primary since the last call."""
+        return self.primary.bursts() if isinstance(self.primary, Observed) else []
+
+    async def compare_quiet(self) -> None:
+        """Compare the registers that depend on time, as soon as the primary is idle.
+
+        Raises:
+            LockstepError: A value differs.
+        """
+        for _ in range(_IDLE_POLLS):
+            if STATUS_IDLE.get(await self.primary.read32(Reg.STATUS)):
+                break
+        for addr in sorted(_TIMED - _CLOCK):
+            a = await self.primary.read32(addr)
+            b = await self.shadow.read32(addr)
+            self.compared += 1
+            if a != b:
+                raise self._error(f"register {_name(addr)}", f"  primary {a:#x}, shadow {b:#x}")
+
     def compare_memory(self, addr: int, a: bytes, b: bytes) -> bytes:
         """Compare the contents of both memories at `addr`.
 
@@ -89,6 +117,8 @@ class LockstepPort:
             p, s = Cqe.unpack(a), Cqe.unpack(b)
             if p.phase != s.phase:
                 return a  # the primary has not written this completion yet
+            if p.cycles < s.cycles:
+                raise self._error(f"memory at {addr:#x}", f"  {p.cycles} cycles, law {s.cycles}")
             x, y = _untimed(p), _untimed(s)
         else:
             x, y = a, b

@@ -9,12 +9,15 @@ from cocotb.handle import Immediate
 from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
+from ktls_cosim.check.access import Burst
+from ktls_cosim.errors import CosimError
 from ktls_cosim.sim.wire import LINE, check_range
 from ktls_hw.fields import register_address
 from ktls_hw.layout import CTRL_RESET, RING0_IRQ_MOD_TIMER, STATUS_IDLE, Reg, ring_of
 
 DEFAULT_IRQ_LIMIT_NS = 2_000_000
 _IRQ_STEP_NS = 20_000
+_LOGGED = 1 << 16  # entries of ktls_access_log
 
 
 class SimMemory:
@@ -73,6 +76,7 @@ class SimPort:
 
     Attributes:
         mem: Host memory.
+        beat: Bytes of a beat of the device's bus.
     """
 
     def __init__(self, dut: Any, irq_limit_ns: int = DEFAULT_IRQ_LIMIT_NS) -> None:
@@ -81,6 +85,8 @@ class SimPort:
         self.irq_limit_ns = irq_limit_ns
         self._go = 0
         self._timers: dict[int, int] = {}  # moderation timers by register address
+        self.beat = len(dut.m_wdata) // 8
+        self._bursts = 0  # of the log that `bursts` has returned
 
     async def ready(self) -> None:
         """Wait for the end of the power-on reset; call this before any other method."""
@@ -136,6 +142,28 @@ class SimPort:
                 # the last completion may have arrived during the read of STATUS
                 return bool(irq.value == 1)
         return True
+
+    def watch(self) -> None:
+        """Log the bursts of the device from now on, for `bursts`."""
+        self.dut.accesses.on.value = Immediate(1)
+        self._bursts = int(self.dut.accesses.count.value)
+
+    def bursts(self) -> list[Burst]:
+        """Return the bursts since the last call; none unless `watch` was called.
+
+        Raises:
+            CosimError: There were more than the log holds.
+        """
+        count = int(self.dut.accesses.count.value)
+        if count - self._bursts > _LOGGED:
+            raise CosimError(f"{count - self._bursts} bursts since the last call; call more often")
+        out = []
+        for n in range(self._bursts, count):
+            entry = int(self.dut.accesses.log[n % _LOGGED].value)
+            beats = (entry >> 64 & 255) + 1
+            out.append(Burst(bool(entry >> 72), entry & (1 << 64) - 1, beats * self.beat))
+        self._bursts = count
+        return out
 
     def now(self) -> int:
         """The simulation time in nanoseconds."""

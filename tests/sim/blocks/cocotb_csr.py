@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import cocotb
+from cocotb.handle import Immediate
 from cocotb.triggers import RisingEdge
 
 from ktls_cosim.sim.bus import Cycles, StreamSink, StreamSource, start
@@ -274,7 +275,7 @@ async def irq_status_names_the_rings(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def fatal_error_wipes_once(dut: Any) -> None:
-    """Keys and text are wiped at once, even if the bus never answers; registers keep their values."""
+    """Keys and text are wiped at once, even if the bus never answers; registers stay."""
     csr = await Csr.create(dut)
     await csr.write(Reg.KEY_WARN, 77)
     dut.masters_idle.value = 0
@@ -314,3 +315,51 @@ async def reset_wipes_at_once_and_ends_when_the_bus_masters_are_idle(dut: Any) -
     assert dut.flush.value == 0
     assert await csr.read(Reg.KEY_WARN) == 0
     assert await csr.read(Reg.CTRL) == 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def moderation_uses_all_bits(dut: Any) -> None:
+    """No interrupt before `count` completions or `timer` cycles, also beyond 255."""
+    csr = await Csr.create(dut)
+    await csr.write(Reg.IRQ_ENABLE, 1)
+    mod = layout.RING0_IRQ_MOD_COUNT, layout.RING0_IRQ_MOD_TIMER
+    await csr.write(Reg.RING0_IRQ_MOD, mod[0].put(300))
+    for unread, irq in ((1, 0), (44, 0), (299, 0), (300, 1), (65_000, 1)):
+        dut.cq_prod.value = dut.cq_written.value = unread
+        await RisingEdge(dut.clk)
+        await RisingEdge(dut.clk)
+        assert dut.irq.value == irq, unread
+    dut.cq_prod.value = 0
+    for timer in (1, 44, 300, 1000):
+        await csr.write(Reg.RING0_IRQ_MOD, mod[0].put(60_000) | mod[1].put(timer))
+        assert dut.irq.value == 0
+        dut.cq_prod.value = 1
+        waited = 0
+        while dut.irq.value == 0:
+            await RisingEdge(dut.clk)
+            waited += 1
+            assert waited < timer + 10
+        assert waited == timer + 1, (timer, waited)
+        dut.cq_prod.value = 0
+        for _ in range(3):
+            await RisingEdge(dut.clk)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def counters_carry(dut: Any) -> None:
+    """CNT_BYTES and CYCLES have 64 bits; the upper half is the one that belongs to the lower."""
+    csr = await Csr.create(dut)
+    dut.cnt_bytes.value = Immediate((7 << 32) - 5)
+    dut.cycles.value = Immediate((9 << 32) - 40)
+    assert await csr.read(Reg.CNT_BYTES_LO) == (1 << 32) - 5
+    low = await csr.read(Reg.CYCLES_LO)
+    dut.done_len.value, dut.done_record.value, dut.done.value = 9, 1, 1
+    await RisingEdge(dut.clk)
+    dut.done.value = 0
+    for _ in range(40):
+        await RisingEdge(dut.clk)
+    assert low > (1 << 32) - 40
+    assert (await csr.read(Reg.CNT_BYTES_HI), await csr.read(Reg.CYCLES_HI)) == (6, 8)
+    assert await csr.read(Reg.CNT_BYTES_LO) == 4
+    assert await csr.read(Reg.CYCLES_LO) < 100
+    assert (await csr.read(Reg.CNT_BYTES_HI), await csr.read(Reg.CYCLES_HI)) == (7, 9)

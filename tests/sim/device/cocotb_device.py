@@ -41,6 +41,7 @@ async def _run(dut: Any, name: str, scenario: Scenario) -> None:
     host.stall_seed.value = cocotb.RANDOM_SEED & 0xFFFFFFFF
     port = SimPort(dut)
     await port.ready()
+    port.watch()
     model = NicModel(
         MEMORY, contexts=int(dut.CONTEXTS.value), lanes=len(dut.m_wdata) // 128,
         rings=int(dut.RINGS.value), suites=SUITES,
@@ -69,6 +70,7 @@ async def _run(dut: Any, name: str, scenario: Scenario) -> None:
     )  # fmt: skip
     await scenario(env)
     scoreboard.finish()
+    await lockstep.compare_quiet()
     assert lockstep.compared > 10
     dut._log.info(
         "%s: %d records checked at the device, %d on the wire, %d refused, %d comparisons",

@@ -9,14 +9,14 @@ from typing import Any
 
 import cocotb
 from cocotb.triggers import ClockCycles
-from reference import aes_block, round_keys
-from residue import Scan, windows
 
 from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.scenarios.rig import HEAP, Rig
 from ktls_cosim.sim.port import SimPort
 from ktls_hw import layout
 from ktls_hw.layout import Opcode, Reg, SqeCtx, Status
+from reference import aes_block, round_keys
+from residue import Scan, windows
 
 SEALING, OPENING = 0, 1  # contexts
 _LIMIT = 3000  # cycles until everything is overwritten, also the longest queue
@@ -115,7 +115,9 @@ class Bench:
         await self.rig.reset()
         self.rig.release()
         _, receive = await self.install(version)
-        jobs = [d for n in range(3) for d in self.records(receive, n, self.rng.choice((2000, 5000)))]
+        jobs = [
+            d for n in range(3) for d in self.records(receive, n, self.rng.choice((2000, 5000)))
+        ]
         await self.rig.post(*jobs, bell=False)
         await self.port.write32(Reg.RING0_IRQ_MOD, layout.RING0_IRQ_MOD_COUNT.put(100))
         await self.port.write32(Reg.RING0_SQ_PROD, self.rig.sq_prod)

@@ -6,7 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cocotb.handle import ArrayObject, HierarchyArrayObject, HierarchyObject, LogicArrayObject, PackedObject
+from cocotb.handle import (
+    ArrayObject,
+    HierarchyArrayObject,
+    HierarchyObject,
+    LogicArrayObject,
+    PackedObject,
+)
 
 WINDOW = 8  # bytes; shorter parts of a secret occur by chance
 

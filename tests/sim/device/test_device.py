@@ -122,3 +122,10 @@ def test_a_dead_simulator_is_an_error_with_its_log(simulator: str) -> None:
         os.kill(port.pid, signal.SIGKILL)
         with pytest.raises(SimulatorError, match=r"run\.log"):
             run_sync(port.read32(0))
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_clock_figures(simulate: Simulate, target: Target, lanes: int) -> None:
+    if target.rtl:
+        pytest.skip("an own core has figures of its own")
+    simulate(Build.device(lanes=lanes, CONTEXTS=4, RINGS=1), "cocotb_clock")

@@ -266,6 +266,26 @@ AXI = [
            "else begin", "AR changed before ARREADY"),
     Mutant("address_changed", "ktls_dma_wr.v", "burst_room = (!m_axi_awvalid || m_axi_awready) &&",
            "burst_room =", "AW changed before AWREADY"),
+    Mutant("fixed_reads", "ktls_dma_rd.v", "m_axi_arburst = 2'b01", "m_axi_arburst = 2'b00",
+           "ARBURST"),
+    Mutant("narrow_reads", "ktls_dma_rd.v", "m_axi_arsize  = SIZE[2:0]", "m_axi_arsize  = 3'd0",
+           "ARSIZE"),
+    Mutant("uncached_reads", "ktls_dma_rd.v", "m_axi_arcache = 4'b0011", "m_axi_arcache = 4'b0010",
+           "ARCACHE"),
+    Mutant("privileged_reads", "ktls_dma_rd.v", "m_axi_arprot  = 3'b010",
+           "m_axi_arprot  = 3'b011", "ARPROT"),
+    Mutant("fixed_writes", "ktls_dma_wr.v", "m_axi_awburst = 2'b01", "m_axi_awburst = 2'b00",
+           "AWBURST"),
+    Mutant("narrow_writes", "ktls_dma_wr.v", "m_axi_awsize  = SIZE[2:0]", "m_axi_awsize  = 3'd0",
+           "AWSIZE"),
+    Mutant("uncached_writes", "ktls_dma_wr.v", "m_axi_awcache = 4'b0011",
+           "m_axi_awcache = 4'b0010", "AWCACHE"),
+    Mutant("secure_writes", "ktls_dma_wr.v", "m_axi_awprot  = 3'b010", "m_axi_awprot  = 3'b000",
+           "AWPROT"),
+    Mutant("bytes_of_another_record", "ktls_dma_wr.v", "if (!strb[i])", "if (1'b0)",
+           "data in a byte without a strobe"),
+    Mutant("read_crosses_a_page", "ktls_plan.v", "{17 - BURST_LOG2{1'b0}}, addr[BURST_LOG2-1:0]",
+           "{21 - BURST_LOG2{1'b0}}, addr[BURST_LOG2-5:0]", "crosses 4 KiB"),
 ]  # fmt: skip
 
 
@@ -302,6 +322,9 @@ ASSERTIONS = [
     (Mutant("every_completion_retires_a_job", "ktls_cq.v", "retire = take && has_job",
             "retire = take", r"exec at \d+: a job finishes although none is under way"),
      "hello_world"),
+    (Mutant("idle_while_completions_are_owed", "ktls_nic.v", "sq_idle && exec_idle && cq_idle",
+            "sq_idle && exec_idle", "idle, and completions are owed"),
+     "any_alignment"),
     (Mutant("data_answers_count_as_entries", "ktls_dma_wr.v",
             "b1_done = answered && tag_client[rp]", "b1_done = answered",
             r"cq at \d+: a write response without an outstanding entry"),
@@ -368,6 +391,21 @@ BLOCK = [
     (Mutant("reset_in_mid_burst", "ktls_csr.v", "if (reset_wanted && masters_idle &&",
             "if (reset_wanted &&", ""),
      "ktls_csr", "cocotb_csr", "reset_wipes_at_once_and_ends_when_the_bus_masters_are_idle"),
+    (Mutant("moderation_of_8_bits", "ktls_csr.v", "waited >= timer;",
+            "waited[7:0] >= timer[7:0];", ""),
+     "ktls_csr", "cocotb_csr", "moderation_uses_all_bits"),
+    (Mutant("moderation_counts_8_bits", "ktls_csr.v", "unread >= {16'd0, count}",
+            "unread >= {24'd0, count[7:0]}", ""),
+     "ktls_csr", "cocotb_csr", "moderation_uses_all_bits"),
+    (Mutant("moderation_counts_down", "ktls_csr.v", "16'd0 : waited + 16'd1;",
+            "16'd0 : waited - 16'd1;", ""),
+     "ktls_csr", "cocotb_csr", "moderation_uses_all_bits"),
+    (Mutant("bytes_of_32_bits", "ktls_csr.v", "cnt_bytes   <= cnt_bytes + {49'd0, done_len};",
+            "cnt_bytes   <= {cnt_bytes[63:32], cnt_bytes[31:0] + {17'd0, done_len}};", ""),
+     "ktls_csr", "cocotb_csr", "counters_carry"),
+    (Mutant("one_latch_for_two_counters", "ktls_csr.v", "bytes_hi <= cnt_bytes[63:32];",
+            "cycles_hi <= cnt_bytes[63:32];", ""),
+     "ktls_csr", "cocotb_csr", "counters_carry"),
     (Mutant("text_stays_on_the_bus", "ktls_dma_wr.v",
             "m_axi_wvalid <= 1'b0;\n      m_axi_wdata  <= {DATA_W{1'b0}};\n    end",
             "m_axi_wvalid <= 1'b0;\n    end", ""),
@@ -417,7 +455,8 @@ def test_dead_end_mutant_is_caught(
 
 
 WIPE = [
-    (Mutant("no_flush_after_a_wipe", "ktls_keyexp.v", "win <= 256'd0;\n            state <= ST_FLUSH",
+    (Mutant("no_flush_after_a_wipe", "ktls_keyexp.v",
+            "win <= 256'd0;\n            state <= ST_FLUSH",
             "win <= 256'd0;\n            state <= ST_IDLE", ""),
      "a_deleted_context_leaves_nothing"),
     (Mutant("no_flush_after_a_reset", "ktls_keyexp.v", "if (&cur_ctx) state <= ST_FLUSH;",
@@ -479,8 +518,8 @@ WIPE = [
     (Mutant("other_lanes_keep_their_keys", "ktls_gcm.v", "one_block || wipe_block",
             "one_block || (wipe_block && g == 0)", "4"),
      "a_deleted_context_leaves_nothing"),
-    (Mutant("powers_survive", "ktls_gcm.v", "powers = {DATA_W{1'b0}};\n    end\n    if", "end\n    if",
-            "4"),
+    (Mutant("powers_survive", "ktls_gcm.v", "powers = {DATA_W{1'b0}};\n    end\n    if",
+            "end\n    if", "4"),
      "a_deleted_context_leaves_nothing"),
     (Mutant("small_core_keeps_aes", "ktls_gcm_small.v", "rst || state == ST_WIPE", "rst", "small"),
      "a_deleted_context_leaves_nothing"),
@@ -497,11 +536,124 @@ def test_what_survives_is_found(simulator: str, mutant: Mutant, test: str, seed:
     if simulator != "icarus":
         pytest.skip("the scan needs Icarus")
     lanes = int(mutant.caught) if mutant.caught.isdigit() else 1
-    small = {"SMALL_CORE": 1} if mutant.caught == "small" else {}
-    build = Build.device(mutant.sources(), lanes=lanes, CONTEXTS=4, RINGS=1, **small)
+    small = int(mutant.caught == "small")
+    build = Build.device(
+        mutant.sources(), lanes=lanes, CONTEXTS=4, RINGS=1, SMALL_CORE=small
+    )  # fmt: skip
     (result,), _ = run_tests(
         build, "cocotb_wipe", simulator=simulator, testcase=test, seed=seed,
         name=f"mutant-{mutant.name}",
     )  # fmt: skip
     assert not result.passed
     assert "AssertionError" in result.message
+
+
+HOSTILE = [
+    (Mutant("rlast_ignored", "ktls_dma_rd.v", "owed && m_axi_rlast == (beat == length[rp])",
+            "owed", ""),
+     "rlast_early_on_a_descriptor"),
+    (Mutant("unasked_data_dropped", "ktls_dma_rd.v", "!good && (owed || begun)", "!good && owed",
+            ""),
+     "unasked_answers_break_the_bus"),
+    (Mutant("late_data_breaks_the_bus", "ktls_dma_rd.v", "!good && (owed || begun)", "!good", ""),
+     "late_answers_after_a_reset_are_dropped"),
+    (Mutant("exclusive_okay_is_okay", "ktls_dma_rd.v", "m_axi_rresp != 2'b00", "m_axi_rresp[1]",
+            ""),
+     "every_answer_but_okay_is_an_error"),
+    (Mutant("exclusive_okay_of_a_write", "ktls_dma_wr.v",
+            "else if (!tag_client[rp] && m_axi_bresp != 2'b00)",
+            "else if (!tag_client[rp] && m_axi_bresp[1])", ""),
+     "every_answer_but_okay_is_an_error"),
+    (Mutant("early_response_taken", "ktls_dma_wr.v",
+            "complete != {{DEPTH_LOG2{1'b0}}, address_late}", "tags != 0", ""),
+     "a_response_before_the_data_breaks_the_bus"),
+    (Mutant("unasked_response_dropped", "ktls_dma_wr.v", "!owed && begun;", "1'b0;", ""),
+     "unasked_answers_break_the_bus"),
+    (Mutant("late_response_breaks_the_bus", "ktls_dma_wr.v", "!owed && begun;", "!owed;", ""),
+     "late_answers_after_a_reset_are_dropped"),
+    (Mutant("entry_wraps", "ktls_plan.v", "end else if (after[64]) begin",
+            "end else if (1'b0) begin", ""),
+     "nothing_passes_the_top_of_the_addresses"),
+    (Mutant("list_wraps", "ktls_sgl.v", "over <= after[60];", "over <= 1'b0;", ""),
+     "nothing_passes_the_top_of_the_addresses"),
+    (Mutant("list_ends_without_an_error", "ktls_sgl.v", "rsp_valid ? rsp_err : over;",
+            "rsp_valid && rsp_err;", ""),
+     "nothing_passes_the_top_of_the_addresses"),
+    (Mutant("submission_ring_wraps", "ktls_sq.v", "wire over = &first[63:21] &&",
+            "wire over = 1'b0 && ", ""),
+     "rings_that_pass_the_top"),
+    (Mutant("completion_ring_wraps", "ktls_cq.v", "over <= &ring_base[63:20] &&",
+            "over <= 1'b0 &&", ""),
+     "rings_that_pass_the_top"),
+    (Mutant("skipped_descriptor_overtakes", "ktls_sq.v", "room && over && !waits && !part_full",
+            "room && over", ""),
+     "rings_that_pass_the_top"),
+    (Mutant("upper_half_of_the_ring_ignored", "ktls_sq.v", "first + {26'd0, place, 6'd0}",
+            "{32'd0, first[31:0]} + {26'd0, place, 6'd0}", ""),
+     "rings_anywhere"),
+    (Mutant("watchdog_0_is_at_once", "ktls_watchdog.v", "limit != 32'd0 &&", "", ""),
+     "without_a_watchdog_a_bus_may_take_forever"),
+    (Mutant("watchdog_one_early", "ktls_watchdog.v", "waited[i] >= limit",
+            "waited[i] + 32'd1 >= limit", ""),
+     "the_watchdog_counts_exactly"),
+    (Mutant("watchdog_one_late", "ktls_watchdog.v", "waited[i] >= limit", "waited[i] > limit", ""),
+     "the_watchdog_counts_exactly"),
+    (Mutant("watchdog_never_restarts", "ktls_watchdog.v",
+            "waited[i] <= 32'd1;\n        end\n      end",
+            "end\n      end", ""),
+     "a_slow_bus_is_not_dead"),
+    (Mutant("one_timer_for_all", "ktls_nic.v", ".stuck({wr_stuck, rd_stuck})",
+            ".stuck({5{|{wr_stuck, rd_stuck} && !m_axi_rvalid}})", ""),
+     "a_moving_channel_does_not_hide_a_dead_one"),
+    (Mutant("writes_not_watched", "ktls_nic.v", ".stuck({wr_stuck, rd_stuck})",
+            ".stuck({3'd0, rd_stuck})", ""),
+     "each_dead_channel_is_noticed_in_time"),
+    (Mutant("reads_not_watched", "ktls_nic.v", ".stuck({wr_stuck, rd_stuck})",
+            ".stuck({wr_stuck, 2'd0})", ""),
+     "each_dead_channel_is_noticed_in_time"),
+    (Mutant("strobes_ignored", "ktls_csr.v", "strb[i] ? data[8*i+:8]", "1'b1 ? data[8*i+:8]", ""),
+     "strobes_of_register_writes_count"),
+    (Mutant("answer_overwritten", "ktls_csr.v", "!s_axil_rvalid || s_axil_rready;", "1'b1;", ""),
+     "register_reads_wait_for_a_slow_master"),
+    (Mutant("mark_does_not_wait", "ktls_dma_wr.v", "wire head_mark = tags != 0 && tag_mark[rp];",
+            "wire head_mark = tags != 0 && tag_mark[rp] || accept && is_mark;", ""),
+     "a_completion_follows_its_data"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mutant", "test"), HOSTILE, ids=lambda x: getattr(x, "name", ""))
+def test_hostile_bus_finds(simulator: str, mutant: Mutant, test: str, seed: int) -> None:
+    build = Build("ktls_nic", tuple(mutant.sources()), {"CONTEXTS": 4, "RINGS": 2})
+    (result,), _ = run_tests(
+        build, "cocotb_attacks", simulator=simulator, testcase=rf"\.{test}$", seed=seed,
+        name=f"mutant-{mutant.name}",
+    )  # fmt: skip
+    assert not result.passed
+
+
+CLOCK = [
+    (Mutant("constant_latency", "ktls_cq.v", "<= now - head[CPL_START_LSB+:CPL_START_W];",
+            "<= 24'd7;", ""),
+     "latency_is_the_time_in_the_device"),
+    (Mutant("constant_cycles", "ktls_cq.v", "<= has_job ? cycles : 32'd0;",
+            "<= has_job ? 32'd1 : 32'd0;", ""),
+     "cycles_of_a_record_that_nothing_stalls"),
+    (Mutant("cycles_of_the_other_direction", "ktls_record.v",
+            "inner_over && !opening ? count - 32'd1", "inner_over && opening ? count - 32'd1", ""),
+     "cycles_of_a_record_that_nothing_stalls"),
+    (Mutant("clock_three_times_too_fast", "ktls_csr.v", "cycles <= cycles + 64'd1;",
+            "cycles <= cycles + 64'd3;", ""),
+     "cycles_register_counts_each_cycle"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mutant", "test"), CLOCK, ids=lambda x: getattr(x, "name", ""))
+def test_wrong_clock_figure_is_found(
+    simulator: str, target: Target, mutant: Mutant, test: str, seed: int
+) -> None:
+    build = Build.device(mutant.sources(), lanes=target.lanes, CONTEXTS=4, RINGS=1)
+    (result,), _ = run_tests(
+        build, "cocotb_clock", simulator=simulator, testcase=test, seed=seed,
+        name=f"mutant-{mutant.name}",
+    )  # fmt: skip
+    assert not result.passed

@@ -21,11 +21,21 @@ SEALING, OPENING = 0, 1
 
 @dataclass
 class Job:
-    """A posted record and its right result."""
+    """A posted record and its right result.
+
+    Attributes:
+        descriptor: The descriptor.
+        pieces: Its destination.
+        text: Plaintext.
+        right: What the destination holds after it.
+        forged: The tag of the record to open is wrong.
+    """
 
     descriptor: SqeRecord
     pieces: list[Piece]
+    text: bytes
     right: bytes
+    forged: bool = False
 
 
 class Bench:
@@ -73,10 +83,10 @@ class Bench:
             assert done.status == Status.OK
             self.keys.append(keys)
 
-    def seal(self, length: int, **pieces: list[Piece]) -> Job:
+    def seal(self, length: int, src: list[Piece] | None = None) -> Job:
         text = self.rng.randbytes(length)
-        descriptor, dst = self.rig.seal_descriptor(SEALING, text, **pieces)
-        return Job(descriptor, dst, self._record(SEALING, text))
+        descriptor, dst = self.rig.seal_descriptor(SEALING, text, src=src)
+        return Job(descriptor, dst, text, self._record(SEALING, text))
 
     def open(self, length: int, *, forged: bool = False) -> Job:
         text = self.rng.randbytes(length)
@@ -85,7 +95,7 @@ class Bench:
             record[-1 - self.rng.randrange(16)] ^= 1 << self.rng.randrange(8)
         tls13 = self.keys[OPENING].version == 0x0304
         descriptor, dst = self.rig.open_descriptor(OPENING, bytes(record), tls13=tls13)
-        return Job(descriptor, dst, bytes(len(text)) if forged else text)
+        return Job(descriptor, dst, text, bytes(len(text)) if forged else text, forged)
 
     def _record(self, ctx: int, text: bytes) -> bytes:
         number = self.sequence[ctx]
@@ -123,9 +133,10 @@ class Bench:
         return bool(layout.STATUS_BUS_DEAD.get(await self.status()))
 
     async def recover(self) -> None:
-        """Reset bus and device; the next records must be right."""
+        """Reset the device, and a dead bus; the next records must be right."""
         self.host.policy = Policy()
-        self.host.reset_bus()
+        if await self.is_dead():
+            self.host.reset_bus()
         await self.begin()
         await self.assert_right(self.seal(100), self.open(60))
 

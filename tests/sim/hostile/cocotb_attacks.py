@@ -15,10 +15,9 @@ from bench import OPENING, SEALING, Bench
 from hostile import CHANNELS, DECERR, EXOKAY, SLVERR, Policy, ReadBeat
 from ktls_cosim.scenarios.rig import Piece
 from ktls_hw import layout
-from ktls_hw.layout import Opcode, Reg, SqeCtx, SqeRecord, Status
+from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status
 
 _TOP = 1 << 64
-_LIMIT = {"timeout_time": 20, "timeout_unit": "ms"}
 
 
 def _source(bench: Bench, descriptor: SqeRecord) -> int:
@@ -42,7 +41,7 @@ async def _broken(dut: Any, edit: Callable[[Bench, SqeRecord, ReadBeat], None]) 
         bench.host.stop()
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def rlast_early_on_a_descriptor(dut: Any) -> None:
     def edit(bench: Bench, _descriptor: SqeRecord, beat: ReadBeat) -> None:
         if beat.addr // 64 * 64 == bench.rig.sq_slot - 64:
@@ -51,7 +50,7 @@ async def rlast_early_on_a_descriptor(dut: Any) -> None:
     await _broken(dut, edit)
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def rlast_early_on_a_source(dut: Any) -> None:
     def edit(bench: Bench, descriptor: SqeRecord, beat: ReadBeat) -> None:
         if beat.addr == _source(bench, descriptor) + 32:
@@ -60,7 +59,7 @@ async def rlast_early_on_a_source(dut: Any) -> None:
     await _broken(dut, edit)
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def rlast_missing_on_a_source(dut: Any) -> None:
     def edit(bench: Bench, descriptor: SqeRecord, beat: ReadBeat) -> None:
         if beat.last and 0 <= beat.addr - _source(bench, descriptor) < 300:
@@ -69,7 +68,7 @@ async def rlast_missing_on_a_source(dut: Any) -> None:
     await _broken(dut, edit)
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def rlast_missing_on_a_list(dut: Any) -> None:
     def edit(_bench: Bench, descriptor: SqeRecord, beat: ReadBeat) -> None:
         if beat.addr == descriptor.dst_sg:
@@ -78,7 +77,7 @@ async def rlast_missing_on_a_list(dut: Any) -> None:
     await _broken(dut, edit)
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def unasked_answers_break_the_bus(dut: Any) -> None:
     """Read data, or a response, that no burst awaits."""
     for policy in (Policy(unasked_r=3), Policy(unasked_b=1)):
@@ -91,7 +90,7 @@ async def unasked_answers_break_the_bus(dut: Any) -> None:
         bench.host.stop()
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def a_response_before_the_data_breaks_the_bus(dut: Any) -> None:
     """The completion of a record must never rest on an answer to data that has not left."""
     bench = await Bench.create(dut, Policy(latency=3))
@@ -104,7 +103,7 @@ async def a_response_before_the_data_breaks_the_bus(dut: Any) -> None:
     await bench.recover()
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def late_answers_after_a_reset_are_dropped(dut: Any) -> None:
     """The device alone is reset, and the bus then answers what the device has abandoned."""
     for blocked in ({"r"}, {"b"}):
@@ -124,7 +123,7 @@ async def late_answers_after_a_reset_are_dropped(dut: Any) -> None:
         bench.host.stop()
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def every_answer_but_okay_is_an_error(dut: Any) -> None:
     bench = await Bench.create(dut)
     for resp in (EXOKAY, SLVERR, DECERR):
@@ -165,7 +164,7 @@ async def every_answer_but_okay_is_an_error(dut: Any) -> None:
 # ------------------------------------------------------------------------ a dead bus
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def each_dead_channel_is_noticed_in_time(dut: Any) -> None:
     """Not before WATCHDOG cycles and, with what is under way, not much later."""
     limit = 300
@@ -183,7 +182,7 @@ async def each_dead_channel_is_noticed_in_time(dut: Any) -> None:
         bench.host.stop()
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def the_watchdog_counts_exactly(dut: Any) -> None:
     """A channel that rests for WATCHDOG - 1 cycles is alive; one cycle more and it is dead."""
     for channel, limit in (("r", 200), ("b", 200)):
@@ -211,7 +210,16 @@ async def the_watchdog_counts_exactly(dut: Any) -> None:
             bench.host.stop()
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def a_slow_bus_is_not_dead(dut: Any) -> None:
+    """Each channel rests for almost WATCHDOG cycles, again and again."""
+    bench = await Bench.create(dut, Policy(latency=40, b_latency=40, pause=0.3))
+    await bench.host.write32(Reg.WATCHDOG, 70)
+    for _ in range(5):
+        await bench.assert_right(bench.seal(300), bench.open(100))
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def a_moving_channel_does_not_hide_a_dead_one(dut: Any) -> None:
     """No response comes while the driver keeps the read channels busy."""
     bench = await Bench.create(dut)
@@ -226,7 +234,7 @@ async def a_moving_channel_does_not_hide_a_dead_one(dut: Any) -> None:
     await bench.recover()
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def without_a_watchdog_a_bus_may_take_forever(dut: Any) -> None:
     bench = await Bench.create(dut)
     await bench.host.write32(Reg.WATCHDOG, 0)
@@ -256,7 +264,7 @@ async def without_a_watchdog_a_bus_may_take_forever(dut: Any) -> None:
 # ------------------------------------------------------------------ addresses and lists
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def nothing_passes_the_top_of_the_addresses(dut: Any) -> None:
     """An entry, a list or a ring that passes 2^64 is an error; nothing is read or written at 0."""
     bench = await Bench.create(dut)
@@ -280,7 +288,8 @@ async def nothing_passes_the_top_of_the_addresses(dut: Any) -> None:
             job = bench.seal(200)
             size = 200 if side == "src" else 229
             entries = [Piece(_TOP - (size - over), size)]
-            changed = replace(job.descriptor, **{f"{side}_sg": rig.put_list(entries)})
+            change: dict[str, Any] = {f"{side}_sg": rig.put_list(entries)}
+            changed = replace(job.descriptor, **change)
             host.reads.clear()
             host.writes.clear()
             (done,) = await rig.run(changed)
@@ -298,15 +307,14 @@ async def nothing_passes_the_top_of_the_addresses(dut: Any) -> None:
         at = getattr(job.descriptor, f"{side}_sg")
         host.mem.write(0xE1000 - 32, host.mem.read(at, 16) * 2)
         host.reads.clear()
-        (done,) = await rig.run(
-            replace(job.descriptor, **{f"{side}_sg": _TOP - 32, f"{side}_cnt": 5})
-        )
+        change = {f"{side}_sg": _TOP - 32, f"{side}_cnt": 5}
+        (done,) = await rig.run(replace(job.descriptor, **change))
         assert done.status == status, Status(done.status).name
         assert strays() == []
     await bench.assert_right(bench.seal(64))
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def rings_that_pass_the_top(dut: Any) -> None:
     bench = await Bench.create(dut)
     rig, host = bench.rig, bench.host
@@ -344,7 +352,7 @@ async def rings_that_pass_the_top(dut: Any) -> None:
         await bench.assert_right(bench.seal(64))
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def rings_anywhere(dut: Any) -> None:
     """The upper halves of addresses count, and carries into them."""
     bench = await Bench.create(dut)
@@ -378,7 +386,7 @@ async def rings_anywhere(dut: Any) -> None:
             await bench.assert_right(bench.seal(40))
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def nothing_is_read_twice(dut: Any) -> None:
     """The driver's memory changes right after it was read: no check is made of what changed."""
     bench = await Bench.create(dut)
@@ -405,7 +413,7 @@ async def nothing_is_read_twice(dut: Any) -> None:
         assert any(p.addr // 16 * 16 <= addr < p.addr + p.length for p in named), hex(addr)
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def the_longest_list_delays_others_for_a_bounded_time(dut: Any) -> None:
     """1,024 empty entries on one ring, one record on another; docs/programmers-guide.md."""
     bench = await Bench.create(dut)
@@ -430,7 +438,7 @@ async def the_longest_list_delays_others_for_a_bounded_time(dut: Any) -> None:
 # --------------------------------------------------------------- order and visibility
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def a_completion_follows_its_data(dut: Any) -> None:
     """Data becomes visible with its response; whoever sees a completion sees the data."""
     bench = await Bench.create(dut, Policy(visible_at_b=True, b_latency=40, pause=0.2))
@@ -438,7 +446,7 @@ async def a_completion_follows_its_data(dut: Any) -> None:
         await bench.assert_right(bench.seal(700), bench.open(300), bench.seal(1))
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def responses_may_come_very_late(dut: Any) -> None:
     """More than 32 bursts and marks wait, so the queue of open writes is full."""
     bench = await Bench.create(dut)
@@ -447,7 +455,7 @@ async def responses_may_come_very_late(dut: Any) -> None:
     jobs = [bench.seal(1500) for _ in range(6)]
     await bench.rig.post(*(j.descriptor for j in jobs))
     most = 0
-    done = []
+    done: list[Cqe] = []
     while len(done) < len(jobs):
         if bench.dut.irq.value == 1:
             done += await bench.rig.reap(1)
@@ -459,7 +467,7 @@ async def responses_may_come_very_late(dut: Any) -> None:
         assert bench.is_right(job, c)
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def no_text_leaves_before_its_tag_was_compared(dut: Any) -> None:
     """The tag arrives 400 cycles late: until then nothing is written, forged or not."""
     bench = await Bench.create(dut)
@@ -470,7 +478,7 @@ async def no_text_leaves_before_its_tag_was_compared(dut: Any) -> None:
                 job = bench.open(length, forged=forged)
                 source = _source(bench, job.descriptor)
                 tag_end = source + job.descriptor.len + 15
-                seen = []
+                seen: list[int] = []
 
                 def on_read(beat: ReadBeat, at: int = tag_end, seen: list[int] = seen) -> None:
                     if beat.addr <= at < beat.addr + 16 and not seen:
@@ -488,7 +496,7 @@ async def no_text_leaves_before_its_tag_was_compared(dut: Any) -> None:
                 assert bench.is_right(job, done)
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def time_depends_on_lengths_only(dut: Any) -> None:
     """The bus shows the same cycles for right and forged tags, and for any key and text."""
     bench = await Bench.create(dut)
@@ -528,7 +536,7 @@ async def _shape(bench: Bench, job: Any) -> tuple[Any, ...]:
 # --------------------------------------------------------------------- register access
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def no_register_shows_a_secret(dut: Any) -> None:
     bench = await Bench.create(dut)
     keys = bench.keys[OPENING]
@@ -543,7 +551,7 @@ async def no_register_shows_a_secret(dut: Any) -> None:
         assert await bench.host.read32(addr) not in secret, hex(addr)
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def strobes_of_register_writes_count(dut: Any) -> None:
     bench = await Bench.create(dut)
     await bench.host.write32(Reg.CTRL, 0xFFFFFFFF, strobes=0)
@@ -555,7 +563,7 @@ async def strobes_of_register_writes_count(dut: Any) -> None:
     await bench.assert_right(bench.seal(30))
 
 
-@cocotb.test(**_LIMIT)
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def register_reads_wait_for_a_slow_master(dut: Any) -> None:
     bench = await Bench.create(dut)
     rng = bench.rng

@@ -9,13 +9,11 @@ from ktls_cosim.sim.build import Build
 from ktls_cosim.target import Target
 from support import Simulate
 
-_SIZE = {"CONTEXTS": 4, "RINGS": 2}
-
 
 def _build(target: Target, lanes: int) -> Build:
     if target.rtl:
         pytest.skip("the attacks look at registers of our own RTL")
-    return Build.block("ktls_nic", LANES=lanes, **_SIZE)
+    return Build.block("ktls_nic", LANES=lanes, CONTEXTS=4, RINGS=2)
 
 
 def test_attacks(simulate: Simulate, target: Target) -> None:

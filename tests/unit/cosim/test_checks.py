@@ -18,6 +18,7 @@ import pytest
 import ktls_cosim.check.device as device_checks
 from ktls import CryptoInfo, DeviceError, KtlsNic, KtlsStack, Wire, connect_wire, run_sync, uapi
 from ktls.record import Protection
+from ktls_cosim.check.access import Burst
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.check.lockstep import LockstepError, LockstepPort
@@ -158,6 +159,10 @@ AT_DEVICE = {
     "plain AES-GCM with a record number": AtDevice(
         plain_gcm, about(Opcode.SEAL, numbered=1), "number"
     ),
+    "a latency longer than the time that passed": AtDevice(
+        seal, about(Opcode.SEAL, latency=1 << 20), "completion"
+    ),
+    "more cycles than latency": AtDevice(seal, about(Opcode.SEAL, latency=1), "completion"),
     "plain AES-GCM that failed": AtDevice(
         plain_gcm, about(Opcode.SEAL, status=int(Status.AUTH_FAILED)), "golden"
     ),
@@ -175,6 +180,57 @@ class NotOpened:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(device_checks, "open_record", lambda *_: (23, b"another text"))
             return AtDevice(seal, about(Opcode.SEAL), "open").run()
+
+
+class Watched(Liar):
+    """A device whose bursts are those that the test names."""
+
+    beat = 16
+
+    def __init__(self, model: NicModel, bursts: list[Burst]) -> None:
+        super().__init__(model)
+        self._bursts = bursts
+
+    def bursts(self) -> list[Burst]:
+        bursts, self._bursts = self._bursts, []
+        return bursts
+
+
+@dataclass(frozen=True)
+class Touches:
+    """The device touches what nothing names."""
+
+    burst: Burst
+    check = "access"
+    field = None
+
+    def run(self) -> Scoreboard:
+        async def go() -> None:
+            device = Watched(NicModel(), [])
+            rig = Rig(CheckedPort(device, scoreboard))
+            await rig.reset()
+            await rig.set_context(0, INFO.key, salt=INFO.salt, iv=INFO.iv)
+            descriptor, (place,) = rig.seal_descriptor(0, TEXT)
+            await rig.post(descriptor)
+            source = rig.first_source(descriptor)
+            named = [
+                Burst(False, rig.sq_base + 64, 64),
+                Burst(False, descriptor.src_sg, 16),
+                Burst(False, descriptor.dst_sg, 16),
+                Burst(False, source, len(TEXT)),
+                Burst(True, place.addr, 112),
+                Burst(True, rig.cq_base + 32, 32),
+            ]
+            device._bursts = [*named, self.burst] if self.burst.length else named
+            await rig.reap(1)
+
+        scoreboard = Scoreboard()
+        run_sync(go())
+        return scoreboard
+
+
+def test_named_accesses_pass() -> None:
+    assert not Touches(Burst(False, 0, 0)).run().mismatches
 
 
 # -------------------------------------------------------------------------- on the wire
@@ -220,8 +276,13 @@ class Received:
         return scoreboard
 
 
-CASES: dict[str, AtDevice | NotOpened | OnWire | Received] = {
+CASES: dict[str, AtDevice | NotOpened | OnWire | Received | Touches] = {
     **AT_DEVICE,
+    "a read that nothing names": Touches(Burst(False, 0x80000, 64)),
+    "a write that nothing names": Touches(Burst(True, 0x80000, 64)),
+    "a write to the source": Touches(Burst(True, 0x21000, 16)),
+    "a read of the completion ring": Touches(Burst(False, 0x9020, 32)),
+    "a write to the next entry of the completion ring": Touches(Burst(True, 0x9060, 32)),
     "a sealed record that does not open": NotOpened(),
     "nothing on the wire": OnWire(b"", "leftover"),
     "half a record on the wire": OnWire(sealed(0, b"one")[:-1], "leftover"),
@@ -321,6 +382,24 @@ def test_lockstep_compares_registers() -> None:
     assert run_sync(port.read32(Reg.ID))
     with pytest.raises(LockstepError, match="register"):
         run_sync(port.read32(Reg.CNT_RECORDS))
+
+
+def test_lockstep_compares_what_depends_on_time_when_idle() -> None:
+    liar = Liar(NicModel(), register=lambda addr, value: value ^ (addr == Reg.RING0_CQ_PROD))
+    run_sync(LockstepPort(NicModel(), NicModel()).compare_quiet())
+    with pytest.raises(LockstepError, match="CQ_PROD"):
+        run_sync(LockstepPort(NicModel(), liar).compare_quiet())
+
+
+def test_lockstep_compares_cycles_with_the_law() -> None:
+    async def go(lie: Callable[[Cqe], Cqe]) -> None:
+        rig = Rig(LockstepPort(Liar(NicModel(), completion=lie), NicModel()))
+        await rig.reset()
+        await seal(rig)
+
+    run_sync(go(lambda cqe: cqe))
+    with pytest.raises(LockstepError, match="law"):
+        run_sync(go(about(Opcode.SEAL, cycles=1)))
 
 
 def test_lockstep_compares_the_interrupt() -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import errno
 
 import pytest
-from faulty import TLS12, TLS13, FaultyPort, Peer, stack_on
 
+from faulty import TLS12, TLS13, FaultyPort, Peer, stack_on
 from ktls import KtlsOSError, run_sync, uapi
 from ktls.crypto_info import CryptoInfo
 from ktls_cosim.check.golden import TrafficKeys

@@ -195,6 +195,9 @@ module ktls_tb #(
       .awaddr(m_awaddr),
       .awlen(m_awlen),
       .awsize(m_awsize),
+      .awburst(m_awburst),
+      .awcache(m_awcache),
+      .awprot(m_awprot),
       .awvalid(m_awvalid),
       .awready(m_awready),
       .wdata(m_wdata),
@@ -205,8 +208,21 @@ module ktls_tb #(
       .araddr(m_araddr),
       .arlen(m_arlen),
       .arsize(m_arsize),
+      .arburst(m_arburst),
+      .arcache(m_arcache),
+      .arprot(m_arprot),
       .arvalid(m_arvalid),
       .arready(m_arready)
+  );
+
+  ktls_access_log accesses (
+      .clk(clk),
+      .awaddr(m_awaddr),
+      .awlen(m_awlen),
+      .awtaken(m_awvalid && m_awready),
+      .araddr(m_araddr),
+      .arlen(m_arlen),
+      .artaken(m_arvalid && m_arready)
   );
 
   // ------------------------------------------------- hash of all outputs of the device
