@@ -267,7 +267,7 @@ module ktls_gcm #(
     if (flushing) h_sent <= !flush_done;
 
     if (rst) begin
-      busy <= 1'b0;
+      busy  <= 1'b0;
       nonce <= 96'd0;
       `KTLS_V(word) = {DATA_W{1'b0}};
       meta_wp <= 0;

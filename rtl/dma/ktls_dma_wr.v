@@ -178,7 +178,7 @@ module ktls_dma_wr #(
 
     if (rst) begin
       m_axi_awvalid <= 1'b0;
-      m_axi_wvalid <= 1'b0;
+      m_axi_wvalid  <= 1'b0;
       `KTLS_V(data) = {DATA_W{1'b0}};
       m_axi_wdata <= {DATA_W{1'b0}};
       active <= 1'b0;

@@ -23,6 +23,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_nic #(
     // blocks per cycle and per beat of the master: 1, 2 or 4
@@ -204,7 +205,7 @@ module ktls_nic #(
   always @(posedge clk) begin
     was_idle <= idle;
     if (idle && !was_idle && !core_rst && !flush)
-      if (sq_cons != cq_prod) $fatal(1, "assertion: %m at %0t: idle, and completions are owed", $time);
+      `KTLS_ASSERT(sq_cons == cq_prod, "idle, and completions are owed")
   end
 
   // ------------------------------------------------------------------ bus masters

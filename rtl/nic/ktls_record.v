@@ -40,7 +40,7 @@ module ktls_record #(
 ) (
     input  wire                      clk,
     input  wire                      rst,
-    // clear the registers that depend on keys; `clean` when no text or IV of a finished record is left
+    // clear what depends on keys; `clean` when no text or IV of a finished record is left
     input  wire                      wipe,
     output wire                      clean,
     // jobs
