@@ -204,8 +204,9 @@ module ktls_nic #(
 
   always @(posedge clk) begin
     was_idle <= idle;
-    if (idle && !was_idle && !core_rst && !flush)
+    if (idle && !was_idle && !core_rst && !flush) begin
       `KTLS_ASSERT(sq_cons == cq_prod, "idle, and completions are owed")
+    end
   end
 
   // ------------------------------------------------------------------ bus masters

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Purpose: declare the bus dead if one of its channels stops or breaks the protocol.
-// Interface: bit n of `stuck` is high in each cycle in which channel n owes progress and makes none.
-//   Every channel has a timer of its own, so a channel that moves does not hide one that does not.
+// Interface: bit n of `stuck` is high in each cycle in which channel n owes progress and makes
+//   none. Every channel has a timer, so a channel that moves does not hide one that does not.
 //   `dead` is sticky. It is set when a bit of `stuck` has been high for `limit` cycles in a row (0:
 //   never), and at once by `broken`.
 // Latency: `dead` rises in the cycle after the last of the `limit` cycles, or after `broken`.

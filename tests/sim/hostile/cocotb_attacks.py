@@ -11,8 +11,8 @@ from typing import Any
 import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from bench import OPENING, SEALING, Bench
-from hostile import CHANNELS, DECERR, EXOKAY, SLVERR, Policy, ReadBeat
+from hostile_bench import OPENING, SEALING, Bench
+from hostile_slave import CHANNELS, DECERR, EXOKAY, SLVERR, Policy, ReadBeat
 from ktls_cosim.scenarios.rig import Piece
 from ktls_hw import layout
 from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status

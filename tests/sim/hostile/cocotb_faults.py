@@ -14,8 +14,8 @@ from typing import Any
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from bench import SEALING, Bench, Job
-from hostile import CHANNELS, EXOKAY, Policy, ReadBeat
+from hostile_bench import SEALING, Bench, Job
+from hostile_slave import CHANNELS, EXOKAY, Policy, ReadBeat
 from ktls_cosim.check.golden import seal_record
 from ktls_hw import layout
 from ktls_hw.layout import Cqe, Opcode, Reg, Status

@@ -9,7 +9,7 @@ from typing import Any
 
 import cocotb
 
-from hostile import Hostile, Policy
+from hostile_slave import Hostile, Policy
 from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.errors import CosimError
 from ktls_cosim.scenarios.rig import Piece, Rig
