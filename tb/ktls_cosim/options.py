@@ -15,6 +15,7 @@ PORTS = {
     "sim": "the Verilog in a simulator",
 }
 TLS_VERSIONS = ("1.2", "1.3")
+_LONGEST = 1e6  # seconds
 
 
 def at_least(minimum: int) -> Callable[[str], int]:
@@ -30,6 +31,17 @@ def at_least(minimum: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def seconds(text: str) -> float:
+    """Argument type of a time limit: a positive number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 0 < value <= _LONGEST:
+        raise ArgumentTypeError(f"{text} is not between 0 and {_LONGEST:.0f} seconds")
+    return value
 
 
 def output_file(text: str) -> Path:

@@ -11,6 +11,8 @@ description), 4.3 (enhanced packet) and 4.7 (decryption secrets, TLS key log). L
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 import threading
 import time
@@ -35,18 +37,27 @@ def _block(kind: int, body: bytes) -> bytes:
     return kind.to_bytes(4, "little") + size + body + size
 
 
+def _private(path: str, flags: int) -> int:
+    """Open a file that only its owner may read, also if it exists."""
+    fd = os.open(path, flags, 0o600)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        os.fchmod(fd, 0o600)
+    return fd
+
+
 class Capture:
     """A pcapng file; several threads may write conversations.
 
     Args:
-        path: File to write; an existing file is replaced.
+        path: File to write; an existing file is replaced. Only its owner may read it, because it
+            contains secrets.
 
     Raises:
         OSError: The file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        self._file = open(path, "wb", opener=_private)  # noqa: SIM115
         self._lock = threading.Lock()
         self._open: set[Conversation] = set()
         self._ends: set[tuple[Address, Address]] = set()

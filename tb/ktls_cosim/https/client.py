@@ -9,14 +9,15 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.errors import CosimError
-from ktls_cosim.https.connection import PEER_TIMEOUT, Connection, establish
+from ktls_cosim.https.connection import Connection, PeerError, establish
 from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.handshake import HandshakeError
+from ktls_cosim.https.limits import DEFAULT, Timeouts
 from ktls_cosim.machine import Machine, open_machine
 from ktls_cosim.reproduce import this_command
 from ktls_cosim.target import Target
@@ -28,6 +29,7 @@ def connect(
     host: str,
     port: int,
     capture: Capture | None = None,
+    timeouts: Timeouts = DEFAULT,
 ) -> Connection:
     """Connect to a server, perform the handshake and continue with kTLS.
 
@@ -37,14 +39,15 @@ def connect(
         host: Name or address of the server.
         port: Port of the server.
         capture: Receives the conversation.
+        timeouts: Time limits.
 
     Raises:
         HandshakeError: The handshake failed.
         OSError: The connection failed.
     """
-    raw = socket.create_connection((host, port), PEER_TIMEOUT)
+    raw = socket.create_connection((host, port), timeouts.handshake)
     try:
-        return establish(machine, raw, tls, host, capture)
+        return establish(machine, raw, tls, host, capture, timeouts)
     except BaseException:
         raw.close()
         raise
@@ -61,6 +64,7 @@ def run_fetch(
     insecure: bool,
     capture: Path | None,
     trace: Path | None = None,
+    timeouts: Timeouts = DEFAULT,
 ) -> int:
     """Fetch a URL and write the content.
 
@@ -68,11 +72,12 @@ def run_fetch(
         url: An https:// URL.
         port: Device: `model` or `sim`.
         tls: `1.2` or `1.3` to accept one version.
-        output: File for the content; None: standard output.
+        output: File for the content; None: standard output. It gets its name when it is complete.
         cafile: PEM file of trusted certificates; None: those of the system.
         insecure: Accept any certificate.
         capture: pcapng file to write.
         trace: File for the driver's accesses to the device.
+        timeouts: Time limits.
 
     Returns:
         0 if the status was 200 and all records passed the checks, else 1.
@@ -90,7 +95,9 @@ def run_fetch(
         )
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            connection = connect(machine, context, parts.hostname, parts.port or 443, file)
+            connection = connect(
+                machine, context, parts.hostname, parts.port or 443, file, timeouts
+            )
             try:
                 status = _get(connection, parts.netloc, path, output)
             finally:
@@ -127,8 +134,29 @@ def _get(connection: Connection, host: str, path: str, output: Path | None) -> i
     client.sock = wire
     client.request("GET", path, headers={"Connection": "close"})
     response = client.getresponse()
-    with contextlib.ExitStack() as stack:
-        target = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
-        shutil.copyfileobj(response, target, 1 << 16)
-        target.flush()
+    if output is None:
+        _copy(response, sys.stdout.buffer)
+    elif output.exists() and not output.is_file():
+        with output.open("wb") as device:
+            _copy(response, device)
+    else:
+        part = output.with_name(output.name + ".part")
+        try:
+            with part.open("wb") as whole:
+                _copy(response, whole)
+            part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
     return response.status
+
+
+def _copy(response: http.client.HTTPResponse, target: BinaryIO) -> None:
+    """Write the content.
+
+    Raises:
+        PeerError: The server ended the connection before the end of the content.
+    """
+    shutil.copyfileobj(response, target, 1 << 16)
+    target.flush()
+    if response.length:
+        raise PeerError(f"the transfer ended {response.length} bytes early")

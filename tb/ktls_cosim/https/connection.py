@@ -13,16 +13,16 @@ import contextlib
 import errno
 import io
 import socket
-from typing import BinaryIO
+import time
+from typing import BinaryIO, NoReturn
 
 from ktls import KtlsOSError, KtlsSocket, Received, Wire, connect_wire, uapi
 from ktls_cosim.capture.pcapng import Capture, EndTap
 from ktls_cosim.https.context import HandshakeContext
 from ktls_cosim.https.handshake import Established, Tap, handshake
+from ktls_cosim.https.limits import DEFAULT, MAX_KEY_UPDATES, MAX_MESSAGE, Timeouts
 from ktls_cosim.machine import Machine
 
-# limit of each wait for the peer, in seconds
-PEER_TIMEOUT = 8.0
 _READ = 1 << 16
 # bytes per call of the model; other connections can take the lock between two calls
 _SENDFILE = 1 << 18
@@ -33,14 +33,24 @@ _CONTROL = uapi.CMSG_HEADER_SIZE + 8
 _NEW_SESSION_TICKET = 4
 _KEY_UPDATE_REQUESTED = 1
 
+_CLIENT_HELLO = 1
+_HELLO_REQUEST = 0
+_MESSAGE_HEADER = 4
+
 CLOSE_NOTIFY = 0
 UNEXPECTED_MESSAGE = 10
 BAD_RECORD_MAC = 20
 RECORD_OVERFLOW = 22
+ILLEGAL_PARAMETER = 47
 DECODE_ERROR = 50
+NO_RENEGOTIATION = 100
 _FATAL = 2
 _WARNING = 1
-_ALERT_FOR = {errno.EBADMSG: BAD_RECORD_MAC, errno.EMSGSIZE: RECORD_OVERFLOW}
+_ALERT_FOR = {
+    errno.EBADMSG: BAD_RECORD_MAC,
+    errno.EMSGSIZE: RECORD_OVERFLOW,
+    errno.EKEYEXPIRED: UNEXPECTED_MESSAGE,  # something after the first part of a KeyUpdate
+}
 
 
 class PeerError(ConnectionError):
@@ -53,12 +63,15 @@ class Connection:
     Attributes:
         sock: The kTLS socket of the model.
         key_updates: Number of KeyUpdate messages received.
+        deadline: Time of `time.monotonic` after which `recv` raises TimeoutError, or None.
+        idle: The user waits for the next request; the end of the connection cuts nothing.
 
     Args:
         machine: Kernel and device.
         raw: TCP socket, blocking, with a time-out.
         established: Result of the handshake.
         tap: Observes the bytes of the TCP socket.
+        server: This end has the server role.
     """
 
     def __init__(
@@ -67,8 +80,14 @@ class Connection:
         raw: socket.socket,
         established: Established,
         tap: Tap | None = None,
+        server: bool = False,
     ) -> None:
         self.key_updates = 0
+        self.deadline: float | None = None
+        self.idle = False
+        self._server = server
+        self._updates = 0  # KeyUpdates since the last application data
+        self._timeout = raw.gettimeout()
         self._machine = machine
         self._raw = raw
         self._tap = tap
@@ -89,7 +108,8 @@ class Connection:
                 raise
 
     def settimeout(self, seconds: float | None) -> None:
-        """Set the limit of each wait for the peer; None: unlimited."""
+        """Set the limit of each wait for the peer in seconds; None: unlimited."""
+        self._timeout = seconds
         self._raw.settimeout(seconds)
 
     # ------------------------------------------------------------------------- send
@@ -143,8 +163,8 @@ class Connection:
         self._push()
 
     def alert(self, description: int) -> None:
-        """Send an alert (RFC 8446 section 6); every alert but close_notify is fatal."""
-        level = _WARNING if description == CLOSE_NOTIFY else _FATAL
+        """Send an alert (RFC 8446 section 6), as a warning if it does not end the connection."""
+        level = _WARNING if description in (CLOSE_NOTIFY, NO_RENEGOTIATION) else _FATAL
         self._send_control(uapi.RECORD_TYPE_ALERT, bytes((level, description)))
 
     # ---------------------------------------------------------------------- receive
@@ -167,6 +187,7 @@ class Connection:
             got = self._read(size)
             if got.record_type == uapi.RECORD_TYPE_DATA:
                 if got.data:
+                    self._updates = 0
                     return got.data
                 continue
             self._control(got)
@@ -177,23 +198,39 @@ class Connection:
         while True:
             try:
                 with self._machine.lock:
-                    got = self.sock.recvmsg(size, _CONTROL, uapi.MSG_DONTWAIT)
+                    bad = self._machine.stack.tls_stat["TlsDecryptError"]
+                    try:
+                        got = self.sock.recvmsg(size, _CONTROL, uapi.MSG_DONTWAIT)
+                    finally:
+                        bad = self._machine.stack.tls_stat["TlsDecryptError"] - bad
             except KtlsOSError as e:
                 if e.errno == errno.EAGAIN:
                     self._pull()
                     continue
+                description = _ALERT_FOR.get(e.errno or 0, DECODE_ERROR)
+                if description == BAD_RECORD_MAC and not bad and self._rx_secret is not None:
+                    # an authentic record without a type, or ChangeCipherSpec
+                    description = UNEXPECTED_MESSAGE
                 with contextlib.suppress(OSError):
                     with self._machine.lock:
                         # clear the pending error: with it, the socket sends nothing
                         self.sock.getsockopt(uapi.SOL_SOCKET, uapi.SO_ERROR, 4)
-                    self.alert(_ALERT_FOR.get(e.errno or 0, DECODE_ERROR))
+                    self.alert(description)
                 raise PeerError(f"a record of the peer was rejected: {e}") from e
             if got.record_type is None:
                 raise PeerError("the peer ended the connection without close_notify")
             return got
 
     def _pull(self) -> None:
-        data = self._raw.recv(_READ)
+        if self.deadline is not None:
+            left = self.deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the request did not come in time")
+            self._raw.settimeout(left)
+        try:
+            data = self._raw.recv(_READ)
+        finally:
+            self._raw.settimeout(self._timeout)
         if self._tap is not None and data:
             self._tap.received(data)
         with self._machine.lock:
@@ -211,39 +248,64 @@ class Connection:
         if got.record_type == uapi.RECORD_TYPE_HANDSHAKE and self._rx_secret is not None:
             self._post_handshake(got)
             return
+        hello = _CLIENT_HELLO if self._server else _HELLO_REQUEST
+        if got.record_type == uapi.RECORD_TYPE_HANDSHAKE and got.data[:1] == bytes((hello,)):
+            # RFC 5246 section 7.2.2: the peer decides whether it continues
+            self.alert(NO_RENEGOTIATION)
+            return
         self._reject(f"a record of type {got.record_type}")
 
-    def _reject(self, what: str) -> None:
+    def _reject(self, what: str, description: int = UNEXPECTED_MESSAGE) -> NoReturn:
         with contextlib.suppress(OSError):
-            self.alert(UNEXPECTED_MESSAGE)
+            self.alert(description)
         raise PeerError(f"the peer sent {what}, which is not allowed here")
 
     # ------------------------------------------------- handshake messages of TLS 1.3
 
     def _post_handshake(self, got: Received) -> None:
         """Handle messages after the handshake (RFC 8446 sections 4.6.1 and 4.6.3)."""
-        data = got.data
-        # a message may span records
-        while len(data) < 4 or len(data) < 4 + int.from_bytes(data[1:4], "big"):
-            more = self._read(_READ)
-            if more.record_type != uapi.RECORD_TYPE_HANDSHAKE:
-                self._reject("half a handshake message")
-            data += more.data
+        data = bytearray(got.data)
+        if not data:
+            self._reject("an empty handshake record")
         while data:
-            kind, size = data[0], int.from_bytes(data[1:4], "big")
-            body, data = data[4 : 4 + size], data[4 + size :]
-            if kind == uapi.HANDSHAKE_KEY_UPDATE and size == 1 and not data:
-                self._peer_updated(body[0] == _KEY_UPDATE_REQUESTED)
-            elif kind != _NEW_SESSION_TICKET:
-                self._reject(f"handshake message {kind}")
+            # a message may span records
+            while len(data) < _MESSAGE_HEADER or len(data) < self._message_size(data):
+                more = self._read(_READ)
+                if more.record_type != uapi.RECORD_TYPE_HANDSHAKE:
+                    self._reject("half a handshake message")
+                data += more.data
+            size = self._message_size(data)
+            kind, body = data[0], bytes(data[_MESSAGE_HEADER:size])
+            del data[:size]
+            if kind == uapi.HANDSHAKE_KEY_UPDATE:
+                if data:
+                    self._reject("a message behind KeyUpdate in its record")
+                self._peer_updated(body[0])
 
-    def _peer_updated(self, requested: bool) -> None:
+    def _message_size(self, data: bytearray) -> int:
+        """Return the bytes of the message that begins here, after a look at its header."""
+        kind, size = data[0], int.from_bytes(data[1:_MESSAGE_HEADER], "big")
+        if kind == uapi.HANDSHAKE_KEY_UPDATE:
+            if size != 1:
+                self._reject(f"a KeyUpdate of {size} bytes", DECODE_ERROR)
+        elif kind != _NEW_SESSION_TICKET or self._server:
+            self._reject(f"handshake message {kind}")
+        elif size > MAX_MESSAGE:
+            self._reject(f"a session ticket of {size} bytes", DECODE_ERROR)
+        return _MESSAGE_HEADER + size
+
+    def _peer_updated(self, request: int) -> None:
         assert self._rx_secret is not None
+        if request not in (0, 1):
+            self._reject(f"a KeyUpdate with request_update {request}", ILLEGAL_PARAMETER)
         self.key_updates += 1
+        self._updates += 1
+        if self._updates > MAX_KEY_UPDATES:
+            self._reject(f"more than {MAX_KEY_UPDATES} KeyUpdates in a row")
         self._rx_secret = self._rx_secret.next()
         with self._machine.lock:
             self.sock.setsockopt(uapi.SOL_TLS, uapi.TLS_RX, self._rx_secret.info().pack())
-        if requested:
+        if request == _KEY_UPDATE_REQUESTED:
             self.update_keys()
 
     def update_keys(self, request: bool = False) -> None:
@@ -292,9 +354,11 @@ class Connection:
             self._raw.shutdown(socket.SHUT_WR)
             if linger:
                 # closing with unread bytes would send a reset, which can overtake our data
-                self._raw.settimeout(_LINGER)
-                while self._raw.recv(_READ):
-                    pass
+                end = time.monotonic() + _LINGER
+                while (left := end - time.monotonic()) > 0:
+                    self._raw.settimeout(left)
+                    if not self._raw.recv(_READ):
+                        break
         self._raw.close()
 
     # ---------------------------------------------------------- as a file, for http
@@ -311,6 +375,7 @@ def establish(
     tls: HandshakeContext,
     hostname: str | None = None,
     capture: Capture | None = None,
+    timeouts: Timeouts = DEFAULT,
 ) -> Connection:
     """Perform the handshake on a TCP connection and continue with kTLS.
 
@@ -320,21 +385,25 @@ def establish(
         tls: Context for the role of this end.
         hostname: Name of the server that a client wants to reach.
         capture: Receives the conversation.
+        timeouts: Limits of the handshake and of each wait afterwards.
 
     Raises:
         HandshakeError: The handshake failed; `raw` stays open.
         OSError: The connection broke; `raw` stays open.
     """
-    raw.settimeout(PEER_TIMEOUT)
+    seconds = timeouts.handshake
     if capture is None:
-        return Connection(machine, raw, handshake(raw, tls, hostname))
+        established = handshake(raw, tls, hostname, seconds=seconds)
+        raw.settimeout(timeouts.progress)
+        return Connection(machine, raw, established, server=tls.server)
     here, there = raw.getsockname()[:2], raw.getpeername()[:2]
     conversation = capture.conversation(*((there, here) if tls.server else (here, there)))
     tap = EndTap(conversation, tls.server)
     try:
-        established = handshake(raw, tls, hostname, tap)
+        established = handshake(raw, tls, hostname, tap, seconds)
+        raw.settimeout(timeouts.progress)
         conversation.secrets(established.secrets)
-        return Connection(machine, raw, established, tap)
+        return Connection(machine, raw, established, tap, tls.server)
     except BaseException:
         tap.closed()
         raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,16 +28,23 @@ from ktls_cosim.capture.secrets import (
 from ktls_cosim.check.golden import split_records
 from ktls_cosim.errors import CosimError
 from ktls_cosim.https.context import HandshakeContext
+from ktls_cosim.https.limits import Timeouts
 
 _HEADER = uapi.TLS_HEADER_SIZE
 # RFC 5246 section 6.2.3; TLS 1.3 has a lower limit
 _MAX_CIPHERTEXT = uapi.TLS_MAX_PAYLOAD_SIZE + 2048
 _CHANGE_CIPHER_SPEC = 20
 _LOWEST_TYPE, _HIGHEST_TYPE = 20, 23
+_UNEXPECTED_MESSAGE, _RECORD_OVERFLOW = 10, 22
+_METHODS = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS", b"CONNECT")
+_NOT_HTTPS = (
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"This port speaks HTTPS.\n"
+)
 _CLIENT_HELLO = 1
 _SERVER_HELLO = 2
-# handshake header and legacy_version before the random of a hello
-_RANDOM_AT = _HEADER + 6
+# message header and legacy_version before the random of a hello
+_RANDOM_AT = 6
 _RANDOM = 32
 _MASK64 = 2**64 - 1
 
@@ -84,20 +92,22 @@ def handshake(
     context: HandshakeContext,
     hostname: str | None = None,
     tap: Tap | None = None,
+    seconds: float = Timeouts.handshake,
 ) -> Established:
     """Perform a handshake; it reads no byte beyond the last record of the handshake.
 
     Args:
-        sock: Connected, blocking socket with a time-out.
+        sock: Connected, blocking socket.
         context: Context for the role of this end.
         hostname: Name of the server that a client wants to reach.
         tap: Observes all bytes.
+        seconds: Limit of the whole handshake.
 
     Raises:
         HandshakeError: The peer failed, or kTLS cannot continue the connection.
         OSError: The connection broke.
     """
-    exchange = _Exchange(sock, context, hostname, tap)
+    exchange = _Exchange(sock, context, hostname, tap, time.monotonic() + seconds)
     try:
         exchange.run()
     finally:
@@ -118,16 +128,19 @@ class _Direction:
         self.records += split_records(self._rest)
 
     def random(self, message: int) -> bytes:
-        """Return the random of the first ClientHello or ServerHello.
+        """Return the random of a ClientHello or ServerHello, empty if it is not complete.
 
-        Only the first counts: a second ClientHello repeats the random, and a later,
-        encrypted record can look like a hello.
+        It is the first message of its direction, in one record or in several.
         """
-        start = bytes((message,))
+        start = bytearray()
         for record in self.records:
-            if record[0] == uapi.RECORD_TYPE_HANDSHAKE and record.startswith(start, _HEADER):
-                return record[_RANDOM_AT : _RANDOM_AT + _RANDOM]
-        return b""
+            if record[0] == uapi.RECORD_TYPE_HANDSHAKE:
+                start += record[_HEADER:]
+            if len(start) >= _RANDOM_AT + _RANDOM:
+                break
+        if len(start) < _RANDOM_AT + _RANDOM or start[0] != message:
+            return b""
+        return bytes(start[_RANDOM_AT : _RANDOM_AT + _RANDOM])
 
     def explicit_nonce_of_finished(self) -> int:
         """Return the explicit nonce of the record that follows ChangeCipherSpec."""
@@ -146,8 +159,10 @@ class _Exchange:
         context: HandshakeContext,
         hostname: str | None,
         tap: Tap | None,
+        deadline: float,
     ) -> None:
         self._sock = sock
+        self._deadline = deadline
         self._server = context.server
         self._tap = tap
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -183,10 +198,11 @@ class _Exchange:
             self._sent.add(data)
             if self._tap is not None:
                 self._tap.sent(data)
+            self._sock.settimeout(max(0.001, self._deadline - time.monotonic()))
             self._sock.sendall(data)
 
     def _feed_record(self) -> None:
-        record = read_record(self._sock)
+        record = read_record(self._sock, self._deadline)
         self._received.add(record)
         if self._tap is not None:
             self._tap.received(record)
@@ -255,25 +271,50 @@ def _records_under(info: CryptoInfo, records: list[bytes]) -> int:
     return protection.seq
 
 
-def read_record(sock: socket.socket) -> bytes:
+def read_record(sock: socket.socket, deadline: float) -> bytes:
     """Read exactly one record from a blocking socket.
 
+    Args:
+        sock: The socket.
+        deadline: Time of `time.monotonic` by which the record must be there.
+
     Raises:
-        HandshakeError: The peer sent something else, or ended the connection.
+        HandshakeError: The peer sent something else, or ended the connection; it has got an alert.
+        TimeoutError: The record did not come in time.
     """
-    header = _read_exactly(sock, _HEADER)
+    header = _read_exactly(sock, _HEADER, deadline)
     length = int.from_bytes(header[3:5], "big")
-    known = _LOWEST_TYPE <= header[0] <= _HIGHEST_TYPE
-    if not known or header[1] != 3 or length > _MAX_CIPHERTEXT:
+    if header[1] != 3 or not _LOWEST_TYPE <= header[0] <= _HIGHEST_TYPE:
+        answer = _alert(_UNEXPECTED_MESSAGE)
+        if any(header.startswith(method[:_HEADER]) for method in _METHODS):
+            answer = _NOT_HTTPS
+        _last_words(sock, answer)
         raise HandshakeError(f"the peer does not speak TLS: it sent {header.hex(' ')}")
-    return header + _read_exactly(sock, length)
+    if length > _MAX_CIPHERTEXT:
+        _last_words(sock, _alert(_RECORD_OVERFLOW))
+        raise HandshakeError(f"the peer sent a record of {length} bytes; at most {_MAX_CIPHERTEXT}")
+    return header + _read_exactly(sock, length, deadline)
 
 
-def _read_exactly(sock: socket.socket, count: int) -> bytes:
-    out = b""
+def _alert(description: int) -> bytes:
+    """Return a fatal alert as a record without protection."""
+    return bytes((uapi.RECORD_TYPE_ALERT, 3, 3, 0, 2, 2, description))
+
+
+def _last_words(sock: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        sock.sendall(data)
+
+
+def _read_exactly(sock: socket.socket, count: int, deadline: float) -> bytes:
+    out = bytearray()
     while len(out) < count:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the handshake took too long")
+        sock.settimeout(left)
         piece = sock.recv(count - len(out))
         if not piece:
             raise HandshakeError("the peer ended the connection during the handshake")
         out += piece
-    return out
+    return bytes(out)

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import os
+import re
 import shutil
 import signal
 import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,9 +22,11 @@ from typing import Any
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.errors import CosimError
 from ktls_cosim.https.certificate import self_signed
-from ktls_cosim.https.connection import Connection, establish
+from ktls_cosim.https.connection import Connection, PeerError, establish
 from ktls_cosim.https.context import HandshakeContext
+from ktls_cosim.https.files import byte_range, inside, is_servable
 from ktls_cosim.https.handshake import HandshakeError
+from ktls_cosim.https.limits import DEFAULT, MAX_CONNECTIONS, Timeouts
 from ktls_cosim.machine import Machine, open_machine
 from ktls_cosim.reproduce import this_command
 from ktls_cosim.target import Target
@@ -45,30 +50,99 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "ktls-cosim"
     connection: Any
+    server: Any
+    _range: range | None = None
+
+    def handle_one_request(self) -> None:
+        """Wait for a request, then answer it; an idle connection ends with close_notify."""
+        if isinstance(self.connection, Connection):
+            timeouts = self.server.timeouts
+            self.connection.deadline = time.monotonic() + timeouts.idle
+            self.connection.idle = True
+            try:
+                self.rfile.peek(1)  # type: ignore[attr-defined]
+            except TimeoutError:
+                self.close_connection = True
+                return
+            self.connection.idle = False
+            self.connection.deadline = time.monotonic() + timeouts.header
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Parse the header; the rest of the request has no common time limit."""
+        try:
+            return super().parse_request()
+        finally:
+            if isinstance(self.connection, Connection):
+                self.connection.deadline = None
+
+    def send_head(self) -> Any:
+        """Send the header of a response to GET or HEAD, and return the open file."""
+        self._range = None
+        path = self.translate_path(self.path)
+        if not inside(self.directory, path) or not is_servable(path):
+            self.send_error(404, "File not found")
+            return None
+        if os.path.isdir(path):
+            return super().send_head()
+        if path.endswith("/"):
+            self.send_error(404, "File not found")
+            return None
+        try:
+            file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
+        except OSError:
+            self.send_error(404, "File not found")
+            return None
+        info = os.fstat(file.fileno())
+        self._range = byte_range(self.headers.get("Range"), info.st_size)
+        if self._range is not None and not self._range:
+            file.close()
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{info.st_size}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return None
+        part = self._range if self._range is not None else range(info.st_size)
+        self.send_response(200 if self._range is None else 206)
+        self.send_header("Content-Type", self.guess_type(path))
+        self.send_header("Content-Length", str(len(part)))
+        if self._range is not None:
+            self.send_header("Content-Range", f"bytes {part.start}-{part.stop - 1}/{info.st_size}")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Last-Modified", self.date_time_string(int(info.st_mtime)))
+        self.end_headers()
+        return file
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         """Send a file with sendfile, and generated content with write."""
         if isinstance(self.connection, Connection) and hasattr(source, "fileno"):
             self.wfile.flush()
-            self.connection.sendfile(source)
+            part = self._range
+            if part is None:
+                self.connection.sendfile(source)
+            else:
+                self.connection.sendfile(source, part.start, len(part))
         else:
             shutil.copyfileobj(source, outputfile)
 
     def do_POST(self) -> None:
         """Send the body of the request back, to use the receive direction."""
-        length = self.headers.get("Content-Length", "")
-        if not length.isdigit():
+        length = self.headers.get("Content-Length")
+        if length is None:
             self.send_error(411)
+            return
+        if not re.fullmatch("[0-9]{1,18}", length.strip()):
+            self.send_error(400, "Bad Content-Length")
             return
         self.send_response(200)
         self.send_header("Content-Type", "application/octet-stream")
-        self.send_header("Content-Length", length)
+        self.send_header("Content-Length", length.strip())
         self.end_headers()
         left = int(length)
         while left:
             data = self.rfile.read(min(left, 1 << 16))
             if not data:
-                break
+                raise PeerError(f"the body of a POST ended {left} bytes early")
             self.wfile.write(data)
             left -= len(data)
 
@@ -82,7 +156,8 @@ class HttpsServer(socketserver.ThreadingTCPServer):
 
     Attributes:
         connections: Number of accepted connections.
-        refused: Number of connections that ended with an error.
+        refused: Number of connections that ended early: with an error, or with the server.
+        timeouts: Time limits.
 
     Args:
         where: Host and port to listen on; port 0 selects a free one.
@@ -90,6 +165,7 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         machine: Kernel and device.
         tls: Context of the server role.
         capture: Receives all conversations.
+        timeouts: Time limits.
     """
 
     allow_reuse_address = True
@@ -102,7 +178,9 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         machine: Machine,
         tls: HandshakeContext,
         capture: Capture | None = None,
+        timeouts: Timeouts = DEFAULT,
     ) -> None:
+        self.timeouts = timeouts
         self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
         self._machine = machine
         self._tls = tls
@@ -114,7 +192,15 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         super().__init__(where, partial(_Handler, directory=str(folder)))
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Start the thread of a connection."""
+        """Start the thread of a connection, unless there are too many."""
+        if len(self._open) >= MAX_CONNECTIONS:
+            self.refused += 1
+            request.close()
+            print(
+                f"{client_address[0]} refused: {MAX_CONNECTIONS} connections are open",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+            return
         self._open.add(request)
         super().process_request(request, client_address)
 
@@ -135,10 +221,15 @@ class HttpsServer(socketserver.ThreadingTCPServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve one connection, from the handshake to its end."""
         self.connections += 1
-        connection = establish(self._machine, request, self._tls, capture=self._capture)
+        connection = establish(
+            self._machine, request, self._tls, capture=self._capture, timeouts=self.timeouts
+        )
         try:
             super().finish_request(connection, client_address)  # type: ignore[arg-type]
             connection.close()
+        except OSError:
+            if not (self._stopping and connection.idle):
+                raise
         finally:
             connection.abort()
 
@@ -146,9 +237,11 @@ class HttpsServer(socketserver.ThreadingTCPServer):
         """Count an error, and print it in a line if the peer caused it."""
         error = sys.exc_info()[1]
         of_peer = isinstance(error, (HandshakeError, OSError))
-        if of_peer and self._stopping:
+        if self._stopping and isinstance(error, HandshakeError):
             return
         self.refused += 1
+        if self._stopping and of_peer:
+            return
         if not of_peer:
             # a fault of the device or of this program: print the traceback
             super().handle_error(request, client_address)
@@ -180,6 +273,7 @@ def run_serve(
     key: Path | None,
     capture: Path | None,
     trace: Path | None = None,
+    timeouts: Timeouts = DEFAULT,
 ) -> int:
     """Serve a folder until SIGINT or SIGTERM.
 
@@ -192,6 +286,7 @@ def run_serve(
         key: PEM file of the private key; None: `cert` contains it.
         capture: pcapng file to write.
         trace: File for the driver's accesses to the device.
+        timeouts: Time limits.
 
     Returns:
         0 if records were checked and all passed, else 1; 128 plus the number of the signal if
@@ -223,7 +318,7 @@ def run_serve(
             open_machine(port, this_command(), name="serve", target=target, trace=trace)
         )
         try:
-            server = HttpsServer(where, folder, machine, context, file)
+            server = HttpsServer(where, folder, machine, context, file, timeouts)
         except OSError as e:
             raise CosimError(f"cannot listen on {listen}: {e}; choose another --listen") from e
         host, at = server.server_address[:2]
