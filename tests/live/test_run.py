@@ -221,3 +221,19 @@ def test_unknown_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "vax")
     with pytest.raises(Exception, match="not vax"):
         seccomp.arch()
+
+
+CALLS = str(Path(__file__).parent / "helpers" / "ktls_calls.py")
+
+
+@pytest.mark.parametrize("exact", [[], ["--exact"]], ids=["plain", "exact"])
+@pytest.mark.parametrize("case", ["batches", "gone", "reset", "options", "rings", "epoll"])
+def test_system_calls(case: str, exact: list[str]) -> None:
+    """`helpers/ktls_calls.py` describes the cases."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ktls_cosim", "run", *exact, "--", sys.executable, CALLS, case],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert "right" in done.stdout, done.stdout + done.stderr
+    if case == "rings":
+        assert "asks for io_uring" in done.stderr

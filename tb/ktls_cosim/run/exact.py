@@ -3,11 +3,13 @@
 
 This mode serves programs that depend on exact record boundaries, errors or poll bits, such
 as the kernel's own tests. Each call runs in its own thread under the machine's lock, so it
-can sleep as it would in the kernel. epoll and recvmmsg are not supported.
+can sleep as it would in the kernel. An epoll set stays in the kernel: the program's end of the
+socket pair shows what the model's socket would show (`_ExactManaged.show`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -28,14 +30,12 @@ from ktls_cosim.machine import Machine
 from ktls_cosim.run import sockaddr
 from ktls_cosim.run.link import Link
 from ktls_cosim.run.managed import Managed, hung_up, unread
-from ktls_cosim.run.message import Message, gather, read_iov, scatter
+from ktls_cosim.run.message import MMSGHDR_SIZE, Message, gather, read_iov, scatter
 from ktls_cosim.run.process import Iov, Process
 from ktls_cosim.run.seccomp import Call, Listener
-from ktls_cosim.run.supervisor import LEVELS, Supervisor
+from ktls_cosim.run.supervisor import MSG_WAITFORONE, Supervisor
 
 _POLLFD = struct.Struct("=ihh")
-_MMSGHDR_SIZE = 64
-_MMSG_LEN_AT = 56
 _POLLNVAL = 0x20
 # socket options that also apply to the TCP connection
 _OF_TCP = (uapi.SO_SNDBUF, uapi.SO_RCVBUF, uapi.SO_LINGER)
@@ -44,6 +44,7 @@ _OF_MODEL = (*_OF_TCP, uapi.SO_RCVTIMEO, uapi.SO_SNDTIMEO, uapi.SO_RCVLOWAT)
 # longest wait between two checks of a condition, in seconds
 _POLL_INTERVAL = 0.05
 _SENDFILE_MAX = 0x7FFF_F000
+_FILL = bytes(1 << 16)
 _SOCKADDR_MAX = 128
 _PAGE = 4096
 
@@ -56,10 +57,52 @@ class _ExactManaged(Managed):
     """
 
     changed: threading.Condition
+    _readable = False
+    _full = False
+
+    def show(self, theirs: socket.socket) -> None:
+        """Make the program's end as readable and writable as the model's socket, for epoll.
+
+        A byte in its receive queue makes it readable; bytes in its send buffer make it not
+        writable. The program never sees them, because all its reads and writes are trapped.
+
+        Args:
+            theirs: The program's end.
+        """
+        bits = self.link.sock.poll(select.POLLIN | select.POLLOUT | select.POLLRDHUP)
+        with contextlib.suppress(OSError):
+            readable = bool(bits & (select.POLLIN | select.POLLERR | select.POLLHUP))
+            if readable != self._readable:
+                self._readable = readable
+                if readable:
+                    self.ours.send(b"\0")
+                else:
+                    theirs.recv(1, socket.MSG_DONTWAIT)
+            full = not bits & (select.POLLOUT | select.POLLERR | select.POLLHUP)
+            if full != self._full:
+                self._full = full
+                if full:
+                    with contextlib.suppress(BlockingIOError):
+                        while True:
+                            theirs.send(_FILL, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                else:
+                    with contextlib.suppress(BlockingIOError):
+                        while self.ours.recv(1 << 20):
+                            pass
+            if bits & select.POLLHUP or self.link.broken:
+                self.ours.shutdown(socket.SHUT_RDWR)
+            elif bits & select.POLLRDHUP:
+                self.ours.shutdown(socket.SHUT_WR)
 
     def drain(self, whole: bool = False) -> None:  # noqa: ARG002
         """Close the model's socket once the program has closed its end."""
         if self.hung_up:
+            return
+        if self._full:
+            if not hung_up(self.ours):
+                return
+            self.hung_up = True
+            self.link.sock.close()
             return
         try:
             if self.ours.recv(1):
@@ -76,20 +119,19 @@ class _ExactManaged(Managed):
 
     @property
     def wants_tx(self) -> bool:
-        """True if the program's end is still open."""
-        return not self.hung_up
+        """True if the program's end is still open and its queue is not full on purpose."""
+        return not (self.hung_up or self._full)
 
 
 class ExactSupervisor(Supervisor):
     """Lets the model execute every call on a kTLS socket."""
 
     trapped = (
-        *Supervisor.trapped, "read", "write", "readv", "writev", "sendto", "recvfrom", "sendmmsg",
-        "recvmmsg", "sendfile", "splice", "shutdown", "poll", "ppoll", "bind", "listen", "connect",
+        *Supervisor.trapped, "read", "write", "readv", "writev", "sendto", "recvfrom", "sendfile",
+        "splice", "shutdown", "poll", "ppoll", "bind", "listen", "connect", "epoll_ctl",
     )  # fmt: skip
     by_arg1 = {
-        "setsockopt": (*LEVELS, uapi.SOL_SOCKET),
-        "getsockopt": (*LEVELS, uapi.SOL_SOCKET),
+        **Supervisor.by_arg1,
         "ioctl": (termios.FIONREAD,),
     }
     limit = 1 << 18
@@ -150,10 +192,37 @@ class ExactSupervisor(Supervisor):
         assert isinstance(managed, _ExactManaged)
         managed.changed.notify(2)
         self._changed.notify_all()
+        if managed.watched:
+            self._show(managed)
+
+    def _show(self, managed: _ExactManaged) -> None:
+        """Update what epoll sees of a connection."""
+        for process in self._processes.values():
+            for fd in process.fds_of(managed.inode) if process.alive else ():
+                with contextlib.suppress(OSError), process.borrowed(fd) as theirs:
+                    managed.show(theirs)
+                    return
+
+    def broke(self, managed: Managed) -> None:
+        """Do nothing: the model reports the error to the call that meets it."""
+
+    def _watch_epoll(self, call: Call, process: Process) -> None:
+        """Note that a connection is in an epoll set, then let the kernel change the set."""
+        managed = self._managed_of(process, call.int_arg(2))
+        if isinstance(managed, _ExactManaged):
+            with self.machine.lock:
+                managed.watched = True
+                self._pump_all()
+                self._show(managed)
+        self._listener.proceed(call)
 
     def dispatch(self, name: str, call: Call, process: Process, managed: Managed | None) -> None:
         """Start a thread for a call on a kTLS socket; see `Supervisor.dispatch`."""
-        if name in ("poll", "ppoll"):
+        if name == "io_uring_setup":
+            super().dispatch(name, call, process, None)
+        elif name == "epoll_ctl":
+            self._watch_epoll(call, process)
+        elif name in ("poll", "ppoll"):
             self._start(name, call, process, None)
         elif name == "splice" and managed is None:
             inode = process.socket_inode(call.int_arg(2))
@@ -235,14 +304,14 @@ class ExactSupervisor(Supervisor):
         at, count, flags = call.args[1], call.args[2] & 0xFFFFFFFF, call.int_arg(3)
         for i in range(count):
             batch = uapi.MSG_BATCH if i + 1 < count else 0
+            message = Message(process, at + i * MMSGHDR_SIZE)
             try:
-                n = Message(process, at).send(managed.link.sock, flags | batch)
+                n = message.send(managed.link.sock, flags | batch)
             except OSError:
                 if i:
                     return i
                 raise
-            process.write(at + _MMSG_LEN_AT, n.to_bytes(4, "little"))
-            at += _MMSGHDR_SIZE
+            message.write_length(n)
         return count
 
     def _call_sendfile(self, call: Call, process: Process, managed: Managed) -> int:
@@ -282,17 +351,29 @@ class ExactSupervisor(Supervisor):
         return self._receive(process, managed, _iov(call, process))
 
     def _call_recvmsg(self, call: Call, process: Process, managed: Managed) -> int:
-        message = Message(process, call.args[1])
+        return self._receive_message(process, managed, call.args[1], call.int_arg(2))
+
+    def _receive_message(self, process: Process, managed: Managed, address: int, flags: int) -> int:
+        message = Message(process, address)
         fault_at = process.fault_at(message.iov)
-        got = managed.link.sock.recvmsg(
-            message.size, message.controllen, call.int_arg(2), fault_at=fault_at
-        )
+        got = managed.link.sock.recvmsg(message.size, message.controllen, flags, fault_at=fault_at)
         message.scatter(got.data)
         message.write_control(got.cmsgs, got.controllen, got.msg_flags)
         return len(got.data)
 
-    def _call_recvmmsg(self, _call: Call, _process: Process, _managed: Managed) -> int:
-        raise OSError(errno.ENOSYS, "recvmmsg is not supported")
+    def _call_recvmmsg(self, call: Call, process: Process, managed: Managed) -> int:
+        count, flags = call.args[2] & 0xFFFFFFFF, call.int_arg(3)
+        for i in range(count):
+            once = flags | (uapi.MSG_DONTWAIT if i and flags & MSG_WAITFORONE else 0)
+            at = call.args[1] + i * MMSGHDR_SIZE
+            try:
+                n = self._receive_message(process, managed, at, once)
+            except OSError:
+                if i:
+                    return i
+                raise
+            Message(process, at).write_length(n)
+        return count
 
     # ------------------------------------------------------------------------ splice
 

@@ -38,6 +38,7 @@ class Link:
         sock: The kTLS socket.
         out: Bytes that the model has sent and TCP has not accepted yet.
         ended: All bytes were sent or lost, so the connection is no longer needed.
+        broken: The peer has reset the connection, or TCP has given up.
 
     Args:
         stack: Kernel of the kTLS socket.
@@ -57,6 +58,7 @@ class Link:
         self.raw = raw
         self.out = bytearray()
         self.ended = False
+        self.broken = False
         self._fin = False
         self._in_over = False
         if limit is None:
@@ -120,8 +122,7 @@ class Link:
             except BlockingIOError:
                 break
             except OSError:
-                self._in_over = True
-                self._wire.feed_reset()
+                self._break()
                 return True
             arrived = True
             if not data:
@@ -142,8 +143,7 @@ class Link:
             except BlockingIOError:
                 break
             except OSError:
-                self.out.clear()
-                self._wire.feed_reset()
+                self._break()
                 break
             del self.out[:n]
             accepted = True
@@ -156,6 +156,12 @@ class Link:
         if self.sock.closed and not self.out:
             self.ended = True
         return accepted
+
+    def _break(self) -> None:
+        """Tell the model that TCP is broken."""
+        self.out.clear()
+        self._in_over = self.broken = True
+        self._wire.feed_reset()
 
     def close(self) -> None:
         """Close both sockets."""

@@ -47,6 +47,7 @@ class Managed:
         inode: Inode of the program's end.
         hung_up: The program has closed its end.
         closed: The supervisor has closed its end.
+        watched: The program's end is in an epoll set.
 
     Args:
         link: The connection, already taken over.
@@ -61,6 +62,7 @@ class Managed:
         self.inode = inode
         self.hung_up = False
         self.closed = False
+        self.watched = False
         self._tx_over = False
         self._rx_over = False
         self._error = 0
@@ -172,8 +174,9 @@ class Managed:
 
     def _end_rx(self) -> None:
         self._rx_over = True
-        with contextlib.suppress(OSError):
-            self.ours.shutdown(socket.SHUT_WR)
+        if not self.link.broken:  # else `break_end` follows
+            with contextlib.suppress(OSError):
+                self.ours.shutdown(socket.SHUT_WR)
 
     def take_back(self, theirs: socket.socket) -> None:
         """Return unread bytes of the program's queue to the TCP queue of the model.
@@ -239,6 +242,25 @@ class Managed:
             if head.left or (len(self._segments) == 1 and self._pending):
                 return
             self._segments.popleft()
+
+    def break_end(self, theirs: socket.socket | None) -> None:
+        """Make the program's end fail, as that of a TCP connection that was reset.
+
+        The program still reads what has arrived. Then it gets ECONNRESET once, and end of file;
+        it sends with EPIPE, and poll shows POLLERR and POLLHUP. Linux does this to a socket whose
+        other end is closed with unread bytes (`unix_release_sock`).
+
+        Args:
+            theirs: The program's end; None if it is unknown.
+        """
+        self._tx_over = self._rx_over = self.hung_up = True
+        self._pending = None
+        with contextlib.suppress(OSError):
+            if theirs is not None:
+                theirs.send(b"\0", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        self.ours.close()
+        self.link.sock.close()
+        self.link.ended = True
 
     def close(self) -> None:
         """Close the supervisor's end and the TCP connection."""

@@ -12,6 +12,9 @@ from ktls_cosim.run.process import Iov, Process
 
 _MSGHDR = struct.Struct("=QI4xQQQQi4x")
 _CONTROLLEN_AT, _FLAGS_AT = 40, 48
+# struct mmsghdr: a msghdr and msg_len
+MMSGHDR_SIZE = 64
+_MMSG_LEN_AT = 56
 _IOVEC = struct.Struct("=QQ")
 
 
@@ -60,6 +63,10 @@ class Message:
         if self.controllen:
             control = self._process.read_exactly(self._control, self.controllen)
         return sock.sendmsg([data], control, flags, fault_at=fault_at)
+
+    def write_length(self, count: int) -> None:
+        """Write msg_len, if the message is that of a `struct mmsghdr`."""
+        self._process.write(self._address + _MMSG_LEN_AT, count.to_bytes(4, "little"))
 
     def scatter(self, data: bytes) -> None:
         """Write received bytes into the buffers."""

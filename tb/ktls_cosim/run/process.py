@@ -166,6 +166,13 @@ class Process:
             return None
         return int(name[8:-1]) if name.startswith("socket:[") else None
 
+    @property
+    def name(self) -> str:
+        """Name of its program, for messages."""
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{self.pid}/comm").read_text().strip()
+        return "?"
+
     def fds_of(self, inode: int) -> list[int]:
         """Return all descriptors of a socket."""
         return [fd for fd in self._fds() if self.socket_inode(fd) == inode]
@@ -184,7 +191,7 @@ class Process:
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(self._pidfd, number)
 
-    def move_in_epoll_sets(self, fds: list[int], old: socket.socket, new: socket.socket) -> None:
+    def move_in_epoll_sets(self, fds: list[int], old: socket.socket, new: socket.socket) -> bool:
         """Make the process's epoll sets watch a new socket instead of an old one.
 
         An epoll set refers to the open file, not to the descriptor. So it does not notice
@@ -194,7 +201,11 @@ class Process:
             fds: Descriptors of the process that referred to `old` and now refer to `new`.
             old: Socket that the sets watch.
             new: Socket that they are to watch.
+
+        Returns:
+            Whether a set watched the old socket.
         """
+        moved = False
         for number in self._fds():
             try:
                 if os.readlink(f"/proc/{self.pid}/fd/{number}") != "anon_inode:[eventpoll]":
@@ -210,10 +221,12 @@ class Process:
                 epoll = self.copy_fd(number)
             except OSError:
                 continue
+            moved = True
             try:
                 _in_child(epoll, entries, old.fileno(), new.fileno())
             finally:
                 os.close(epoll)
+        return moved
 
 
 def _in_child(epoll: int, entries: list[tuple[int, int, int]], old: int, new: int) -> None:

@@ -41,6 +41,7 @@ _ADDFD = struct.Struct("=QIIII")
 
 # system calls added since Linux 5.0 have one number on all architectures
 PIDFD_GETFD = 438
+_EVERYWHERE = {"io_uring_setup": 425}
 
 
 def _ioctl(direction: int, number: int, size: int) -> int:
@@ -78,6 +79,7 @@ ARCHS = {
             "connect": 42, "bind": 49, "listen": 50,
             "shutdown": 48, "getsockname": 51, "getpeername": 52, "setsockopt": 54,
             "getsockopt": 55, "ppoll": 271, "splice": 275, "sendmmsg": 307, "recvmmsg": 299,
+            "epoll_ctl": 233, **_EVERYWHERE,
         },
     ),
     "aarch64": Arch(
@@ -88,7 +90,7 @@ ARCHS = {
             "ppoll": 73, "splice": 76, "getsockname": 204, "getpeername": 205, "sendto": 206,
             "recvfrom": 207, "setsockopt": 208, "getsockopt": 209, "shutdown": 210,
             "sendmsg": 211, "recvmsg": 212, "bind": 200, "listen": 201, "connect": 203,
-            "recvmmsg": 243, "sendmmsg": 269,
+            "recvmmsg": 243, "sendmmsg": 269, "epoll_ctl": 21, **_EVERYWHERE,
         },
     ),
 }  # fmt: skip

@@ -17,6 +17,7 @@ import selectors
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +27,7 @@ from ktls_cosim.machine import Machine
 from ktls_cosim.run import sockaddr
 from ktls_cosim.run.link import Link
 from ktls_cosim.run.managed import Managed
-from ktls_cosim.run.message import Message
+from ktls_cosim.run.message import MMSGHDR_SIZE, Message
 from ktls_cosim.run.process import Process, thread_group
 from ktls_cosim.run.seccomp import Call, Listener, arch
 
@@ -41,6 +42,9 @@ _LINGER = 10.0
 # time between two checks of the loop's conditions, in seconds: with and without waiting calls
 _BUSY, _IDLE = 0.2, 5.0
 _INT = struct.Struct("=i")
+MSG_WAITFORONE = 0x10000
+# options of SOL_SOCKET that would reveal the socket pair
+_OF_THE_CONNECTION = (socket.SO_DOMAIN, socket.SO_PROTOCOL, socket.SO_TYPE)
 
 
 class Supervisor:
@@ -59,8 +63,14 @@ class Supervisor:
         capture: Receives the conversations of the program.
     """
 
-    trapped: Sequence[str] = ("sendmsg", "recvmsg", "getsockname", "getpeername")
-    by_arg1: Mapping[str, Sequence[int]] = {"setsockopt": LEVELS, "getsockopt": LEVELS}
+    trapped: Sequence[str] = (
+        "sendmsg", "recvmsg", "sendmmsg", "recvmmsg", "getsockname", "getpeername",
+        "io_uring_setup",
+    )  # fmt: skip
+    by_arg1: Mapping[str, Sequence[int]] = {
+        "setsockopt": (*LEVELS, uapi.SOL_SOCKET),
+        "getsockopt": (*LEVELS, uapi.SOL_SOCKET),
+    }
     limit: int | None = None
 
     def __init__(
@@ -75,6 +85,8 @@ class Supervisor:
         self._managed: dict[int, Managed] = {}
         self._closing: list[Managed] = []
         self._waiting: list[tuple[Call, Process, Managed]] = []
+        self._received: dict[int, int] = {}  # messages so far of each waiting recvmmsg
+        self._refused_rings: set[int] = set()  # processes that were told about io_uring
         self._child: tuple[int, int] | None = None
         self._status: int | None = None
         self._deadline: float | None = None
@@ -145,6 +157,8 @@ class Supervisor:
             if managed.wants_in:
                 link.pump_in()
             managed.deliver()
+            if link.broken and not (managed.hung_up or managed.wants_rx):
+                self.broke(managed)
         if managed.hung_up and managed.inode in self._managed:
             del self._managed[managed.inode]
             self._closing.append(managed)
@@ -153,10 +167,21 @@ class Supervisor:
         else:
             self._watch(managed)
 
+    def broke(self, managed: Managed) -> None:
+        """Let the program notice that its connection is broken."""
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(managed.ours)
+        for process in self._processes.values():
+            for fd in process.fds_of(managed.inode) if process.alive else ():
+                with contextlib.suppress(OSError), process.borrowed(fd) as theirs:
+                    managed.break_end(theirs)
+                    return
+        managed.break_end(None)
+
     def _forget(self, managed: Managed) -> None:
         self._closing.remove(managed)
         for file in (managed.ours, managed.link.raw):
-            with contextlib.suppress(KeyError):
+            with contextlib.suppress(KeyError, ValueError):  # not registered, or closed
                 self._selector.unregister(file)
         managed.close()
 
@@ -167,6 +192,8 @@ class Supervisor:
             (managed.ours, managed.wants_tx, managed.wants_rx),
             (link.raw, managed.wants_in, link.wants_out),
         ):
+            if file.fileno() < 0:
+                continue
             mask = wants_read * selectors.EVENT_READ | wants_write * selectors.EVENT_WRITE
             try:
                 key = self._selector.get_key(file)
@@ -224,12 +251,19 @@ class Supervisor:
         Raises:
             OSError: The call fails with this errno.
         """
-        if name == "setsockopt" and managed is None:
+        if name == "io_uring_setup":
+            self._refuse_ring(process)
+        elif name == "setsockopt" and managed is None:
             self._maybe_take_over(call, process)
-        elif managed is None:
+        elif managed is None or (name == "getsockopt" and _of_the_pair(call)):
             self._listener.proceed(call)
-        elif name == "recvmsg":
-            if not self._recvmsg(call, process, managed):
+        elif name == "setsockopt" and call.int_arg(1) == uapi.SOL_SOCKET:
+            # most options, such as time limits, are those of the program's end
+            if call.int_arg(2) == uapi.SO_LINGER:
+                self._linger(call, process, managed)
+            self._listener.proceed(call)
+        elif name in ("recvmsg", "recvmmsg"):
+            if not self._answer_receive(call, process, managed):
                 self._waiting.append((call, process, managed))
         else:
             value = getattr(self, f"_call_{name}")(call, process, managed)
@@ -241,7 +275,7 @@ class Supervisor:
         for entry in waiting:
             call, process, managed = entry
             try:
-                if self._recvmsg(call, process, managed):
+                if self._answer_receive(call, process, managed):
                     self.pump(managed)
                 elif self._listener.waits(call):
                     self._waiting.append(entry)
@@ -282,12 +316,13 @@ class Supervisor:
         fds = process.fds_of(os.fstat(raw.fileno()).st_ino)
         for number in fds:
             self._listener.replace_fd(call, number, theirs.fileno(), process.cloexec(number))
-        process.move_in_epoll_sets(fds, raw, theirs)
+        watched = process.move_in_epoll_sets(fds, raw, theirs)
         with self.machine.lock:
             link = Link(self.machine.stack, raw, self.limit, self._capture)
             link.sock.setsockopt(uapi.SOL_TCP, uapi.TCP_ULP, b"tls")
         theirs.close()
         managed = self.manage(link, ours, inode)
+        managed.watched = watched
         self._managed[inode] = managed
         self.connections += 1
 
@@ -311,6 +346,14 @@ class Supervisor:
         else:
             link.raw.setsockopt(level, option, value or b"")
         return 0
+
+    def _linger(self, call: Call, process: Process, managed: Managed) -> None:
+        """Close the connection as the program wants, perhaps with a reset."""
+        value = process.read(call.args[3], max(0, min(call.int_arg(4), 8)))
+        if len(value) == 8:
+            with self.machine.lock:
+                managed.link.sock.setsockopt(uapi.SOL_SOCKET, uapi.SO_LINGER, value, 8)
+            managed.link.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
     def before_option(self, call: Call, process: Process, managed: Managed, option: int) -> None:
         """Synchronise the streams before an option that may set keys.
@@ -350,21 +393,72 @@ class Supervisor:
     # --------------------------------------------------------------------- messages
 
     def _call_sendmsg(self, call: Call, process: Process, managed: Managed) -> int:
-        message = Message(process, call.args[1])
+        return self._send_messages(call, process, managed, [Message(process, call.args[1])])[0]
+
+    def _call_sendmmsg(self, call: Call, process: Process, managed: Managed) -> int:
+        at, count = call.args[1], min(call.args[2] & 0xFFFFFFFF, uapi.UIO_MAXIOV)
+        messages = [Message(process, at + i * MMSGHDR_SIZE) for i in range(count)]
+        sent = self._send_messages(call, process, managed, messages)
+        for message, n in zip(messages, sent, strict=False):
+            message.write_length(n)
+        return len(sent)
+
+    def _send_messages(
+        self, call: Call, process: Process, managed: Managed, messages: Sequence[Message]
+    ) -> list[int]:
+        """Send messages; return the bytes sent of each up to the first that fails.
+
+        Raises:
+            OSError: The first message fails.
+        """
+        flags = call.int_arg(3 if self._names[call.number] == "sendmmsg" else 2)
         sock = managed.link.sock
+        out: list[int] = []
         with self.machine.lock:
             managed.drain(whole=True)
             signals = sock.sigpipe
             try:
-                return message.send(sock, call.int_arg(2))
+                for n, message in enumerate(messages, 1):
+                    batch = uapi.MSG_BATCH if n < len(messages) else 0
+                    out.append(message.send(sock, flags | batch))
+            except OSError:
+                if not out:
+                    raise
             finally:
                 if sock.sigpipe > signals:
                     process.signal(signal.SIGPIPE)
+        return out
 
-    def _recvmsg(self, call: Call, process: Process, managed: Managed) -> bool:
-        """Answer recvmsg; return False if the call has to wait for bytes."""
-        message = Message(process, call.args[1])
-        flags = call.int_arg(2)
+    def _answer_receive(self, call: Call, process: Process, managed: Managed) -> bool:
+        """Answer recvmsg or recvmmsg; return False if the call has to wait for bytes."""
+        if self._names[call.number] == "recvmsg":
+            n = self._recvmsg(call, process, managed, call.args[1], call.int_arg(2))
+            if n is not None:
+                self._listener.answer(call, n)
+            return n is not None
+        done, want = self._received.pop(call.cookie, 0), call.args[2] & 0xFFFFFFFF
+        flags = call.int_arg(3)
+        try:
+            while done < want:
+                once = flags | (uapi.MSG_DONTWAIT if done and flags & MSG_WAITFORONE else 0)
+                at = call.args[1] + done * MMSGHDR_SIZE
+                n = self._recvmsg(call, process, managed, at, once)
+                if n is None:
+                    self._received[call.cookie] = done
+                    return False
+                Message(process, at).write_length(n)
+                done += 1
+        except OSError:
+            if not done:
+                raise
+        self._listener.answer(call, done)
+        return True
+
+    def _recvmsg(
+        self, call: Call, process: Process, managed: Managed, address: int, flags: int
+    ) -> int | None:
+        """Receive one message; return its bytes, or None if there is nothing yet."""
+        message = Message(process, address)
         with self.machine.lock, process.borrowed(call.int_arg(0)) as theirs:
             managed.link.pump_in()
             got = managed.receive(theirs, message.size, bool(flags & uapi.MSG_PEEK))
@@ -372,7 +466,7 @@ class Supervisor:
         if got is None:
             if flags & uapi.MSG_DONTWAIT or not blocking:
                 raise KtlsOSError(errno.EAGAIN, "nothing to read")
-            return False
+            return None
         data, rtype, ends = got
         control = cmsg.ControlBuffer(message.controllen)
         if rtype is not None:
@@ -380,8 +474,28 @@ class Supervisor:
         message.scatter(data)
         out = uapi.MSG_EOR * ends | uapi.MSG_CTRUNC * control.truncated
         message.write_control(control.cmsgs, control.used, out)
-        self._listener.answer(call, len(data))
-        return True
+        return len(data)
+
+    def _refuse_ring(self, process: Process) -> None:
+        """Refuse io_uring, whose operations no filter sees.
+
+        Raises:
+            OSError: ENOSYS, as in a kernel without io_uring.
+        """
+        if process.pid not in self._refused_rings:
+            self._refused_rings.add(process.pid)
+            print(
+                f"ktls-cosim: process {process.pid} ({process.name}) asks for io_uring and gets "
+                "ENOSYS: its operations would bypass the model of kTLS. Programs with another way, "
+                "such as epoll, use that; for others there is no support.",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+        raise OSError(errno.ENOSYS, "io_uring is not supported")
+
+
+def _of_the_pair(call: Call) -> bool:
+    """Return whether a getsockopt is for the socket pair: what the pair itself has."""
+    return call.int_arg(1) == uapi.SOL_SOCKET and call.int_arg(2) not in _OF_THE_CONNECTION
 
 
 def _give_address(call: Call, process: Process, raw: socket.socket, which: str) -> int:
