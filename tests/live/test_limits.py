@@ -18,6 +18,7 @@ import pytest
 
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.cli import main
+from ktls_cosim.https import handshake
 from ktls_cosim.https.certificate import self_signed
 from ktls_cosim.https.client import connect
 from ktls_cosim.https.connection import Connection
@@ -333,3 +334,13 @@ def test_a_capture_is_private(tmp_path: Path) -> None:
             path.touch(0o644)
         Capture(path).close()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_finished_in_pieces_counts_as_several_records() -> None:
+    """TLS 1.2: the first record of the application has the number behind them."""
+    direction = handshake._Direction()
+    whole = b"\x16\x03\x03\0\1x"
+    direction.add(whole + b"\x14\x03\x03\0\1\1")
+    assert direction.protected() == 0
+    direction.add(whole * 3)
+    assert direction.protected() == 3

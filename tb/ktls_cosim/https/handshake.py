@@ -149,6 +149,13 @@ class _Direction:
                 return int.from_bytes(record[_HEADER : _HEADER + 8], "big")
         raise HandshakeError("no Finished was sent after ChangeCipherSpec")
 
+    def protected(self) -> int:
+        """Return the number of records after ChangeCipherSpec: one, unless Finished was cut."""
+        types = [record[0] for record in self.records]
+        if _CHANGE_CIPHER_SPEC not in types:
+            return 0
+        return len(types) - types.index(_CHANGE_CIPHER_SPEC) - 1
+
 
 class _Exchange:
     """One handshake in progress."""
@@ -227,13 +234,13 @@ class _Exchange:
         server_random = (self._sent if self._server else self._received).random(_SERVER_HELLO)
         keys = key_block(suite, master, self.client_random, server_random)
         mine, theirs = keys[::-1] if self._server else keys
-        # each Finished message was record 0, and ours has used one explicit nonce
+        # Finished was record 0, or several records from 0 on; ours has used one explicit nonce
         explicit = (self._sent.explicit_nonce_of_finished() + 1) & _MASK64
         return Established(
             uapi.TLS_1_2_VERSION,
             name,
             tls12_info(suite, *mine, explicit.to_bytes(8, "big"), 1),
-            tls12_info(suite, *theirs, bytes(8), 1),
+            tls12_info(suite, *theirs, bytes(8), self._received.protected()),
             None,
             None,
             log_lines(self.client_random, secrets),
