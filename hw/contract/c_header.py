@@ -13,7 +13,20 @@ C_HEAD = f"""\
 #ifndef KTLS_NIC_H
 #define KTLS_NIC_H
 
+/* Little-endian words in memory: convert with cpu_to_le32() or htole32() and their kin. */
+#ifdef __KERNEL__
+#include <linux/types.h>
+typedef __u8 ktls_u8;
+typedef __le16 ktls_le16;
+typedef __le32 ktls_le32;
+typedef __le64 ktls_le64;
+#else
 #include <stdint.h>
+typedef uint8_t ktls_u8;
+typedef uint16_t ktls_le16;
+typedef uint32_t ktls_le32;
+typedef uint64_t ktls_le64;
+#endif
 
 #ifdef __cplusplus
 #define KTLS_STATIC_ASSERT static_assert
@@ -33,7 +46,8 @@ def c_header(c: Contract) -> str:
             if f.width != 32:
                 out += _c_field(r.name, f, f.lsb)
     for name, (count, stride) in c.arrays.items():
-        out.append(_define(f"{name}_COUNT", f"{count}u"))
+        out.append("/* the most; CAPS tells how many this device has */")
+        out.append(_define(f"{name}_MAX", f"{count}u"))
         out.append(_define(f"{name}_STRIDE", f"0x{stride:X}u"))
     out.append("")
     for key, (py, prefix) in ENUMS.items():
@@ -72,7 +86,7 @@ def _c_struct(s: Struct) -> list[str]:
     pad = 0
     for word in s.words:
         if word.offset != position:
-            out.append(f"\tuint8_t pad{pad}[{word.offset - position}];")
+            out.append(f"\tktls_u8 reserved{pad}[{word.offset - position}];")
             pad += 1
         out.append(f"\t{_c_member(word, [f for f in s.fields if word.holds(f)])};")
         position = word.offset + word.bits // 8
@@ -81,9 +95,13 @@ def _c_struct(s: Struct) -> list[str]:
         f"KTLS_STATIC_ASSERT(sizeof(struct ktls_{s.name}) == {s.size}, "
         f'"{s.name} is {s.size} bytes");'
     )
+    shown = ""
     for f in s.fields:
         word = s.word_of(f)
         if f.width != word.bits:
+            if word.name != shown:
+                shown = word.name
+                out.append(f"/* in {shown}: */")
             out += _c_field(s.name.upper(), f, f.lsb - 8 * word.offset)
     return [*out, ""]
 
@@ -92,6 +110,6 @@ def _c_member(word: Word, fields: list[Field]) -> str:
     """Return the declaration of a word; one that a single field fills has its name."""
     if len(fields) == 1 and fields[0].width == word.bits:
         if fields[0].verbatim:
-            return f"uint8_t {fields[0].name}[{word.bits // 8}]"
-        return f"uint{word.bits}_t {fields[0].name}"
-    return f"uint{word.bits}_t {word.name}"
+            return f"ktls_u8 {fields[0].name}[{word.bits // 8}]"
+        return f"ktls_le{word.bits} {fields[0].name}"
+    return f"ktls_le{word.bits} {word.name}"

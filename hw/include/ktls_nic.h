@@ -3,7 +3,20 @@
 #ifndef KTLS_NIC_H
 #define KTLS_NIC_H
 
+/* Little-endian words in memory: convert with cpu_to_le32() or htole32() and their kin. */
+#ifdef __KERNEL__
+#include <linux/types.h>
+typedef __u8 ktls_u8;
+typedef __le16 ktls_le16;
+typedef __le32 ktls_le32;
+typedef __le64 ktls_le64;
+#else
 #include <stdint.h>
+typedef uint8_t ktls_u8;
+typedef uint16_t ktls_le16;
+typedef uint32_t ktls_le32;
+typedef uint64_t ktls_le64;
+#endif
 
 #ifdef __cplusplus
 #define KTLS_STATIC_ASSERT static_assert
@@ -116,7 +129,8 @@
 #define KTLS_RING0_ERRORS_CQ_CONS_MASK 0xFFu
 #define KTLS_RING0_ERRORS_BASE_SHIFT 16
 #define KTLS_RING0_ERRORS_BASE_MASK 0xFFu
-#define KTLS_RING_COUNT 8u
+/* the most; CAPS tells how many this device has */
+#define KTLS_RING_MAX 8u
 #define KTLS_RING_STRIDE 0x40u
 
 enum ktls_opcode {
@@ -197,27 +211,30 @@ enum ktls_status {
  * Words are little endian.
  */
 struct ktls_sqe_ctx {
-	uint32_t word0;
-	uint32_t word1;
-	uint32_t word2;
-	uint8_t salt[4];
-	uint8_t iv[8];
-	uint8_t rec_seq[8];
-	uint8_t key[32];
+	ktls_le32 word0;
+	ktls_le32 word1;
+	ktls_le32 word2;
+	ktls_u8 salt[4];
+	ktls_u8 iv[8];
+	ktls_u8 rec_seq[8];
+	ktls_u8 key[32];
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
+/* in word0: */
 #define KTLS_SQE_CTX_OPCODE_SHIFT 0
 #define KTLS_SQE_CTX_OPCODE_MASK 0xFFu
 #define KTLS_SQE_CTX_GEN_SHIFT 8
 #define KTLS_SQE_CTX_GEN_MASK 0xFFu
 #define KTLS_SQE_CTX_COOKIE_SHIFT 16
 #define KTLS_SQE_CTX_COOKIE_MASK 0xFFFFu
+/* in word1: */
 #define KTLS_SQE_CTX_CTX_SHIFT 0
 #define KTLS_SQE_CTX_CTX_MASK 0xFFFFu
 #define KTLS_SQE_CTX_EPOCH_SHIFT 16
 #define KTLS_SQE_CTX_EPOCH_MASK 0xFFu
 #define KTLS_SQE_CTX_DIR_SHIFT 24
 #define KTLS_SQE_CTX_DIR_MASK 0xFFu
+/* in word2: */
 #define KTLS_SQE_CTX_VERSION_SHIFT 0
 #define KTLS_SQE_CTX_VERSION_MASK 0xFFFFu
 #define KTLS_SQE_CTX_CIPHER_SHIFT 16
@@ -233,37 +250,41 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
  * tag, OPEN writes the text, and neither consumes a record number. Words are little endian.
  */
 struct ktls_sqe_record {
-	uint32_t word0;
-	uint32_t word1;
-	uint32_t len;
-	uint32_t dst_len;
-	uint64_t src_sg;
-	uint64_t dst_sg;
-	uint32_t word8;
-	uint8_t nonce[4];
-	uint8_t explicit_nonce[8];
-	uint32_t aad_len;
-	uint32_t word13;
-	uint8_t pad0[4];
-	uint32_t word15;
+	ktls_le32 word0;
+	ktls_le32 word1;
+	ktls_le32 len;
+	ktls_le32 dst_len;
+	ktls_le64 src_sg;
+	ktls_le64 dst_sg;
+	ktls_le32 word8;
+	ktls_u8 nonce[4];
+	ktls_u8 explicit_nonce[8];
+	ktls_le32 aad_len;
+	ktls_le32 word13;
+	ktls_u8 reserved0[4];
+	ktls_le32 word15;
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_record) == 64, "sqe_record is 64 bytes");
+/* in word0: */
 #define KTLS_SQE_RECORD_OPCODE_SHIFT 0
 #define KTLS_SQE_RECORD_OPCODE_MASK 0xFFu
 #define KTLS_SQE_RECORD_GEN_SHIFT 8
 #define KTLS_SQE_RECORD_GEN_MASK 0xFFu
 #define KTLS_SQE_RECORD_COOKIE_SHIFT 16
 #define KTLS_SQE_RECORD_COOKIE_MASK 0xFFFFu
+/* in word1: */
 #define KTLS_SQE_RECORD_CTX_SHIFT 0
 #define KTLS_SQE_RECORD_CTX_MASK 0xFFFFu
 #define KTLS_SQE_RECORD_RTYPE_SHIFT 16
 #define KTLS_SQE_RECORD_RTYPE_MASK 0xFFu
 #define KTLS_SQE_RECORD_EPOCH_SHIFT 24
 #define KTLS_SQE_RECORD_EPOCH_MASK 0xFFu
+/* in word8: */
 #define KTLS_SQE_RECORD_SRC_CNT_SHIFT 0
 #define KTLS_SQE_RECORD_SRC_CNT_MASK 0xFFFFu
 #define KTLS_SQE_RECORD_DST_CNT_SHIFT 16
 #define KTLS_SQE_RECORD_DST_CNT_MASK 0xFFFFu
+/* in word13: */
 #define KTLS_SQE_RECORD_TAG_LEN_SHIFT 0
 #define KTLS_SQE_RECORD_TAG_LEN_MASK 0xFFu
 #define KTLS_SQE_RECORD_PAD_SHIFT 16
@@ -274,9 +295,9 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_record) == 64, "sqe_record is 64 bytes
  * are little endian.
  */
 struct ktls_sge {
-	uint64_t addr;
-	uint32_t len;
-	uint32_t word3;
+	ktls_le64 addr;
+	ktls_le32 len;
+	ktls_le32 word3;
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sge) == 16, "sge is 16 bytes");
 
@@ -285,27 +306,30 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sge) == 16, "sge is 16 bytes");
  * Words are little endian.
  */
 struct ktls_cqe {
-	uint32_t word0;
-	uint32_t word1;
-	uint32_t len;
-	uint32_t cycles;
-	uint64_t rec_seq;
-	uint32_t sq_index;
-	uint32_t word7;
+	ktls_le32 word0;
+	ktls_le32 word1;
+	ktls_le32 len;
+	ktls_le32 cycles;
+	ktls_le64 rec_seq;
+	ktls_le32 sq_index;
+	ktls_le32 word7;
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_cqe) == 32, "cqe is 32 bytes");
+/* in word0: */
 #define KTLS_CQE_COOKIE_SHIFT 0
 #define KTLS_CQE_COOKIE_MASK 0xFFFFu
 #define KTLS_CQE_STATUS_SHIFT 16
 #define KTLS_CQE_STATUS_MASK 0xFFu
 #define KTLS_CQE_OPCODE_SHIFT 24
 #define KTLS_CQE_OPCODE_MASK 0xFFu
+/* in word1: */
 #define KTLS_CQE_CTX_SHIFT 0
 #define KTLS_CQE_CTX_MASK 0xFFFFu
 #define KTLS_CQE_RTYPE_SHIFT 16
 #define KTLS_CQE_RTYPE_MASK 0xFFu
 #define KTLS_CQE_GEN_SHIFT 24
 #define KTLS_CQE_GEN_MASK 0xFFu
+/* in word7: */
 #define KTLS_CQE_LATENCY_SHIFT 0
 #define KTLS_CQE_LATENCY_MASK 0xFFFFFFu
 #define KTLS_CQE_REKEY_SHIFT 29
