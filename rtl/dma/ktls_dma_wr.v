@@ -141,11 +141,11 @@ module ktls_dma_wr #(
       m_axi_wvalid <= 1'b1;
       m_axi_wlast <= left == 8'd0;
       m_axi_wdata <= flush ? {DATA_W{1'b0}} : `KTLS_V(data);
+      `KTLS_V(data) = {DATA_W{1'b0}};  // Icarus keeps the temporary; text must not stay there
       m_axi_wstrb <= flush ? {STRB_W{1'b0}} : strb;
       left <= left - 8'd1;
       if (ending) active <= 1'b0;
     end else if (m_axi_wvalid && m_axi_wready) begin
-      `KTLS_V(data) = {DATA_W{1'b0}};
       m_axi_wvalid <= 1'b0;
       m_axi_wdata  <= {DATA_W{1'b0}};
     end
@@ -179,7 +179,6 @@ module ktls_dma_wr #(
     if (rst) begin
       m_axi_awvalid <= 1'b0;
       m_axi_wvalid  <= 1'b0;
-      `KTLS_V(data) = {DATA_W{1'b0}};
       m_axi_wdata <= {DATA_W{1'b0}};
       active <= 1'b0;
       complete <= 0;

@@ -118,7 +118,7 @@ class Bench:
         jobs = [
             d for n in range(3) for d in self.records(receive, n, self.rng.choice((2000, 5000)))
         ]
-        await self.rig.post(*jobs, bell=False)
+        await self.rig.post(*reversed(jobs), bell=False)  # OPEN before SEAL
         await self.port.write32(Reg.RING0_IRQ_MOD, layout.RING0_IRQ_MOD_COUNT.put(100))
         await self.port.write32(Reg.RING0_SQ_PROD, self.rig.sq_prod)
         await ClockCycles(self.dut.clk, self.rng.randrange(20, 200) if cycles is None else cycles)

@@ -44,8 +44,9 @@ def test_the_hash_sees_a_single_bit(
 ) -> None:
     """A mutant that changes one output bit and no result changes the hash."""
     mutant = Mutant(
-        "cache_bit", "ktls_dma_wr.v", "m_axi_awcache = 4'b0011", "m_axi_awcache = 4'b0010", ""
-    )
+        "resp_bit", "ktls_csr.v", "assign s_axil_rresp   = 2'b00;",
+        "assign s_axil_rresp   = 2'b01;", "",
+    )  # fmt: skip
     good = Build.device(lanes=target.lanes, CONTEXTS=8)
     bad = Build.device(mutant.sources(), lanes=target.lanes, CONTEXTS=8)
     right = _hashes(good, simulator, seed, 6, tmp_path / "right.json")

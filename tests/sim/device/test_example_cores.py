@@ -59,7 +59,9 @@ def test_the_commands_on_a_core_that_seals_with_short_keys(
 
 
 def test_pytest_names_what_it_left_out(simulator: str) -> None:
-    out = _pytest(BLOCK, simulator, "tests/sim/device/test_device.py", "-k", "small_device or 4")
+    out = _pytest(
+        BLOCK, simulator, "tests/sim/device/test_device.py", "-k", "small_device or lanes and 4"
+    )
     assert "left out: opening (open = false); AES-256 (key_sizes); LANES=2 (lanes)" in out
     assert "1 passed, 1 skipped" in out
 

@@ -20,9 +20,9 @@ def test_attacks(simulate: Simulate, target: Target) -> None:
     simulate(_build(target, 1), "cocotb_attacks", timeout_s=500)
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
-def test_random_faults(simulate: Simulate, target: Target, lanes: int) -> None:
-    simulate(_build(target, lanes), "cocotb_faults", env={"KTLS_FAULTS": "60"})
+@pytest.mark.parametrize(("lanes", "count"), [(1, 40), (4, 20)])
+def test_random_faults(simulate: Simulate, target: Target, lanes: int, count: int) -> None:
+    simulate(_build(target, lanes), "cocotb_faults", env={"KTLS_FAULTS": str(count)})
 
 
 @pytest.mark.slow
