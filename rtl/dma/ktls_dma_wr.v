@@ -139,8 +139,8 @@ module ktls_dma_wr #(
       if (`KTLS_SHORTCUT(&strb) == 1'b0)
         for (i = 0; i < STRB_W; i = i + 1) if (!strb[i]) `KTLS_V(data) [8*i+:8] = 8'd0;
       m_axi_wvalid <= 1'b1;
-      m_axi_wlast <= left == 8'd0;
-      m_axi_wdata <= flush ? {DATA_W{1'b0}} : `KTLS_V(data);
+      m_axi_wlast  <= left == 8'd0;
+      m_axi_wdata  <= flush ? {DATA_W{1'b0}} : `KTLS_V(data);
       `KTLS_V(data) = {DATA_W{1'b0}};  // Icarus keeps the temporary; text must not stay there
       m_axi_wstrb <= flush ? {STRB_W{1'b0}} : strb;
       left <= left - 8'd1;
@@ -178,7 +178,7 @@ module ktls_dma_wr #(
 
     if (rst) begin
       m_axi_awvalid <= 1'b0;
-      m_axi_wvalid  <= 1'b0;
+      m_axi_wvalid <= 1'b0;
       m_axi_wdata <= {DATA_W{1'b0}};
       active <= 1'b0;
       complete <= 0;

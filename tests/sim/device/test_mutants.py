@@ -263,8 +263,8 @@ def test_lane_mutant_is_caught(
 
 
 AXI = [
-    Mutant("last_beat_unmarked", "ktls_dma_wr.v", "m_axi_wlast <= left == 8'd0;",
-           "m_axi_wlast <= left == 8'd1;", "WLAST at the wrong beat"),
+    Mutant("last_beat_unmarked", "ktls_dma_wr.v", "m_axi_wlast  <= left == 8'd0;",
+           "m_axi_wlast  <= left == 8'd1;", "WLAST at the wrong beat"),
     Mutant("address_dropped", "ktls_dma_rd.v", "else if (m_axi_arready) begin",
            "else begin", "AR changed before ARREADY"),
     Mutant("address_changed", "ktls_dma_wr.v", "burst_room = (!m_axi_awvalid || m_axi_awready) &&",
