@@ -528,7 +528,7 @@ WIPE = [
      "a_deleted_context_leaves_nothing"),
     (Mutant("small_core_keeps_the_nonce", "ktls_gcm_small.v", "nonce <= 96'd0;", "", "small"),
      "a_deleted_context_leaves_nothing"),
-    (Mutant("small_core_keeps_text", "ktls_gcm_small.v", "block <= 128'd0;", "", "small"),
+    (Mutant("small_core_keeps_text", "ktls_gcm_small.v", "out   <= 128'd0;", "", "small"),
      "a_reset_leaves_nothing"),
 ]  # fmt: skip
 
