@@ -158,7 +158,7 @@ def test_gnutls_as_in_the_kernels_example(
 
 def cosim(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ktls_cosim", *args], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "ktls_cosim", *args], capture_output=True, text=True, timeout=100,
         check=False, cwd=ROOT,
     )  # fmt: skip
 
@@ -226,14 +226,20 @@ def test_unknown_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
 CALLS = str(Path(__file__).parent / "helpers" / "ktls_calls.py")
 
 
+def calls(case: str, *options: str) -> str:
+    """Run a case of `helpers/ktls_calls.py`, which describes it; return the messages of `run`."""
+    done = cosim("run", *options, "--", sys.executable, CALLS, case)
+    assert "right" in done.stdout, done.stdout + done.stderr
+    return done.stderr
+
+
 @pytest.mark.parametrize("exact", [[], ["--exact"]], ids=["plain", "exact"])
 @pytest.mark.parametrize("case", ["batches", "gone", "reset", "options", "rings", "epoll"])
 def test_system_calls(case: str, exact: list[str]) -> None:
-    """`helpers/ktls_calls.py` describes the cases."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ktls_cosim", "run", *exact, "--", sys.executable, CALLS, case],
-        capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert "right" in done.stdout, done.stdout + done.stderr
+    messages = calls(case, *exact)
     if case == "rings":
-        assert "asks for io_uring" in done.stderr
+        assert "asks for io_uring" in messages
+
+
+def test_errors_of_single_sends() -> None:
+    calls("errors", "--exact")

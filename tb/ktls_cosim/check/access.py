@@ -7,7 +7,6 @@ bursts of the device when the driver has consumed completions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 
@@ -62,8 +61,8 @@ class Accesses:
         """Allow accesses to `length` bytes at bus address `addr`."""
         self._allowed[write].update(self._beats(addr, length))
 
-    def _beats(self, addr: int, length: int) -> Iterator[int]:
-        return iter(range(addr // self._beat, -(-(addr + length) // self._beat)))
+    def _beats(self, addr: int, length: int) -> range:
+        return range(addr // self._beat, -(-(addr + length) // self._beat))
 
     def stray(self, burst: Burst) -> int | None:
         """Return the bus address of the first beat of a burst that nothing names, or None."""

@@ -101,16 +101,14 @@ class _ExactManaged(Managed):
         if self._full:
             if not hung_up(self.ours):
                 return
-            self.hung_up = True
-            self.link.sock.close()
-            return
-        try:
-            if self.ours.recv(1):
+        else:
+            try:
+                if self.ours.recv(1):
+                    return
+            except BlockingIOError:
                 return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
+            except OSError:
+                pass
         self.hung_up = True
         self.link.sock.close()
 
@@ -193,15 +191,7 @@ class ExactSupervisor(Supervisor):
         managed.changed.notify(2)
         self._changed.notify_all()
         if managed.watched:
-            self._show(managed)
-
-    def _show(self, managed: _ExactManaged) -> None:
-        """Update what epoll sees of a connection."""
-        for process in self._processes.values():
-            for fd in process.fds_of(managed.inode) if process.alive else ():
-                with contextlib.suppress(OSError), process.borrowed(fd) as theirs:
-                    managed.show(theirs)
-                    return
+            self.with_end_of(managed, managed.show)
 
     def broke(self, managed: Managed) -> None:
         """Do nothing: the model reports the error to the call that meets it."""
@@ -213,7 +203,7 @@ class ExactSupervisor(Supervisor):
             with self.machine.lock:
                 managed.watched = True
                 self._pump_all()
-                self._show(managed)
+                self.with_end_of(managed, managed.show)
         self._listener.proceed(call)
 
     def dispatch(self, name: str, call: Call, process: Process, managed: Managed | None) -> None:

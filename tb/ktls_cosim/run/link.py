@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -147,6 +148,8 @@ class Link:
                 break
             del self.out[:n]
             accepted = True
+        if self._in_over and not self.broken and _has_error(self.raw):
+            self._break()
         if self._fin and not self.out:
             self._fin = False
             with contextlib.suppress(OSError):
@@ -171,3 +174,10 @@ class Link:
         if self._transcript is not None:
             self._transcript.closed()
         self.raw.close()
+
+
+def _has_error(sock: socket.socket) -> bool:
+    """Return whether a TCP socket has a pending error, such as a reset behind the peer's FIN."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

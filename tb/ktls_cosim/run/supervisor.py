@@ -19,7 +19,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ktls import KtlsOSError, cmsg, uapi
 from ktls_cosim.capture.pcapng import Capture
@@ -171,12 +171,22 @@ class Supervisor:
         """Let the program notice that its connection is broken."""
         with contextlib.suppress(KeyError):
             self._selector.unregister(managed.ours)
+        if not self.with_end_of(managed, managed.break_end):
+            managed.break_end(None)
+
+    def with_end_of(self, managed: Managed, use: Callable[[socket.socket], None]) -> bool:
+        """Call `use` with the program's end of a connection; return whether that was possible.
+
+        Args:
+            managed: The connection.
+            use: Receives the end, of any process that has it.
+        """
         for process in self._processes.values():
             for fd in process.fds_of(managed.inode) if process.alive else ():
                 with contextlib.suppress(OSError), process.borrowed(fd) as theirs:
-                    managed.break_end(theirs)
-                    return
-        managed.break_end(None)
+                    use(theirs)
+                    return True
+        return False
 
     def _forget(self, managed: Managed) -> None:
         self._closing.remove(managed)

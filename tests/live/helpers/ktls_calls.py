@@ -130,6 +130,32 @@ def gone() -> None:
     assert bits & (select.POLLHUP | select.POLLERR), bits
 
 
+def errors() -> None:
+    """Sends that fail, as Linux 6.1 answered them: kTLS reports the error of a record once.
+
+    The next call starts a record of its own, whose bytes count as accepted. Only `--exact` shows
+    the program each single call.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def send(sock: socket.socket) -> int | str:
+        time.sleep(0.1)
+        try:
+            return sock.send(b"x")
+        except OSError as e:
+            return errno.errorcode[e.errno]
+
+    a, b = ends()
+    b.close()
+    got = [send(a) for _ in range(5)]
+    assert got == [1, "EPIPE", 1, 1, 1], got
+    a, b = ends()
+    a.shutdown(socket.SHUT_WR)
+    assert b.recv(1) == b""
+    got = [send(a) for _ in range(3)]
+    assert got == [1, 1, 1], got
+
+
 def reset() -> None:
     """A reset reads as ECONNRESET."""
     a, b = ends()
