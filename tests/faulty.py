@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A port whose accesses can fail, and the connections that use it."""
+"""A port on which something can go wrong, and the connections that use it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, Wire, connect_wire, run_sync, uapi
 from ktls.kernels import KERNELS
+from ktls.port import HostPort
 from ktls_cosim.check.golden import TrafficKeys, open_record, seal_record
-from ktls_hw.layout import Reg, ring_of
+from ktls_hw.layout import Cqe, Reg, ring_of
 from ktls_hw.model import NicModel
 
 KEY = b"0123456789abcdef"
@@ -18,26 +19,46 @@ TLS13 = replace(TLS12, version=uapi.TLS_1_3_VERSION)
 
 
 class FaultyMemory:
-    """DMA memory that reports each access before it happens."""
+    """DMA memory that reports each access before it happens.
+
+    Attributes:
+        size: Size in bytes.
+        hide: The next completion never shows.
+    """
 
     def __init__(self, port: FaultyPort) -> None:
         self._port = port
-        self.size = port.model.mem.size
+        self.size = port.device.mem.size
+        self.hide = False
+        self._seen: dict[int, bytes] = {}  # what each slot of a completion ring showed last
+        self._hidden: dict[int, bytes] = {}
 
     def read(self, addr: int, length: int) -> bytes:
         self._port.before("read")
-        return self._port.model.mem.read(addr, length)
+        data = self._port.device.mem.read(addr, length)
+        if length == Cqe.SIZE:
+            before = self._seen.setdefault(addr, bytes(length))
+            if self.hide and data != before:
+                self.hide = False
+                self._hidden[addr] = before
+            self._seen[addr] = data = self._hidden.get(addr, data)
+        return data
 
     def write(self, addr: int, data: bytes) -> None:
         self._port.before("write")
-        self._port.model.mem.write(addr, data)
+        self._port.device.mem.write(addr, data)
+
+    def show(self) -> None:
+        """Hide nothing any more."""
+        self.hide = False
+        self._hidden.clear()
 
 
 class FaultyPort:
-    """A functional model behind a port on which something can go wrong.
+    """A device behind a port on which something can go wrong.
 
     Attributes:
-        model: The device.
+        device: The device; a functional model by default.
         accesses: How many accesses there were, by kind.
         fail_at: Number of the access that raises, from 1 on; 0 for none.
         error: What it raises.
@@ -46,8 +67,8 @@ class FaultyPort:
         lazy: The device works only while the driver waits, so that many records are in flight.
     """
 
-    def __init__(self, model: NicModel | None = None, *, lazy: bool = False) -> None:
-        self.model = model or NicModel()
+    def __init__(self, device: HostPort | None = None, *, lazy: bool = False) -> None:
+        self.device = device or NicModel()
         self.lazy = lazy
         self._doorbells: dict[int, int] = {}
         self.accesses: Counter[str] = Counter()
@@ -56,6 +77,12 @@ class FaultyPort:
         self.gone = False
         self.line: bool | None = None
         self.mem = FaultyMemory(self)
+
+    @property
+    def model(self) -> NicModel:
+        """The device, if it is a functional model."""
+        assert isinstance(self.device, NicModel)
+        return self.device
 
     def before(self, kind: str) -> None:
         """Count an access, and raise if it is the one to fail."""
@@ -66,27 +93,27 @@ class FaultyPort:
     async def read32(self, addr: int) -> int:
         self.before("read32")
         await self._work()
-        return 0xFFFFFFFF if self.gone else await self.model.read32(addr)
+        return 0xFFFFFFFF if self.gone else await self.device.read32(addr)
 
     async def write32(self, addr: int, value: int) -> None:
         self.before("write32")
         if self.lazy and ring_of(addr)[1] == Reg.RING0_SQ_PROD:
             self._doorbells[addr] = value
         elif not self.gone:
-            await self.model.write32(addr, value)
+            await self.device.write32(addr, value)
 
     async def _work(self) -> None:
         while self._doorbells and not self.gone:
-            await self.model.write32(*self._doorbells.popitem())
+            await self.device.write32(*self._doorbells.popitem())
 
     async def wait_irq(self) -> bool:
         self.before("irq")
         await self._work()
-        real = await self.model.wait_irq()
+        real = await self.device.wait_irq()
         return real if self.line is None else self.line
 
     def now(self) -> int:
-        return self.model.now()
+        return self.device.now()
 
     def secrets(self, *texts: bytes) -> int:
         """Return how often the key and these texts occur in DMA memory."""

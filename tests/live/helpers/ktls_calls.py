@@ -143,7 +143,7 @@ def errors() -> None:
         try:
             return sock.send(b"x")
         except OSError as e:
-            return errno.errorcode[e.errno]
+            return errno.errorcode[e.errno or 0]
 
     a, b = ends()
     b.close()

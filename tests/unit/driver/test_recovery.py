@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import gc
-import random
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 import pytest
 
+from chaos import chaos, gone, lost_completion, repair_port, reset_by_somebody
 from faulty import TLS12, TLS13, FaultyPort, Peer, stack_on
 from ktls import DeviceBusy, KtlsNic, KtlsStack, NotOffloadable, run_sync, uapi
 from ktls.errors import DeviceError, StaleContext
@@ -18,20 +18,11 @@ from ktls.record import Protection
 from ktls.ring import Completion
 from ktls_hw import engine
 from ktls_hw.engine import Context, Result
-from ktls_hw.layout import CTRL_RESET, STATUS_READY, Cqe, Opcode, Reg, SqeRecord
+from ktls_hw.layout import Cqe, Opcode, SqeRecord
 from ktls_hw.memory import ModelMemory
 from ktls_hw.model import NicModel
 
 # ------------------------------------------------------------------ ways to fail
-
-
-def gone(port: FaultyPort) -> None:
-    port.gone = True
-
-
-def reset_by_somebody(port: FaultyPort) -> None:
-    run_sync(port.model.write32(Reg.CTRL, CTRL_RESET.put(1)))
-    assert STATUS_READY.get(run_sync(port.model.read32(Reg.STATUS)))
 
 
 def dead_bus(port: FaultyPort) -> None:
@@ -57,19 +48,9 @@ def damage(**fields: int) -> Callable[[FaultyPort], None]:
     return plant
 
 
-def lost_completion(port: FaultyPort) -> None:
-    write = port.model._write_cqe
-
-    def lose(_ring: int, _cqe: Cqe) -> None:
-        port.model._write_cqe = write  # type: ignore[method-assign]
-
-    port.model._write_cqe = lose  # type: ignore[method-assign, assignment]
-
-
 def repair(port: FaultyPort) -> None:
     """Undo what a fault has done to port and memory."""
-    port.gone = False
-    port.line = None
+    repair_port(port)
     port.model.mem.heal()
 
 
@@ -424,78 +405,19 @@ class NonceWatch:
         assert before == (rtype, text), f"nonce {nonce} serves two records"
 
 
-FAULTS: tuple[Callable[[FaultyPort], None], ...] = tuple(fault for fault, _ in FATAL.values())
-
-
-def chaos(seed: int, connections: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use connections under random faults of the device; every byte must arrive."""
-    rng = random.Random(seed)
+def many_faults(seed: int, connections: int, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = NonceWatch(monkeypatch)
     port = FaultyPort(NicModel(ModelMemory(1 << 20), record_engine=watch.device), lazy=True)
-    stack = stack_on(port, sq_log2=3, cq_log2=3)
-    nic = stack.nic
-    assert nic is not None
-    live: list[tuple[Peer, list[bytes], list[bytes]]] = []
-    opened = 0
-    while opened < connections or live:
-        dice = rng.random()
-        if dice < 0.05:
-            rng.choice(FAULTS)(port)
-        elif dice < 0.08:
-            port.line = rng.choice((None, False, True))
-        elif dice < 0.1:
-            port.fail_at = port.accesses.total() + rng.randrange(1, 200)
-        elif dice < 0.2:
-            repair(port)
-            if rng.random() < 0.3:
-                run_sync(stack.recover())
-        elif opened < connections and len(live) < 20 and dice < 0.35:
-            key = rng.randbytes(16)
-            live.append((Peer(stack, replace(rng.choice((TLS12, TLS13)), key=key)), [], []))
-            opened += 1
-        elif live:
-            peer, sent, received = rng.choice(live)
-            use(peer, sent, received, rng)
-            if rng.random() < 0.1:
-                live.remove((peer, sent, received))
-                finish(peer, sent, received)
-    repair(port)
-    port.fail_at = 0
-    assert run_sync(stack.recover())
-    run_sync(stack.settle())
-    assert nic.contexts_in_use == len(port.model._ctx) == 0
-    assert nic.events["down"] > 0
-    assert nic.records > connections // 4
-
-
-def use(peer: Peer, sent: list[bytes], received: list[bytes], rng: random.Random) -> None:
-    text = rng.randbytes(rng.choice((0, 1, 50, 1000, 20_000)))
-    if rng.random() < 0.6:
-        assert peer.sock.send(text) == len(text)
-        sent.append(text)
-    else:
-        peer.send(text[:16000])
-        received.append(text[:16000])
-        want = b"".join(received)
-        got = b""
-        while len(got) < len(want):
-            got += peer.sock.recv(1 << 16)
-        assert got == want
-        received.clear()
-
-
-def finish(peer: Peer, sent: list[bytes], received: list[bytes]) -> None:
-    assert not received
-    peer.sock.close()
-    assert peer.received() == b"".join(sent)
+    chaos(seed, connections, port, [fault for fault, _ in FATAL.values()], repair)
+    assert not port.model._ctx
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_faults_of_the_device(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    chaos(seed, 30, monkeypatch)
+    many_faults(seed, 30, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 110))
 def test_a_thousand_connections_under_faults(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    chaos(seed, 100, monkeypatch)
+    many_faults(seed, 100, monkeypatch)
