@@ -3,7 +3,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help demo smoke test unit coverage soak kernel selftest bench lint format docs contract clean
+.PHONY: help demo smoke test unit coverage soak peers kernel selftest bench lint format docs contract clean
 
 help:
 	@echo "make demo      send data through the simulated NIC and verify every record"
@@ -11,6 +11,7 @@ help:
 	@echo "make test      all tests (make unit: those without a simulator)"
 	@echo "make coverage  line and branch coverage of the unit tests"
 	@echo "make soak      many seeds of the random scenarios (minutes)"
+	@echo "make peers     install more TLS stacks and test with them (Node, Java, Go, Chromium, ...)"
 	@echo "make kernel    random call scripts on the model and on a real Linux kernel (minutes)"
 	@echo "make selftest  the kernel's own kTLS test on the model (minutes)"
 	@echo "make bench     measure the cycles of core and device"
@@ -41,6 +42,10 @@ bench: $(VENV)/ready-run
 
 soak: $(VENV)/ready-dev
 	$(PY) -m pytest -n 2 -m slow tests $(TEST_ARGS)
+
+peers: $(VENV)/ready-dev
+	bash .ci/setup.sh $(VENV) peers
+	$(PY) -m pytest tests/live/test_stacks.py $(TEST_ARGS)
 
 kernel: $(VENV)/ready-dev
 	$(PY) -m ktls_cosim kernel $(KERNEL_ARGS)

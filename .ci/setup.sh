@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Install the requirements of `make demo` (level run) or `make test` (level dev): system packages,
-# and the project with its Python packages in a virtual environment. For a user who may not install
-# system packages, print the command that an administrator must run.
+# Install the requirements of `make demo` (level run), `make test` (level dev) or `make peers` (level
+# peers): system packages, and the project with its Python packages in a virtual environment. For a
+# user who may not install system packages, print the command that an administrator must run.
 #
-#   setup.sh VENV run|dev
+#   setup.sh VENV run|dev|peers
 set -euo pipefail
 
 venv=$1
@@ -73,6 +73,13 @@ if [ "$level" = dev ]; then
     has tstclnt || optional+=(libnss3-tools)
     has nginx || optional+=(nginx-light)
     has tshark || optional+=(tshark)
+elif [ "$level" = peers ]; then
+    has node || optional+=(nodejs)
+    has javac || optional+=(default-jdk-headless)
+    has go || optional+=(golang-go)
+    has chromium || optional+=(chromium)
+    has lighttpd || optional+=(lighttpd lighttpd-mod-openssl)
+    has stunnel || optional+=(stunnel4)
 fi
 
 missing=("${required[@]}" "${optional[@]}")
@@ -100,7 +107,7 @@ fi
 
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 target=.
-[ "$level" != dev ] || target='.[dev]'
+[ "$level" = run ] || target=".[$level]"
 say "installing Python packages ($level)"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$target"
 touch "$venv/ready-run"

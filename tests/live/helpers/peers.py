@@ -45,10 +45,15 @@ _NSS: dict[tuple[str, ...], str] = {
 }
 
 
+def path_of(program: str) -> str | None:
+    """Return the path of a program, None if it is missing."""
+    # Debian installs servers in /usr/sbin, which is not in the path of users
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+
+
 def needs(program: str) -> str:
     """Return the path of a program; skip the test if it is missing, or fail it in CI."""
-    # Debian installs servers in /usr/sbin, which is not in the path of users
-    path = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    path = path_of(program)
     if path is None:
         missing(program, f"apt-get install {PACKAGES[program]}")
     return path

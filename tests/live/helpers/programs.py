@@ -48,8 +48,10 @@ class Run:
 
 
 @contextlib.contextmanager
-def nginx(tmp_path: Path, folder: Path, cert: Path, *options: str) -> Iterator[Run]:
-    """Run nginx with two workers, sendfile, HTTP/1.1 and HTTP/2."""
+def nginx(
+    tmp_path: Path, folder: Path, cert: Path, *options: str, location: str = ""
+) -> Iterator[Run]:
+    """Run nginx with two workers, sendfile, HTTP/1.1, HTTP/2 and perhaps a location more."""
     program = peers.needs("nginx")
     port = peers.free_port()
     config = tmp_path / "nginx.conf"
@@ -66,6 +68,7 @@ def nginx(tmp_path: Path, folder: Path, cert: Path, *options: str) -> Iterator[R
             listen 127.0.0.1:{port} ssl http2; root {folder};
             ssl_certificate {cert}; ssl_certificate_key {cert};
             ssl_protocols TLSv1.2 TLSv1.3;
+            {location}
           }} }}
         """
     )

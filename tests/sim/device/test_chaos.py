@@ -7,11 +7,19 @@ import pytest
 
 from chaos import chaos, gone, lost_completion, repair_port, reset_by_somebody
 from faulty import FaultyPort
-from ktls import run_sync
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
 from ktls_cosim.target import Target
 from ktls_hw.layout import Reg
+
+
+class _Port(FaultyPort):
+    """A port whose device has a short watchdog, because Icarus is slow."""
+
+    async def write32(self, addr: int, value: int) -> None:
+        await super().write32(addr, value)
+        if addr == Reg.CTRL and not self.gone:
+            await self.device.write32(Reg.WATCHDOG, 2000)
 
 
 def _sim(port: FaultyPort) -> RemoteSim:
@@ -20,8 +28,7 @@ def _sim(port: FaultyPort) -> RemoteSim:
 
 
 def dead_bus(port: FaultyPort) -> None:
-    """No channel of the bus moves any more; a short watchdog, because Icarus is slow."""
-    run_sync(_sim(port).write32(Reg.WATCHDOG, 2000))
+    """No channel of the bus moves any more."""
     _sim(port).knob("dead", 1)
 
 
@@ -44,7 +51,7 @@ FAULTS = (gone, reset_by_somebody, lost_completion, dead_bus, completions_not_wr
 
 def _run(seed: int, connections: int, simulator: str) -> None:
     with RemoteSim(Build.device(), simulator=simulator, name=f"test_chaos_{seed}") as sim:
-        chaos(seed, connections, FaultyPort(sim), FAULTS, repair)
+        chaos(seed, connections, _Port(sim), FAULTS, repair)
 
 
 def _no_own_core(target: Target) -> None:
