@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ktls import uapi
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.cli import main
 from ktls_cosim.https import handshake
@@ -261,7 +262,7 @@ def _alert_of(server: HttpsServer, machine: Machine, rtype: int, *messages: byte
     [
         ([b"\x18\0\0\1\2"], 47), ([b"\x18\0\0\1\xff"], 47), ([b"\x18\0\0\2\0\0"], 50),
         ([b"\x18\0\0\0"], 50), ([b"\x18\0\0\1\0\x18"], 10), ([b"\x04\0\0\2ab"], 10),
-        ([b"\x01\0\0\1\0"], 10), ([b"\x18\0", b"\0\1\2"], 10),
+        ([b"\x01\0\0\1\0"], 10), ([b"\x18\0", b"\0\1\2"], 47),
     ],
 )  # fmt: skip
 def test_wrong_messages_after_the_handshake(
@@ -269,6 +270,26 @@ def test_wrong_messages_after_the_handshake(
 ) -> None:
     with serving(machine, folder, "1.3") as server:
         assert _alert_of(server, machine, 22, *messages) == alert
+
+
+@pytest.mark.parametrize("cuts", [(1,), (2,), (4,), (1, 2, 3, 4)])
+def test_a_key_update_in_several_records(
+    machine: Machine, folder: Path, cuts: tuple[int, ...]
+) -> None:
+    """Linux's kTLS stops reading behind the first record of it."""
+    with serving(machine, folder, "1.3") as server:
+        connection = _client(server, machine)
+        secret = connection._tx_secret
+        assert secret is not None
+        for start, end in zip((0, *cuts), (*cuts, 5), strict=True):
+            connection._send_control(22, b"\x18\0\0\1\1"[start:end])
+        key = secret.next().info().pack()
+        with machine.lock:
+            connection.sock.setsockopt(uapi.SOL_TLS, uapi.TLS_TX, key)
+        connection.sendall(b"GET /file.bin HTTP/1.0\r\n\r\n")
+        assert connection.makefile().read().endswith(TEXT)
+        assert connection.key_updates == 1  # the answer
+        connection.close()
 
 
 def test_a_record_without_a_type(machine: Machine, folder: Path) -> None:

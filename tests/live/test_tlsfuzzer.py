@@ -39,8 +39,6 @@ SCRIPTS = (
 )
 # conversations that OpenSSL passes and `serve` cannot
 IMPOSSIBLE = {
-    # kTLS gives EKEYEXPIRED after the first record of a KeyUpdate (tls_check_pending_rekey)
-    "tls13-keyupdate": {"fragmented keyupdate msg, with appdata between"},
     # Python's `ssl` does only the handshake, and OpenSSL drops a session that it did not shut
     # down; DHE needs parameters that `ssl` cannot generate
     "extended-master-secret-extension": {

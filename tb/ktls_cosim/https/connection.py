@@ -270,6 +270,8 @@ class Connection:
         while data:
             # a message may span records
             while len(data) < _MESSAGE_HEADER or len(data) < self._message_size(data):
+                if data[0] == uapi.HANDSHAKE_KEY_UPDATE:
+                    self._keep_rx_key()
                 more = self._read(_READ)
                 if more.record_type != uapi.RECORD_TYPE_HANDSHAKE:
                     self._reject("half a handshake message")
@@ -281,6 +283,19 @@ class Connection:
                 if data:
                     self._reject("a message behind KeyUpdate in its record")
                 self._peer_updated(body[0])
+
+    def _keep_rx_key(self) -> None:
+        """Read on with the present key.
+
+        kTLS reads no more once a record begins with a KeyUpdate, although the rest of the message
+        may follow in another record. It goes on when a key is set, be it the same
+        (`tls_set_sw_offload` clears `key_update_pending`).
+        """
+        assert self._rx_secret is not None
+        with self._machine.lock:
+            size = len(self._rx_secret.info().pack())
+            info = self.sock.getsockopt(uapi.SOL_TLS, uapi.TLS_RX, size)
+            self.sock.setsockopt(uapi.SOL_TLS, uapi.TLS_RX, info)
 
     def _message_size(self, data: bytearray) -> int:
         """Return the bytes of the message that begins here, after a look at its header."""
