@@ -407,6 +407,8 @@ def establish(
         OSError: The connection broke; `raw` stays open.
     """
     seconds = timeouts.handshake
+    # a response is a header and a body; TCP would hold the second back until the first is acked
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if capture is None:
         established = handshake(raw, tls, hostname, seconds=seconds)
         raw.settimeout(timeouts.progress)
