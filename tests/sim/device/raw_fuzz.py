@@ -498,6 +498,8 @@ class Player:
 
     def _compare_completion(self, at: int, x: bytes, y: bytes) -> None:
         p, s = Cqe.unpack(x), Cqe.unpack(y)
+        if p.pack() != x:
+            raise Difference(f"completion at {at:#x}: reserved bits are set in {x.hex()}")
         if replace(p, cycles=0, latency=0) != replace(s, cycles=0, latency=0):
             raise Difference(f"completion at {at:#x}: RTL {p}, model {s}")
 
