@@ -62,14 +62,18 @@ def failures(script: tuple[str, ...], port: int) -> tuple[int, set[str]]:
     return int(passed[1]), {line.strip().strip("'\"") for line in failed.splitlines()}
 
 
+@pytest.mark.skipif(
+    "KTLS_TLSFUZZER" not in os.environ,
+    reason="KTLS_TLSFUZZER does not name a checkout of tlsfuzzer",
+)
+@pytest.mark.skipif(
+    importlib.util.find_spec("tlslite") is None,
+    reason="tlslite-ng is not installed; install it with: make peers",
+)
 @pytest.mark.parametrize("script", SCRIPTS, ids=[s[0] for s in SCRIPTS])
 def test_as_good_as_openssl(
     script: tuple[str, ...], machine: Machine, tmp_path: Path, certs: dict[str, Path]
 ) -> None:
-    if "KTLS_TLSFUZZER" not in os.environ:
-        pytest.skip("KTLS_TLSFUZZER does not name a checkout of tlsfuzzer")
-    if importlib.util.find_spec("tlslite") is None:
-        pytest.skip("tlslite-ng is not installed; install it with: make peers")
     openssl = peers.needs("openssl")
     (tmp_path / "index.html").write_text("")
     tls = HandshakeContext(server=True, cert=str(certs["rsa"]))
