@@ -45,7 +45,7 @@ soak: $(VENV)/ready-dev
 
 peers: $(VENV)/ready-dev
 	bash .ci/setup.sh $(VENV) peers
-	$(PY) -m pytest tests/live/test_stacks.py $(TEST_ARGS)
+	$(PY) -m pytest tests/live/test_stacks.py tests/live/test_tlsfuzzer.py $(TEST_ARGS)
 
 kernel: $(VENV)/ready-dev
 	$(PY) -m ktls_cosim kernel $(KERNEL_ARGS)

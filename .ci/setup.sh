@@ -78,7 +78,8 @@ elif [ "$level" = peers ]; then
     has javac || optional+=(default-jdk-headless)
     has go || optional+=(golang-go)
     has chromium || optional+=(chromium)
-    has lighttpd || optional+=(lighttpd lighttpd-mod-openssl)
+    { has lighttpd && [ -e /usr/lib/lighttpd/mod_openssl.so ]; } ||
+        optional+=(lighttpd lighttpd-mod-openssl)
     has stunnel || optional+=(stunnel4)
 fi
 

@@ -19,7 +19,7 @@ from ktls_cosim.check.golden import TrafficKeys, open_record, seal_record, split
 from ktls_cosim.demo import real_file
 from ktls_cosim.https.client import connect
 from ktls_cosim.https.context import HandshakeContext
-from ktls_cosim.https.server import HttpsServer, running
+from ktls_cosim.https.server import running
 from ktls_cosim.machine import Machine
 from peers import curl, plaintext
 from programs import nginx
@@ -33,9 +33,8 @@ def test_serve(
 ) -> None:  # fmt: skip
     file = tmp_path / "serve.pcapng"
     cert = certs["ecdsa"]
-    tls = HandshakeContext(server=True, version=version, cert=str(cert))
     with Capture(file) as capture:
-        server = HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)
+        server = peers.as_server(machine, folder, cert, version, capture)
         with running(server):
             port = server.server_address[1]
             for _ in range(2):
@@ -103,11 +102,10 @@ def test_a_capture_without_secrets_shows_nothing(
 ) -> None:  # fmt: skip
     """The other tests compare decrypted bytes, not bytes that the file holds in the clear."""
     file = tmp_path / "serve.pcapng"
-    tls = HandshakeContext(server=True, version="1.3", cert=str(certs["rsa"]))
     with Capture(file) as capture:
         write = capture.write
         monkeypatch.setattr(capture, "write", lambda _secrets, packets: write("", packets))
-        with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)) as server:
+        with running(peers.as_server(machine, folder, certs["rsa"], "1.3", capture)) as server:
             curl(server.server_address[1], "model.bin", certs["rsa"])
     assert plaintext(file) == (b"", b"")
 
@@ -156,13 +154,12 @@ def test_ports_of_other_protocols(
 ) -> None:  # fmt: skip
     """Regression: tshark took a client at port 34980 for EtherCAT and showed nothing."""
     file = tmp_path / "serve.pcapng"
-    tls = HandshakeContext(server=True, version="1.3", cert=str(certs["rsa"]))
     with Capture(file) as capture:
         begin = capture.conversation
         monkeypatch.setattr(
             capture, "conversation", lambda c, s: begin((c[0], 34980), (s[0], 8080))
         )
-        with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)) as server:
+        with running(peers.as_server(machine, folder, certs["rsa"], "1.3", capture)) as server:
             curl(server.server_address[1], "sim.bin", certs["rsa"])
     client, answer = plaintext(file)
     assert client.startswith(b"GET /sim.bin HTTP/1.1\r\n")

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 import peers
-from ktls_cosim.https.context import HandshakeContext
-from ktls_cosim.https.server import HttpsServer, running
+from ktls_cosim.https.server import running
 from ktls_cosim.machine import Machine, open_machine
 from tls_client import Client
 
@@ -79,9 +78,8 @@ def test_the_peer_gets_an_alert(
 ) -> None:
     context = ssl.create_default_context(cafile=str(certs["ecdsa"]))
     context.check_hostname = False
-    tls = HandshakeContext(server=True, cert=str(certs["ecdsa"]))
     with open_machine("model", "pytest tests/live", name="live") as machine:
-        with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls)) as server:
+        with running(peers.as_server(machine, folder, certs["ecdsa"])) as server:
             client = Client(server.server_address[1], context)
             client.handshake()
             client.raw.sendall(spoil(bytes(client.sealed(SECRET))))
@@ -100,10 +98,9 @@ def test_a_stopped_server_leaves_nothing_to_idle_clients(
     """
     context = ssl.create_default_context(cafile=str(certs["ecdsa"]))
     context.check_hostname = False
-    tls = HandshakeContext(server=True, cert=str(certs["ecdsa"]))
     nic = machine.stack.nic
     assert nic is not None
-    with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls)) as server:
+    with running(peers.as_server(machine, folder, certs["ecdsa"])) as server:
         client = Client(server.server_address[1], context)
         client.handshake()
         client.raw.sendall(client.sealed(b"GET /sim.bin HTTP/1.1\r\n\r\n"))
@@ -129,11 +126,10 @@ def test_hostile_connections(
     context = ssl.create_default_context(cafile=str(certs["ecdsa"]))
     context.check_hostname = False
     context.maximum_version = getattr(ssl.TLSVersion, f"TLSv{version.replace('.', '_')}")
-    tls = HandshakeContext(server=True, version=version, cert=str(certs["ecdsa"]))
     want = (folder / "sim.bin").read_bytes()
     nic = machine.stack.nic
     assert nic is not None
-    with running(HttpsServer(("127.0.0.1", 0), folder, machine, tls)) as server:
+    with running(peers.as_server(machine, folder, certs["ecdsa"], version)) as server:
         port = server.server_address[1]
         before = descriptors()
         for i in range(CONNECTIONS // 2):

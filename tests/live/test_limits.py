@@ -276,7 +276,7 @@ def test_wrong_messages_after_the_handshake(
 def test_a_key_update_in_several_records(
     machine: Machine, folder: Path, cuts: tuple[int, ...]
 ) -> None:
-    """Linux's kTLS stops reading behind the first record of it."""
+    """Linux's kTLS stops reading after the first of them."""
     with serving(machine, folder, "1.3") as server:
         connection = _client(server, machine)
         secret = connection._tx_secret

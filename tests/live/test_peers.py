@@ -14,15 +14,10 @@ import pytest
 import peers
 from ktls_cosim.https.client import connect
 from ktls_cosim.https.context import HandshakeContext
-from ktls_cosim.https.server import HttpsServer, running
+from ktls_cosim.https.server import running
 from ktls_cosim.machine import Machine
 
 _LINE = 4000
-
-
-def as_server(machine: Machine, folder: Path, cert: Path, version: str) -> HttpsServer:
-    tls = HandshakeContext(server=True, version=version, cert=str(cert))
-    return HttpsServer(("127.0.0.1", 0), folder, machine, tls)
 
 
 @pytest.mark.parametrize("key", peers.KEYS)
@@ -33,7 +28,7 @@ def test_client(
     client: str, version: str, suite: str, key: str, machine: Machine, folder: Path,
     certs: dict[str, Path],
 ) -> None:  # fmt: skip
-    with running(as_server(machine, folder, certs[key], version)) as server:
+    with running(peers.as_server(machine, folder, certs[key], version)) as server:
         port = server.server_address[1]
         got = peers.fetch_with(client, version, suite, key, port, "model.bin", certs[key])
     assert got == (folder / "model.bin").read_bytes()
@@ -45,7 +40,7 @@ def test_client(
 def test_client_of_the_rtl(
     version: str, suite: str, machine: Machine, folder: Path, certs: dict[str, Path]
 ) -> None:
-    with running(as_server(machine, folder, certs["ecdsa"], version)) as server:
+    with running(peers.as_server(machine, folder, certs["ecdsa"], version)) as server:
         port = server.server_address[1]
         got = peers.fetch_with("curl", version, suite, "ecdsa", port, "sim.bin", certs["ecdsa"])
     assert got == (folder / "sim.bin").read_bytes()
@@ -102,7 +97,7 @@ def test_server_with_the_rtl(
 def test_key_update_by_the_client(machine: Machine, folder: Path, certs: dict[str, Path]) -> None:
     """`K` on the input of s_client updates its keys and requests an update of ours."""
     peers.needs("openssl")
-    with running(as_server(machine, folder, certs["rsa"], "1.3")) as server:
+    with running(peers.as_server(machine, folder, certs["rsa"], "1.3")) as server:
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.server_address[1]}"]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

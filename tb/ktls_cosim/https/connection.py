@@ -287,8 +287,8 @@ class Connection:
     def _keep_rx_key(self) -> None:
         """Read on with the present key.
 
-        kTLS reads no more once a record begins with a KeyUpdate, although the rest of the message
-        may follow in another record. It goes on when a key is set, be it the same
+        kTLS stops reading after a record that begins with a KeyUpdate, although the rest of the
+        message may be in the next record. It continues when a key is set, even the same one
         (`tls_set_sw_offload` clears `key_update_pending`).
         """
         assert self._rx_secret is not None
@@ -407,7 +407,7 @@ def establish(
         OSError: The connection broke; `raw` stays open.
     """
     seconds = timeouts.handshake
-    # a response is a header and a body; TCP would hold the second back until the first is acked
+    # a response is a header and a body; TCP would delay the body until the header is acknowledged
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if capture is None:
         established = handshake(raw, tls, hostname, seconds=seconds)

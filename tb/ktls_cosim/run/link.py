@@ -136,7 +136,10 @@ class Link:
         return arrived
 
     def flush(self) -> bool:
-        """Send waiting bytes; return whether TCP accepted any."""
+        """Send waiting bytes; return whether TCP accepted any.
+
+        It also detects a reset after the peer's FIN, which no read shows.
+        """
         accepted = False
         while self.out and not self.ended:
             try:
@@ -148,7 +151,7 @@ class Link:
                 break
             del self.out[:n]
             accepted = True
-        if self._in_over and not self.broken and _has_error(self.raw):
+        if self._in_over and not self.broken and polls(self.raw, select.POLLERR):
             self._break()
         if self._fin and not self.out:
             self._fin = False
@@ -176,8 +179,13 @@ class Link:
         self.raw.close()
 
 
-def _has_error(sock: socket.socket) -> bool:
-    """Return whether a TCP socket has a pending error, such as a reset behind the peer's FIN."""
+def polls(file: socket.socket | int, bit: int) -> bool:
+    """Return whether poll reports POLLERR or POLLHUP for a file.
+
+    Args:
+        file: The file.
+        bit: The event.
+    """
     poll = select.poll()
-    poll.register(sock, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    poll.register(file, 0)
+    return any(event & bit for _, event in poll.poll(0))

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from ktls import KtlsOSError, uapi
-from ktls_cosim.run.link import Link
+from ktls_cosim.run.link import Link, polls
 
 _READ = 1 << 16
 # maximum number of bytes that wait for TCP inside the model before the program has to wait
@@ -282,6 +282,4 @@ def unread(file: socket.socket | int) -> int:
 
 def hung_up(file: socket.socket | int) -> bool:
     """Return whether all descriptors of the other end of a socket pair or pipe are closed."""
-    poll = select.poll()
-    poll.register(file, 0)
-    return any(event & select.POLLHUP for _, event in poll.poll(0))
+    return polls(file, select.POLLHUP)

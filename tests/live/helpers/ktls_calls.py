@@ -111,7 +111,7 @@ def batches() -> None:
 
 
 def gone() -> None:
-    """A send to a peer that has left fails, and goes on failing; poll shows it."""
+    """A send to a peer that has left fails, and poll shows it."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     a, b = ends()
     b.close()
@@ -131,10 +131,10 @@ def gone() -> None:
 
 
 def errors() -> None:
-    """Sends that fail, as Linux 6.1 answered them: kTLS reports the error of a record once.
+    """Sends fail as on Linux 6.1: kTLS reports the error of a record once.
 
-    The next call starts a record of its own, whose bytes count as accepted. Only `--exact` shows
-    the program each single call.
+    The next call starts a new record, whose bytes count as accepted. Only `--exact` answers each
+    call on its own.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 

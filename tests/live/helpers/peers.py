@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Third-party TLS programs as peers of `serve` and `fetch`."""
+"""Third-party TLS programs as peers of `serve` and `fetch`, and the server that they talk to."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ktls_cosim.capture.pcapng import Capture
+from ktls_cosim.https.context import HandshakeContext
+from ktls_cosim.https.server import HttpsServer
+from ktls_cosim.machine import Machine
 from support import missing
 
 PACKAGES = {
@@ -57,6 +61,15 @@ def needs(program: str) -> str:
     if path is None:
         missing(program, f"apt-get install {PACKAGES[program]}")
     return path
+
+
+def as_server(
+    machine: Machine, folder: Path, cert: Path, version: str | None = None,
+    capture: Capture | None = None,
+) -> HttpsServer:  # fmt: skip
+    """Return our server of a folder on a free port; without a version it accepts both."""
+    tls = HandshakeContext(server=True, version=version, cert=str(cert))
+    return HttpsServer(("127.0.0.1", 0), folder, machine, tls, capture)
 
 
 def openssl_suite(version: str, suite: str, key: str) -> str:
@@ -148,13 +161,20 @@ def server_of(
     else:
         command = ["gnutls-serv", "--echo", "-p", str(port), "--x509certfile", str(cert)]
         command += ["--x509keyfile", str(cert), "--priority", gnutls_priority(version, suite)]
+    with listening(command, port, folder):
+        yield port
+
+
+@contextlib.contextmanager
+def listening(command: list[str], port: int, folder: Path) -> Iterator[None]:
+    """Run a server in a folder until the end of the block, from when it listens on a port."""
     with subprocess.Popen(
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
             wait_for(port, process)
-            yield port
+            yield
         finally:
             process.kill()
 

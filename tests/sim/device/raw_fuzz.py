@@ -135,7 +135,7 @@ class Generator:
         return int(addr) + rng.choice((0, 0, 0, 1, 2, 3)), value
 
     def _wrong_write(self) -> Step:
-        """Move a doorbell beyond its ring or backwards, or change a base while the rings run."""
+        """Move a doorbell beyond its ring or backwards, or a base off its alignment."""
         rng = self.rng
         ring = rng.randrange(self.rings)
         far = rng.choice((-1, -5, 17, 33, 1 << 31, 1000))
@@ -382,7 +382,6 @@ class Player:
         self.model.mem.write(addr, data)
 
     async def _slot(self, ring: int, raw: bytes) -> None:
-        # 16 slots
         base = _RINGS + 0x1000 * ring
         index = self._prod[ring]
         self._prod[ring] = (index + 1) & _MASK32

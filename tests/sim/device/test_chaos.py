@@ -49,23 +49,18 @@ def repair(port: FaultyPort) -> None:
 FAULTS = (gone, reset_by_somebody, lost_completion, dead_bus, completions_not_writable)
 
 
-def _run(seed: int, connections: int, simulator: str) -> None:
+def _run(seed: int, connections: int, simulator: str, target: Target) -> None:
+    if target.rtl:
+        pytest.skip("an own core may lack suites of these connections")
     with RemoteSim(Build.device(), simulator=simulator, name=f"test_chaos_{seed}") as sim:
         chaos(seed, connections, _Port(sim), FAULTS, repair)
 
 
-def _no_own_core(target: Target) -> None:
-    if target.rtl:
-        pytest.skip("an own core may lack suites of these connections")
-
-
 def test_random_faults_of_the_rtl(simulator: str, target: Target, seed: int) -> None:
-    _no_own_core(target)
-    _run(seed, 15, simulator)
+    _run(seed, 15, simulator, target)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10, 20))
 def test_a_thousand_connections_on_the_rtl(seed: int, simulator: str, target: Target) -> None:
-    _no_own_core(target)
-    _run(seed, 100, simulator)
+    _run(seed, 100, simulator, target)
