@@ -42,9 +42,10 @@ localparam JOB_SRC_LEN_W = 17;
 localparam JOB_DST_LEN_LSB = JOB_SRC_LEN_LSB + JOB_SRC_LEN_W;  // bytes to write
 localparam JOB_DST_LEN_W = 17;
 
-// ktls_sgl: a list is its number of entries and its address
+// ktls_sgl: a list is its number of entries, its address, and whether the address is that of the
+// only buffer instead (direct)
 localparam JOB_LIST_CNT_W = 16;
-localparam JOB_LIST_W = JOB_LIST_CNT_W + 64;
+localparam JOB_LIST_W = JOB_LIST_CNT_W + 64 + 1;
 localparam JOB_SRC_LIST_LSB = JOB_DST_LEN_LSB + JOB_DST_LEN_W;
 localparam JOB_DST_LIST_LSB = JOB_SRC_LIST_LSB + JOB_LIST_W;
 

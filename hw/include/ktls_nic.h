@@ -64,6 +64,8 @@ typedef uint64_t ktls_le64;
 #define KTLS_CTRL_ENABLE_MASK 0x1u
 #define KTLS_CTRL_RESET_SHIFT 1
 #define KTLS_CTRL_RESET_MASK 0x1u
+#define KTLS_CTRL_ORDERED_SHIFT 2
+#define KTLS_CTRL_ORDERED_MASK 0x1u
 #define KTLS_REG_STATUS 0x014u
 #define KTLS_STATUS_READY_SHIFT 0
 #define KTLS_STATUS_READY_MASK 0x1u
@@ -103,6 +105,7 @@ typedef uint64_t ktls_le64;
 #define KTLS_REG_CNT_ERR_AUTH 0x05Cu
 #define KTLS_REG_CYCLES_LO 0x060u
 #define KTLS_REG_CYCLES_HI 0x064u
+#define KTLS_REG_PUSH0_WORD 0x080u
 #define KTLS_REG_RING0_SQ_BASE_LO 0x100u
 #define KTLS_REG_RING0_SQ_BASE_HI 0x104u
 #define KTLS_REG_RING0_SQ_SIZE 0x108u
@@ -110,6 +113,7 @@ typedef uint64_t ktls_le64;
 #define KTLS_RING0_SQ_SIZE_LOG2_MASK 0xFu
 #define KTLS_REG_RING0_SQ_PROD 0x10Cu
 #define KTLS_REG_RING0_SQ_CONS 0x110u
+#define KTLS_REG_RING0_SQ_PUSH 0x114u
 #define KTLS_REG_RING0_CQ_BASE_LO 0x120u
 #define KTLS_REG_RING0_CQ_BASE_HI 0x124u
 #define KTLS_REG_RING0_CQ_SIZE 0x128u
@@ -129,6 +133,9 @@ typedef uint64_t ktls_le64;
 #define KTLS_RING0_ERRORS_CQ_CONS_MASK 0xFFu
 #define KTLS_RING0_ERRORS_BASE_SHIFT 16
 #define KTLS_RING0_ERRORS_BASE_MASK 0xFFu
+/* the most; CAPS tells how many this device has */
+#define KTLS_PUSH_MAX 16u
+#define KTLS_PUSH_STRIDE 0x4u
 /* the most; CAPS tells how many this device has */
 #define KTLS_RING_MAX 8u
 #define KTLS_RING_STRIDE 0x40u
@@ -287,6 +294,10 @@ KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_record) == 64, "sqe_record is 64 bytes
 /* in word13: */
 #define KTLS_SQE_RECORD_TAG_LEN_SHIFT 0
 #define KTLS_SQE_RECORD_TAG_LEN_MASK 0xFFu
+#define KTLS_SQE_RECORD_SRC_DIRECT_SHIFT 8
+#define KTLS_SQE_RECORD_SRC_DIRECT_MASK 0x1u
+#define KTLS_SQE_RECORD_DST_DIRECT_SHIFT 9
+#define KTLS_SQE_RECORD_DST_DIRECT_MASK 0x1u
 #define KTLS_SQE_RECORD_PAD_SHIFT 16
 #define KTLS_SQE_RECORD_PAD_MASK 0xFFFFu
 

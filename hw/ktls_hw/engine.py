@@ -129,8 +129,12 @@ def refusal(context: Context, d: SqeRecord) -> Status:
         return Status.BAD_LENGTH
     if plain and (d.aad_len > MAX_PLAINTEXT or d.tag_len not in _TAG_SIZES):
         return Status.BAD_LENGTH
-    if (d.src_sg | d.dst_sg) % Sge.SIZE or max(d.src_cnt, d.dst_cnt) > MAX_LIST:
-        return Status.BAD_LIST
+    for direct, list_address, entries in (
+        (d.src_direct, d.src_sg, d.src_cnt),
+        (d.dst_direct, d.dst_sg, d.dst_cnt),
+    ):
+        if not direct and (list_address % Sge.SIZE or entries > MAX_LIST):
+            return Status.BAD_LIST
     if d.dst_len < destination_length(context, d):
         return Status.DST_SHORT
     return Status.OK

@@ -115,6 +115,8 @@ class Reg(IntEnum):
     """Cycles since reset, low half."""
     CYCLES_HI = 0x064
     """Cycles since reset, high half."""
+    PUSH0_WORD = 0x080
+    """Push window."""
     RING0_SQ_BASE_LO = 0x100
     """Submission ring address, low half."""
     RING0_SQ_BASE_HI = 0x104
@@ -125,6 +127,8 @@ class Reg(IntEnum):
     """Submission producer (doorbell)."""
     RING0_SQ_CONS = 0x110
     """Submission consumer."""
+    RING0_SQ_PUSH = 0x114
+    """Submission producer (doorbell with a descriptor)."""
     RING0_CQ_BASE_LO = 0x120
     """Completion ring address, low half."""
     RING0_CQ_BASE_HI = 0x124
@@ -141,12 +145,14 @@ class Reg(IntEnum):
     """Refused writes to the registers of this ring."""
 
 
+PUSH_COUNT = 16
+PUSH_STRIDE = 0x4
 RING_COUNT = 8
 RING_STRIDE = 0x40
 ID_VALUE = Field(0, 32)
 ID_VALUE_RESET = 0x4B544C53
 VERSION_MINOR = Field(0, 16)
-VERSION_MINOR_RESET = 0x4
+VERSION_MINOR_RESET = 0x5
 VERSION_MAJOR = Field(16, 16)
 VERSION_MAJOR_RESET = 0x1
 CAPS_LANES = Field(0, 4)
@@ -164,6 +170,7 @@ SUITES_RAW_GCM128 = Field(8, 1)
 SUITES_RAW_GCM256 = Field(9, 1)
 CTRL_ENABLE = Field(0, 1)
 CTRL_RESET = Field(1, 1)
+CTRL_ORDERED = Field(2, 1)
 STATUS_READY = Field(0, 1)
 STATUS_IDLE = Field(1, 1)
 STATUS_CQ_ERROR = Field(2, 1)
@@ -190,11 +197,13 @@ CNT_ERR_BUS_VALUE = Field(0, 32)
 CNT_ERR_AUTH_VALUE = Field(0, 32)
 CYCLES_LO_VALUE = Field(0, 32)
 CYCLES_HI_VALUE = Field(0, 32)
+PUSH0_WORD_VALUE = Field(0, 32)
 RING0_SQ_BASE_LO_VALUE = Field(0, 32)
 RING0_SQ_BASE_HI_VALUE = Field(0, 32)
 RING0_SQ_SIZE_LOG2 = Field(0, 4)
 RING0_SQ_PROD_INDEX = Field(0, 32)
 RING0_SQ_CONS_INDEX = Field(0, 32)
+RING0_SQ_PUSH_INDEX = Field(0, 32)
 RING0_CQ_BASE_LO_VALUE = Field(0, 32)
 RING0_CQ_BASE_HI_VALUE = Field(0, 32)
 RING0_CQ_SIZE_LOG2 = Field(0, 4)
@@ -206,6 +215,25 @@ RING0_IRQ_MOD_TIMER = Field(16, 16)
 RING0_ERRORS_SQ_PROD = Field(0, 8)
 RING0_ERRORS_CQ_CONS = Field(8, 8)
 RING0_ERRORS_BASE = Field(16, 8)
+
+
+def push_reg(push: int, reg: int) -> int:
+    """Return the address of a register of push `push`.
+
+    Args:
+        push: number of the push.
+        reg: address of the register in PUSH0.
+    """
+    return reg + PUSH_STRIDE * push
+
+
+def push_of(addr: int) -> tuple[int, int]:
+    """Split a register address into a push number and the address in PUSH0.
+
+    An address outside the pushs yields 0 and the address itself.
+    """
+    push, offset = divmod(addr - Reg.PUSH0_WORD, PUSH_STRIDE)
+    return (push, Reg.PUSH0_WORD + offset) if 0 <= push < PUSH_COUNT else (0, addr)
 
 
 def ring_reg(ring: int, reg: int) -> int:
@@ -335,9 +363,10 @@ class SqeRecord:
     dst_len: int = 0
     """Bytes that the destination holds."""
     src_sg: int = 0
-    """Address of the source list, 16-byte aligned."""
+    """Address of the source list, 16-byte aligned, or of the source itself: see src_direct."""
     dst_sg: int = 0
-    """Address of the destination list, 16-byte aligned."""
+    """Address of the destination list, 16-byte aligned, or of the destination itself: see
+    dst_direct."""
     src_cnt: int = 0
     """Number of entries in the source list."""
     dst_cnt: int = 0
@@ -350,6 +379,12 @@ class SqeRecord:
     """Plain AES-GCM: bytes of AAD, at most 16384."""
     tag_len: int = 0
     """Plain AES-GCM: bytes of the tag: 4, 8 or 12 to 16."""
+    src_direct: int = 0
+    """The source is one buffer, and src_sg is its address, at any alignment. There is no list;
+    src_cnt is ignored."""
+    dst_direct: int = 0
+    """The destination is one buffer, and dst_sg is its address, at any alignment. There is no
+    list; dst_cnt is ignored."""
     pad: int = 0
     """SEAL in TLS 1.3: zeros after the inner type. len + pad is at most 16384."""
 
@@ -376,6 +411,8 @@ class SqeRecord:
         value |= put_bytes(self.explicit_nonce, 320, 64, "explicit_nonce")
         value |= put_int(self.aad_len, 384, 32, "aad_len")
         value |= put_int(self.tag_len, 416, 8, "tag_len")
+        value |= put_int(self.src_direct, 424, 1, "src_direct")
+        value |= put_int(self.dst_direct, 425, 1, "dst_direct")
         value |= put_int(self.pad, 432, 16, "pad")
         return value.to_bytes(self.SIZE, "little")
 
@@ -404,6 +441,8 @@ class SqeRecord:
             explicit_nonce=bytes(data[40 : 48]),
             aad_len=(value >> 384) & 0xFFFFFFFF,
             tag_len=(value >> 416) & 0xFF,
+            src_direct=(value >> 424) & 0x1,
+            dst_direct=(value >> 425) & 0x1,
             pad=(value >> 432) & 0xFFFF,
         )
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from ktls_hw.layout import Sge
 
+_WHOLE = (1 << 32) - 1  # more bytes than any record has
+
 
 class BusHung(Exception):
     """The bus does not answer the device; see `ModelMemory.hang`."""
@@ -16,12 +18,14 @@ class Access(NamedTuple):
     """The errors of the device's access to one scatter-gather list.
 
     Attributes:
-        bus_error: the bus answered an access to the list or to its buffers with an error.
+        bus_error: the bus answered a read with an error.
         short: the entries of the list hold fewer bytes than requested.
+        lost: the bus answered a write with an error.
     """
 
     bus_error: bool
     short: bool
+    lost: bool = False
 
 
 class ModelMemory:
@@ -176,8 +180,10 @@ class ModelMemory:
             at += n
         return good
 
-    def _list(self, addr: int, count: int, beat: int) -> tuple[list[Sge], bool]:
+    def _list(self, addr: int, count: int | None, beat: int) -> tuple[list[Sge], bool]:
         """Read a scatter-gather list; an entry that cannot be read counts as empty."""
+        if count is None:
+            return [Sge(addr, _WHOLE)], False
         entries = []
         bad = False
         for i in range(count):
@@ -186,12 +192,12 @@ class ModelMemory:
             entries.append(Sge.unpack(raw) if good else Sge())
         return entries, bad
 
-    def gather(self, addr: int, count: int, length: int, beat: int) -> tuple[bytes, Access]:
+    def gather(self, addr: int, count: int | None, length: int, beat: int) -> tuple[bytes, Access]:
         """Read the bytes that a source list describes.
 
         Args:
-            addr: bus address of the list.
-            count: number of entries.
+            addr: bus address of the list, or of the only buffer.
+            count: number of entries; None: there is no list.
             length: number of bytes to read.
             beat: bytes per beat of the device's bus.
 
@@ -207,12 +213,12 @@ class ModelMemory:
             data += piece
         return data.ljust(length, b"\0"), Access(bad, len(data) < length)
 
-    def scatter(self, addr: int, count: int, data: bytes, beat: int) -> Access:
+    def scatter(self, addr: int, count: int | None, data: bytes, beat: int) -> Access:
         """Write bytes to the buffers that a destination list describes.
 
         Args:
-            addr: bus address of the list.
-            count: number of entries.
+            addr: bus address of the list, or of the only buffer.
+            count: number of entries; None: there is no list.
             data: the bytes.
             beat: bytes per beat of the device's bus.
 
@@ -220,10 +226,11 @@ class ModelMemory:
             The errors.
         """
         entries, bad = self._list(addr, count, beat)
+        lost = False
         at = 0
         for e in entries:
             n = min(e.len, len(data) - at)
             if n:
-                bad |= not self.device_write(e.addr, data[at : at + n], beat)
+                lost |= not self.device_write(e.addr, data[at : at + n], beat)
             at += n
-        return Access(bad, at < len(data))
+        return Access(bad, at < len(data), lost)

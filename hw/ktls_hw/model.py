@@ -74,7 +74,8 @@ _RING_MASKS: dict[int, int] = {
     Reg.RING0_CQ_CONS: _MASK32,
     Reg.RING0_IRQ_MOD: _MASK32,
 }
-_MASKS: dict[int, int] = {Reg.CTRL: 1, Reg.IRQ_ENABLE: 7, **_RING_MASKS}
+_CTRL_MASK = layout.CTRL_ENABLE.put(1) | layout.CTRL_ORDERED.put(1)
+_MASKS: dict[int, int] = {Reg.CTRL: _CTRL_MASK, Reg.IRQ_ENABLE: 7, **_RING_MASKS}
 # the registers whose writes can be refused, and the field of ERRORS that counts them
 _REFUSABLE = {
     Reg.RING0_SQ_PROD: layout.RING0_ERRORS_SQ_PROD,
@@ -192,6 +193,8 @@ class NicModel:
         self._sq_cons = [0] * self.rings
         self._cq_prod = [0] * self.rings
         self._turn = 0  # the ring that was served last
+        self._ordered = False  # the present mode, CTRL.ordered when the device was last idle
+        self._lost = False  # a write of data has failed behind the completion
         self._cq_error = False
         self._stuck = False  # a bus access is not answered
         self._bus_dead = False
@@ -241,6 +244,10 @@ class NicModel:
             ValueError: the device has no register space at `addr`.
         """
         addr = register_address(addr)
+        ring, in_first = ring_of(addr)
+        if in_first == Reg.RING0_SQ_PUSH:
+            # the slot holds the same descriptor as the push window
+            addr, in_first = ring_reg(ring, Reg.RING0_SQ_PROD), Reg.RING0_SQ_PROD
         if addr not in self._regs:
             return
         if addr == Reg.CTRL and layout.CTRL_RESET.get(value):
@@ -248,13 +255,13 @@ class NicModel:
             return
         if not self._armed and addr != Reg.WATCHDOG:
             return
-        ring, in_first = ring_of(addr)
         if in_first == Reg.RING0_ERRORS:
             self._regs[addr] = 0
         elif self._refuses(ring, in_first, value & _MASK32):
             self._count_refused(ring, in_first)
         else:
             self._regs[addr] = value & _MASKS.get(in_first, _MASK32)
+        self._change_mode()
         self._run()
 
     async def wait_irq(self) -> bool:
@@ -377,6 +384,11 @@ class NicModel:
                 return ring
         return None
 
+    def _change_mode(self) -> None:
+        """Apply CTRL.ordered if the device is idle."""
+        if not self._pending() and not self._stuck:
+            self._ordered = bool(layout.CTRL_ORDERED.get(self._regs[Reg.CTRL]))
+
     def _run(self) -> None:
         """Execute what can be executed now."""
         if self._stuck or self._reset_waits:
@@ -388,6 +400,7 @@ class NicModel:
                     return
                 self._turn = ring
                 self._serve(ring)
+                self._change_mode()
         except BusHung:
             self._stuck = True
             self._look_at_bus()
@@ -427,9 +440,10 @@ class NicModel:
         base = self._base(ring, Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_BASE_HI)
         addr = base + Cqe.SIZE * (serial & ((1 << log2) - 1))
         phase = ~(serial >> log2) & 1
-        if self.mem.device_write(addr, replace(cqe, phase=phase).pack(), self._beat):
+        good = self.mem.device_write(addr, replace(cqe, phase=phase).pack(), self._beat)
+        if good or self._ordered:
             self._cq_prod[ring] = (serial + 1) & _MASK32
-        else:
+        if not good or self._lost:
             self._cq_error = True
             self._ctx.clear()
 
@@ -539,13 +553,17 @@ class NicModel:
     def _move(self, ctx: Context, d: SqeRecord, outcome: _Outcome) -> None:
         """Gather the source, run the engine and scatter its result."""
         length = engine.source_length(ctx, d)
-        source, src = self.mem.gather(d.src_sg, d.src_cnt, length, self._beat)
+        count = None if d.src_direct else d.src_cnt
+        source, src = self.mem.gather(d.src_sg, count, length, self._beat)
         result = self._faults.process(ctx, d, source)
         # the RTL writes zeros after the first bad block; the driver must discard all of it
         data = bytes(len(result.data)) if any(src) else result.data
         dst = self._faults.scatter(self._scatter, d, data)
         outcome.cycles = engine.cycles(ctx, d, self._beat)
         self._cycles += outcome.cycles
+        if self._ordered:
+            # the completion leaves before the bus has answered the write
+            self._lost, dst = dst.lost, dst._replace(lost=False)
         outcome.status = _moved(src, dst, result.authentic)
         if outcome.status == Status.OK:
             outcome.rtype, outcome.length = result.rtype, result.length
@@ -553,7 +571,7 @@ class NicModel:
             self._bytes += result.length if d.opcode == Opcode.OPEN else d.len
 
     def _scatter(self, d: SqeRecord, data: bytes) -> Access:
-        return self.mem.scatter(d.dst_sg, d.dst_cnt, data, self._beat)
+        return self.mem.scatter(d.dst_sg, None if d.dst_direct else d.dst_cnt, data, self._beat)
 
 
 def _generation(d: SqeCtx | SqeRecord) -> int:
@@ -565,7 +583,7 @@ def _moved(src: Access, dst: Access, authentic: bool) -> Status:
     for wrong, status in (
         (src.bus_error, Status.SRC_BUS_ERROR),
         (src.short, Status.SRC_SHORT),
-        (dst.bus_error, Status.DST_BUS_ERROR),
+        (dst.bus_error or dst.lost, Status.DST_BUS_ERROR),
         (dst.short, Status.DST_SHORT),
         (not authentic, Status.AUTH_FAILED),
     ):

@@ -6,9 +6,12 @@
 //   4 KiB) and then delivers its beats. Only the client whose burst is running sees w_ready. A
 //   request with `mark` writes nothing: it yields `mark_done` when every earlier burst of client
 //   0 has been answered, with mark_err if a response was not OKAY. Client 1 gets b1_done per
-//   burst. `flush` stops new requests and completes a running burst with beats that write nothing.
-//   `idle` is high while nothing is under way. Bits 0 to 2 of `stuck` are high while AW, W or B
-//   owes progress. `broken` is high if a response breaks the protocol: no complete burst awaits it.
+//   burst. If `ordered`, the bus keeps the order of the writes: a mark is done as soon as every
+//   earlier burst has been requested, b1_done pulses when the bus has taken the burst, and a
+//   response that is not OKAY raises `lost`. `ordered` changes only while `idle`. `flush` stops
+//   new requests and completes a running burst with beats that write nothing. `idle` is high
+//   while nothing is under way. Bits 0 to 2 of `stuck` are high while AW, W or B owes progress.
+//   `broken` is high if a response breaks the protocol: no complete burst awaits it.
 //   Bytes of m_axi_wdata without a strobe are 0, and so is all of it while no beat is offered: no
 //   text of another record shows there. A beat that the bus has not taken stays, even in a reset,
 //   as the source demands.
@@ -28,6 +31,7 @@ module ktls_dma_wr #(
     input  wire                clk,
     input  wire                rst,
     input  wire                flush,
+    input  wire                ordered,
     output wire                idle,
     output wire [         2:0] stuck,
     output wire                broken,
@@ -49,6 +53,7 @@ module ktls_dma_wr #(
     output wire                mark_err,
     output wire                b1_done,
     output wire                b1_err,
+    output wire                lost,
     // AXI4
     output reg  [        63:0] m_axi_awaddr,
     output reg  [         7:0] m_axi_awlen,
@@ -101,6 +106,7 @@ module ktls_dma_wr #(
   wire burst_room = (!m_axi_awvalid || m_axi_awready) && (!active || ending);
   wire accept = |req_valid && tag_room && !flush && (is_mark || burst_room);
   wire start = accept && !is_mark;
+  wire enters = accept && !(is_mark && ordered);
 
   // The beats of the last burst may leave before its address, which must not be answered then.
   wire address_late = m_axi_awvalid && !active && !m_axi_wvalid;
@@ -115,15 +121,23 @@ module ktls_dma_wr #(
   assign w_ready = {active && slot && client, active && slot && !client};
   assign idle = !m_axi_awvalid && !m_axi_wvalid && !active && tags == 0;
 
-  reg err;  // of client 0 since the last mark
+  reg  err;  // of client 0 since the last mark
+
+  // The bus takes a burst with its last beat, or later with its address. An address that is still
+  // offered while no burst is filled is that of the burst whose beats leave.
+  reg  last_client;  // of the beat in m_axi_wdata
+  reg  waits_for_address;
+  wire address_open = m_axi_awvalid && !m_axi_awready;
+  wire issued = (completes || waits_for_address) && !(address_open && !active);
 
   // A dead bus may recover after a reset and answer bursts that the reset has cancelled. Until the
   // first new burst such responses are dropped; later they would be taken for its answer.
   assign m_axi_bready = tags == 0 || !tag_mark[rp];
-  assign mark_done = head_mark;
-  assign mark_err = err;
-  assign b1_done = answered && tag_client[rp];
-  assign b1_err = m_axi_bresp != 2'b00;
+  assign mark_done = head_mark || (accept && is_mark && ordered);
+  assign mark_err = err && !ordered;
+  assign b1_done = ordered ? issued && last_client : answered && tag_client[rp];
+  assign b1_err = !ordered && m_axi_bresp != 2'b00;
+  assign lost = ordered && answered && m_axi_bresp != 2'b00;
   assign broken = m_axi_bvalid && m_axi_bready && !owed && begun;
   assign stuck = {
     owed && !m_axi_bvalid, m_axi_wvalid && !m_axi_wready, m_axi_awvalid && !m_axi_awready
@@ -144,6 +158,7 @@ module ktls_dma_wr #(
       `KTLS_V(data) = {DATA_W{1'b0}};  // Icarus keeps the temporary; text must not stay there
       m_axi_wstrb <= flush ? {STRB_W{1'b0}} : strb;
       left <= left - 8'd1;
+      last_client <= client;
       if (ending) active <= 1'b0;
     end else if (m_axi_wvalid && m_axi_wready) begin
       m_axi_wvalid <= 1'b0;
@@ -163,7 +178,9 @@ module ktls_dma_wr #(
       m_axi_awvalid <= 1'b0;
     end
 
-    if (accept) begin
+    if (completes || waits_for_address) waits_for_address <= !issued;
+
+    if (enters) begin
       tag_client[wp] <= sel;
       tag_mark[wp] <= is_mark;
       wp <= wp + 1'b1;
@@ -171,7 +188,7 @@ module ktls_dma_wr #(
     end
     if (retire) begin
       rp <= rp + 1'b1;
-      if (!accept) tags <= tags - 1'b1;
+      if (!enters) tags <= tags - 1'b1;
       if (head_mark) err <= 1'b0;
       else if (!tag_client[rp] && m_axi_bresp != 2'b00) err <= 1'b1;
     end
@@ -184,6 +201,7 @@ module ktls_dma_wr #(
       complete <= 0;
       begun <= 1'b0;
       client <= 1'b0;
+      waits_for_address <= 1'b0;
       wp <= 0;
       rp <= 0;
       tags <= 0;

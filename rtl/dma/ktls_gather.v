@@ -19,9 +19,11 @@
 
 module ktls_gather #(
     // bits of the data bus
-    parameter DATA_W   = 128,
+    parameter DATA_W = 128,
     // log2 of the beats of the read buffer
-    parameter BUF_LOG2 = 7
+    parameter BUF_LOG2 = 7,
+    // log2 of the bursts and ends of records that wait for their beats
+    parameter CHUNKS_LOG2 = 4
 ) (
     input  wire              clk,
     input  wire              rst,
@@ -122,11 +124,11 @@ module ktls_gather #(
   wire [7:0] c_off;
   wire c_short;
   wire c_err;
-  wire [4:0] unused_chunks;
+  wire [CHUNKS_LOG2:0] unused_chunks;
 
   ktls_fifo #(
       .WIDTH(CHUNK_W),
-      .LOG2 (4)
+      .LOG2 (CHUNKS_LOG2)
   ) chunks (
       .clk(clk),
       .rst(rst),
@@ -227,14 +229,14 @@ module ktls_gather #(
       wire [14:0] next;
       wire unused_next;
       wire unused_room;
-      wire [5:0] unused_cuts;
+      wire [CHUNKS_LOG2+1:0] unused_cuts;
       reg begun_cut;  // this record has given words
       reg [14:0] rest_of_cut;
       wire [14:0] cut = begun_cut ? rest_of_cut : next;
 
       ktls_fifo #(
           .WIDTH (15),
-          .LOG2  (5),
+          .LOG2  (CHUNKS_LOG2 + 1),
           .CREDIT(1)
       ) cuts (
           .clk(clk),

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: fetch scatter-gather lists and hand out their entries one by one.
+// Purpose: fetch scatter-gather lists and hand out their entries one by one; hand out direct
+//   buffers, which have no list, in the same order.
 // Interface: job_* takes lists in order, the next one while entries of the previous one wait.
-//   e_* delivers the entries; its consumer may stall. e_last ends a list. A list of 0 entries
+//   e_* delivers the entries; its consumer may stall. e_last ends a list. With job_direct,
+//   job_addr is the address of the only buffer; it yields one entry of 2^32 - 1 bytes, since the
+//   consumer bounds each entry by its record. A list of 0 entries
 //   yields one entry of length 0. e_err marks an entry that was read with an error; its length
 //   is 0. A list that passes address 2^64 ends there, with such an entry. A beat of the bus holds
 //   one entry of 16 bytes or several.
@@ -16,13 +19,16 @@
 
 module ktls_sgl #(
     // bits of the data bus
-    parameter DATA_W = 128
+    parameter DATA_W = 128,
+    // log2 of the lists and direct buffers that may be under way
+    parameter LISTS_LOG2 = 4
 ) (
     input  wire              clk,
     input  wire              rst,
     // lists
     input  wire              job_valid,
     output wire              job_ready,
+    input  wire              job_direct,
     input  wire [      63:0] job_addr,
     input  wire [      15:0] job_cnt,
     // reads
@@ -45,7 +51,7 @@ module ktls_sgl #(
 
   `include "ktls_nic.vh"
 
-  localparam BEATS_LOG2 = 4;
+  localparam BEATS_LOG2 = LISTS_LOG2;
   localparam BURST = 8;  // entries, so never more beats
   localparam LANES = DATA_W / 128;
   localparam BEAT_LOG2 = $clog2(DATA_W / 8);
@@ -73,7 +79,7 @@ module ktls_sgl #(
   wire [3:0] first = addr[7:4] & TOP;
   wire [3:0] last = first + count - 4'd1;  // at most 3 + 8 - 1
   wire [3:0] more = last >> $clog2(LANES);  // beats after the first
-  wire [BEATS_LOG2:0] beats = {1'b0, more} + 1'b1;
+  wire [BEATS_LOG2:0] beats = {{BEATS_LOG2 - 3{1'b0}}, more} + 1'b1;
   wire room = held <= (1 << BEATS_LOG2) - BURST;
 
   assign req_valid = busy && left != 0 && !over && room;
@@ -96,14 +102,17 @@ module ktls_sgl #(
 
   integer i;
 
-  assign job_ready = !busy;
+  wire order_ready;
+  wire direct_ready;
+
+  assign job_ready = order_ready && (job_direct ? direct_ready : !busy);
 
   // Icarus: one test per cycle while nothing happens
   wire active = rst || job_valid || busy || held != 0 || rsp_valid || push;
 
   always @(posedge clk) begin
     if (active) begin
-      if (job_valid && job_ready) begin
+      if (job_valid && job_ready && !job_direct) begin
         busy <= 1'b1;
         addr <= job_addr;
         left <= job_cnt;
@@ -135,7 +144,8 @@ module ktls_sgl #(
         };
       end
       if (sent || empty_list || pop)
-        held <= held + (sent ? beats : 5'd0) + {4'd0, empty_list} - {4'd0, pop};
+        held <= held + (sent ? beats : {BEATS_LOG2 + 1{1'b0}}) + {{BEATS_LOG2{1'b0}}, empty_list}
+                     - {{BEATS_LOG2{1'b0}}, pop};
       if (rst) begin
         busy <= 1'b0;
         begun_burst <= 1'b0;
@@ -179,14 +189,53 @@ module ktls_sgl #(
   wire [PLACE_W-1:0] place = begun ? next : b_start;
   wire at_stop = place == b_stop;
 
-  assign e_valid = b_valid;
-  assign e_err = b_err;
-  assign e_last = b_last && at_stop;
-  assign {e_len, e_addr} = b_entries[96*place+:96];
-  assign pop = b_valid && e_ready && at_stop;
+  // ------------------------------------------------------- lists and direct buffers
+
+  wire order_valid;
+  wire direct;  // the oldest job is a direct buffer
+  wire direct_valid;
+  wire [63:0] direct_addr;
+  wire leaves = e_valid && e_ready;
+  wire [2*LISTS_LOG2+1:0] unused_jobs;
+
+  ktls_fifo #(
+      .WIDTH(1),
+      .LOG2 (LISTS_LOG2)
+  ) orders (
+      .clk(clk),
+      .rst(rst),
+      .s_valid(job_valid && job_ready),
+      .s_ready(order_ready),
+      .s_data(job_direct),
+      .m_valid(order_valid),
+      .m_ready(leaves && e_last),
+      .m_data(direct),
+      .count(unused_jobs[LISTS_LOG2:0])
+  );
+
+  ktls_fifo #(
+      .WIDTH(64),
+      .LOG2 (LISTS_LOG2)
+  ) directs (
+      .clk(clk),
+      .rst(rst),
+      .s_valid(job_valid && job_ready && job_direct),
+      .s_ready(direct_ready),
+      .s_data(job_addr),
+      .m_valid(direct_valid),
+      .m_ready(leaves && direct),
+      .m_data(direct_addr),
+      .count(unused_jobs[2*LISTS_LOG2+1:LISTS_LOG2+1])
+  );
+
+  assign e_valid = order_valid && (direct ? direct_valid : b_valid);
+  assign e_err = !direct && b_err;
+  assign e_last = direct || (b_last && at_stop);
+  assign {e_len, e_addr} = direct ? {32'hFFFFFFFF, direct_addr} : b_entries[96*place+:96];
+  assign pop = leaves && !direct && at_stop;
 
   always @(posedge clk) begin
-    if (e_valid && e_ready) begin
+    if (leaves && !direct) begin
       begun <= !at_stop;
       next  <= place + 1'b1;
     end

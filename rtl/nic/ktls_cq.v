@@ -8,9 +8,9 @@
 //   OPEN, for the result of the tag comparison (res_*).
 //   ktls_sq fetches a descriptor only when the ring has room for its completion. If the driver
 //   withdraws that room, the unit stalls. `prod` counts the entries that are in memory. `failed`
-//   is sticky; it is set when the write of an entry was answered with an error, or when the entry
-//   lies beyond address 2^64. `flush` stops new entries. done_* pulses once per completion, for
-//   the counters.
+//   is sticky; it is set when the write of an entry was answered with an error, when the entry
+//   lies beyond address 2^64, or by `lost`. `flush` stops new entries. done_* pulses once per
+//   completion, for the counters.
 // Latency/throughput: 4 cycles and one write burst per completion.
 // Data format: structure `cqe` of docs/registers.md.
 `resetall
@@ -20,15 +20,17 @@
 
 module ktls_cq #(
     // rings
-    parameter RINGS  = 1,
+    parameter RINGS = 1,
     // width of a ring number
     parameter RING_W = 1,
     // bits of the data bus
     parameter DATA_W = 128,
     // log2 of the jobs that may be under way
     parameter SLOT_W = 3,
+    // log2 of the entries whose write responses may be outstanding: more than ktls_dma_wr allows
+    parameter OPEN_LOG2 = 6,
     // width of an announced completion: CPL_BITS of ktls_cpl.vh
-    parameter CPL_W  = 221
+    parameter CPL_W = 221
 ) (
     input  wire                clk,
     input  wire                rst,
@@ -74,6 +76,8 @@ module ktls_cq #(
     output wire [DATA_W/8-1:0] w_strb,
     input  wire                b_done,
     input  wire                b_err,
+    // a write was lost after its completion had been written
+    input  wire                lost,
     // events
     output wire                retire,
     output wire                done,
@@ -89,8 +93,6 @@ module ktls_cq #(
   // An entry is one or several beats, or shares a beat with others on a wide bus.
   localparam BEATS = CQE_BITS > DATA_W ? CQE_BITS / DATA_W : 1;
   localparam BUS_LOG2 = $clog2(DATA_W / 8);
-
-  localparam OPEN_LOG2 = 6;  // room for more bursts than ktls_dma_wr has under way
 
   localparam ST_WAIT = 2'd0;  // for the oldest announced completion
   localparam ST_REQUEST = 2'd1;  // ask for the burst
@@ -244,6 +246,7 @@ module ktls_cq #(
       if (b_err) failed <= 1'b1;
       else prod[32*owner+:32] <= prod[32*owner+:32] + 32'd1;
     end
+    if (lost) failed <= 1'b1;
     case (state)
       ST_WAIT: begin
         if (take) begin

@@ -54,8 +54,10 @@ module ktls_csr #(
     input  wire                masters_idle,
     // control and state
     output reg                 enable,
+    output reg                 ordered,
     input  wire                keys_ready,
     input  wire                idle,
+    input  wire                wr_idle,
     input  wire                cq_failed,
     input  wire                bus_dead,
     output wire [        23:0] now,
@@ -66,6 +68,10 @@ module ktls_csr #(
     output reg  [64*RINGS-1:0] sq_base,
     output reg  [ 4*RINGS-1:0] sq_log2,
     output reg  [32*RINGS-1:0] sq_prod,
+    // a descriptor that came with its doorbell, offered for one cycle
+    output reg                 push_valid,
+    output reg  [         2:0] push_ring,
+    output reg  [       511:0] push_data,
     input  wire [32*RINGS-1:0] sq_cons,
     output reg  [64*RINGS-1:0] cq_base,
     output reg  [ 4*RINGS-1:0] cq_log2,
@@ -137,7 +143,8 @@ module ktls_csr #(
   // Icarus: one test per cycle while nothing happens
   wire active = core_rst || write || flush || wipe_cnt != 0;
 
-  wire [31:0] ctrl_now = {31'd0, enable};
+  reg ordered_wanted;
+  wire [31:0] ctrl_now = {29'd0, ordered_wanted, 1'b0, enable};
   wire [31:0] ctrl_new = merge(ctrl_now, s_axil_wdata, s_axil_wstrb);
 
   // Until the driver has read STATUS.ready as 1 after a reset, the device takes only CTRL.reset and
@@ -187,6 +194,7 @@ module ktls_csr #(
   // The registers of ring n are those of ring 0, n strides higher. Split an address into its ring
   // and the address of the same register of ring 0.
   wire [32*RINGS-1:0] ring_errors;  // the registers ERRORS
+  wire [RINGS-1:0] pushes;
   wire [11:0] w_offset = waddr - REG_RING0_SQ_BASE_LO;
   wire [11:0] w_ring = w_offset >> STRIDE_LOG2;
   wire [11:0] w_first = REG_RING0_SQ_BASE_LO + {6'd0, w_offset[5:0]};
@@ -194,7 +202,10 @@ module ktls_csr #(
   always @(posedge clk) begin
     if (do_write) begin
       case (waddr)
-        REG_CTRL: enable <= ctrl_new[CTRL_ENABLE_LSB];
+        REG_CTRL: begin
+          enable <= ctrl_new[CTRL_ENABLE_LSB];
+          ordered_wanted <= ctrl_new[CTRL_ORDERED_LSB];
+        end
         REG_IRQ_ENABLE: irq_enable <= merge(irq_enable, s_axil_wdata, s_axil_wstrb) & 32'd7;
         REG_KEY_WARN: key_warn <= merge(key_warn, s_axil_wdata, s_axil_wstrb);
         REG_KEY_LIMIT: key_limit <= merge(key_limit, s_axil_wdata, s_axil_wstrb);
@@ -203,10 +214,14 @@ module ktls_csr #(
     end
     if (core_rst) begin
       enable <= CTRL_ENABLE_RESET;
+      ordered_wanted <= CTRL_ORDERED_RESET;
       irq_enable <= 32'd0;
       key_warn <= 32'd0;
       key_limit <= 32'd0;
     end
+    // a record that is under way keeps its mode, and so do its writes
+    if (idle && wr_idle) ordered <= ordered_wanted;
+    if (core_rst) ordered <= CTRL_ORDERED_RESET;
     if (do_watchdog) watchdog <= merge(watchdog, s_axil_wdata, s_axil_wstrb);
     else if (rst || (core_rst && !watchdog_kept)) watchdog <= WATCHDOG_CYCLES_RESET;
   end
@@ -235,6 +250,9 @@ module ktls_csr #(
       wire cons_ok = cons_new - cq_cons[32*g+:32] <= cq_written[32*g+:32] - cq_cons[32*g+:32];
       wire base_ok = base_new[5:0] == 6'd0;
 
+      // the pushed descriptor is the only one that the ring has to offer
+      assign pushes[g] = w_ring == g && w_first == REG_RING0_SQ_PUSH && prod_ok &&
+          in_ring == 32'd0 && posted == 32'd1;
       assign ring_errors[32*g+:32] = {8'd0, err_base, err_cons, err_prod};
 
       always @(posedge clk) begin
@@ -247,7 +265,7 @@ module ktls_csr #(
               REG_RING0_SQ_BASE_HI:
               sq_base[64*g+32+:32] <= merge(sq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
               REG_RING0_SQ_SIZE: if (s_axil_wstrb[0]) sq_log2[4*g+:4] <= s_axil_wdata[3:0];
-              REG_RING0_SQ_PROD:
+              REG_RING0_SQ_PROD, REG_RING0_SQ_PUSH:
               if (prod_ok) sq_prod[32*g+:32] <= prod_new;
               else if (!(&err_prod)) err_prod <= err_prod + 8'd1;
               REG_RING0_CQ_BASE_LO:
@@ -285,6 +303,32 @@ module ktls_csr #(
       end
     end
   endgenerate
+
+  // --------------------------------------------------------------- push window
+  //
+  // The window may hold a key, so a doorbell clears it whether or not ktls_sq has taken it.
+
+  reg push_done;  // a doorbell has offered the window in the previous cycle
+  wire pushing = do_write && w_first == REG_RING0_SQ_PUSH && w_ring < RINGS;
+  wire fills = do_write && waddr >= REG_PUSH0_WORD && waddr < REG_PUSH0_WORD + 12'd64;
+  wire [31:0] window_word = push_data[32*waddr[5:2]+:32];
+
+  always @(posedge clk) begin
+    if (pushing || push_done || fills || data_rst) begin
+      push_done  <= pushing;
+      push_valid <= pushing && |pushes;
+      push_ring  <= w_ring[2:0];
+      if (push_done || data_rst) push_data <= 512'd0;
+      if (fills && !data_rst)
+        push_data[32*waddr[5:2]+:32] <= merge(
+            push_done ? 32'd0 : window_word, s_axil_wdata, s_axil_wstrb
+        );
+      if (data_rst) begin
+        push_done  <= 1'b0;
+        push_valid <= 1'b0;
+      end
+    end
+  end
 
   // ------------------------------------------------------------------ counters
   //

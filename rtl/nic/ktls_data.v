@@ -26,8 +26,10 @@ module ktls_data #(
     parameter CTX_W = 6,
     // log2 of the jobs that may be under way
     parameter SLOT_W = 3,
+    // log2 of the beats of source that may be requested or wait
+    parameter BUFFER_LOG2 = 7,
     // width of a job: JOB_BITS of ktls_job.vh
-    parameter JOB_W = 439,
+    parameter JOB_W = 441,
     // 0: ktls_gcm, 1: ktls_gcm_small
     parameter SMALL_CORE = 0
 ) (
@@ -113,6 +115,7 @@ module ktls_data #(
 
   wire src_list_valid;
   wire src_list_ready;
+  wire src_list_direct;
   wire [63:0] src_list_addr;
   wire [15:0] src_list_cnt;
 
@@ -127,12 +130,13 @@ module ktls_data #(
       .s_data(job_data[JOB_SRC_LIST_LSB+:JOB_LIST_W]),
       .m_valid(src_list_valid),
       .m_ready(src_list_ready),
-      .m_data({src_list_addr, src_list_cnt}),
+      .m_data({src_list_direct, src_list_addr, src_list_cnt}),
       .count(unused_counts[0*(SLOT_W+1)+:SLOT_W+1])
   );
 
   wire dst_list_valid;
   wire dst_list_ready;
+  wire dst_list_direct;
   wire [63:0] dst_list_addr;
   wire [15:0] dst_list_cnt;
 
@@ -147,7 +151,7 @@ module ktls_data #(
       .s_data(job_data[JOB_DST_LIST_LSB+:JOB_LIST_W]),
       .m_valid(dst_list_valid),
       .m_ready(dst_list_ready),
-      .m_data({dst_list_addr, dst_list_cnt}),
+      .m_data({dst_list_direct, dst_list_addr, dst_list_cnt}),
       .count(unused_counts[1*(SLOT_W+1)+:SLOT_W+1])
   );
 
@@ -220,12 +224,14 @@ module ktls_data #(
   wire src_e_err;
 
   ktls_sgl #(
-      .DATA_W(DATA_W)
+      .DATA_W(DATA_W),
+      .LISTS_LOG2(SLOT_W)
   ) src_sgl (
       .clk(clk),
       .rst(rst),
       .job_valid(src_list_valid),
       .job_ready(src_list_ready),
+      .job_direct(src_list_direct),
       .job_addr(src_list_addr),
       .job_cnt(src_list_cnt),
       .req_valid(rd_req_valid[RD_SRC_LIST]),
@@ -250,7 +256,10 @@ module ktls_data #(
   wire word_err;
 
   ktls_gather #(
-      .DATA_W(DATA_W)
+      .DATA_W(DATA_W),
+      .BUF_LOG2(BUFFER_LOG2),
+      // a record has at least one burst and an end
+      .CHUNKS_LOG2(SLOT_W + 1)
   ) gather (
       .clk(clk),
       .rst(rst),
@@ -385,12 +394,14 @@ module ktls_data #(
   wire dst_e_err;
 
   ktls_sgl #(
-      .DATA_W(DATA_W)
+      .DATA_W(DATA_W),
+      .LISTS_LOG2(SLOT_W)
   ) dst_sgl (
       .clk(clk),
       .rst(rst),
       .job_valid(dst_list_valid),
       .job_ready(dst_list_ready),
+      .job_direct(dst_list_direct),
       .job_addr(dst_list_addr),
       .job_cnt(dst_list_cnt),
       .req_valid(rd_req_valid[RD_DST_LIST]),

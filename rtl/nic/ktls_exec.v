@@ -36,7 +36,7 @@ module ktls_exec #(
     // value of the register SUITES
     parameter [9:0] SUITES = 10'h3ff,
     // width of a job: JOB_BITS of ktls_job.vh
-    parameter JOB_W = 439,
+    parameter JOB_W = 441,
     // width of an announced completion: CPL_BITS of ktls_cpl.vh
     parameter CPL_W = 221
 ) (
@@ -202,8 +202,10 @@ module ktls_exec #(
   wire [63:0] dst_list = descriptor[SQE_RECORD_DST_SG_LSB+:SQE_RECORD_DST_SG_W];
   wire [15:0] src_cnt = descriptor[SQE_RECORD_SRC_CNT_LSB+:SQE_RECORD_SRC_CNT_W];
   wire [15:0] dst_cnt = descriptor[SQE_RECORD_DST_CNT_LSB+:SQE_RECORD_DST_CNT_W];
-  wire lists_ok = src_list[3:0] == 4'd0 && dst_list[3:0] == 4'd0 && src_cnt <= MAX_LIST &&
-      dst_cnt <= MAX_LIST;
+  wire src_direct = descriptor[SQE_RECORD_SRC_DIRECT_LSB];
+  wire dst_direct = descriptor[SQE_RECORD_DST_DIRECT_LSB];
+  wire lists_ok = (src_direct || (src_list[3:0] == 4'd0 && src_cnt <= MAX_LIST)) &&
+      (dst_direct || (dst_list[3:0] == 4'd0 && dst_cnt <= MAX_LIST));
 
   // The text of an opened TLS 1.3 record includes the inner type.
   wire [31:0] most = MAX_PLAINTEXT + {31'd0, opening && tls13};
@@ -262,8 +264,8 @@ module ktls_exec #(
   assign job_data[JOB_SRC_LEN_LSB+:JOB_SRC_LEN_W] =
       aad_blocks + len[16:0] + (opening ? {1'b0, tag} : 17'd0);
   assign job_data[JOB_DST_LEN_LSB+:JOB_DST_LEN_W] = dst_len;
-  assign job_data[JOB_SRC_LIST_LSB+:JOB_LIST_W] = {src_list, src_cnt};
-  assign job_data[JOB_DST_LIST_LSB+:JOB_LIST_W] = {dst_list, dst_cnt};
+  assign job_data[JOB_SRC_LIST_LSB+:JOB_LIST_W] = {src_direct, src_list, src_cnt};
+  assign job_data[JOB_DST_LIST_LSB+:JOB_LIST_W] = {dst_direct, dst_list, dst_cnt};
 
   wire started = job_valid && job_ready;
 

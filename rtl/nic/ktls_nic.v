@@ -34,6 +34,13 @@ module ktls_nic #(
     parameter RINGS = 4,
     // 0: ktls_gcm, LANES blocks per cycle; 1: ktls_gcm_small, for LANES = 1
     parameter SMALL_CORE = 0,
+    // windows, which cover the latency of memory; docs/use-the-rtl.md says how to choose them:
+    // log2 of the records under way, 4 to 8
+    parameter JOBS_LOG2 = LANES == 1 ? 6 : 7,
+    // log2 of the bursts under way in each direction, 4 to 8
+    parameter BURSTS_LOG2 = LANES == 1 ? 7 : 8,
+    // log2 of the beats of source that may be requested or wait, 5 to 12
+    parameter BUFFER_LOG2 = 9,
     // suites of the core: value of the register SUITES
     parameter [9:0] SUITES = 10'h3ff
 ) (
@@ -93,7 +100,7 @@ module ktls_nic #(
   localparam DATA_W = 128 * LANES;
   localparam CTX_W = $clog2(CONTEXTS);
   localparam RING_W = RINGS == 1 ? 1 : $clog2(RINGS);
-  localparam SLOT_W = 5;  // 32 jobs under way, to cover the latency of memory
+  localparam SLOT_W = JOBS_LOG2;  // each job has a slot
 
   `include "ktls_job.vh"
   `include "ktls_cpl.vh"
@@ -117,12 +124,21 @@ module ktls_nic #(
     if (RINGS < 1 || RINGS > 8) begin : g_illegal_rings
       ktls_nic_RINGS_must_be_1_to_8 illegal_parameter ();
     end
+    if (JOBS_LOG2 < 4 || JOBS_LOG2 > 8) begin : g_illegal_jobs
+      ktls_nic_JOBS_LOG2_must_be_4_to_8 illegal_parameter ();
+    end
+    if (BURSTS_LOG2 < 4 || BURSTS_LOG2 > 8) begin : g_illegal_bursts
+      ktls_nic_BURSTS_LOG2_must_be_4_to_8 illegal_parameter ();
+    end
+    if (BUFFER_LOG2 < 5 || BUFFER_LOG2 > 12) begin : g_illegal_buffer
+      ktls_nic_BUFFER_LOG2_must_be_5_to_12 illegal_parameter ();
+    end
   endgenerate
 
   // ------------------------------------------------------------------- registers
 
   wire flush, core_rst, data_rst;  // ktls_csr describes their order
-  wire enable, cq_failed, bus_dead;
+  wire enable, ordered, cq_failed, bus_dead;
   wire sq_idle, exec_idle, cq_idle, rd_idle, wr_idle;
   wire idle = sq_idle && exec_idle && cq_idle;
   wire [23:0] now;
@@ -130,6 +146,9 @@ module ktls_nic #(
   wire [64*RINGS-1:0] sq_base, cq_base;
   wire [4*RINGS-1:0] sq_log2, cq_log2;
   wire [32*RINGS-1:0] sq_prod, sq_cons, cq_prod, cq_written, cq_cons;
+  wire push_valid;
+  wire [2:0] push_ring;
+  wire [511:0] push_data;
   wire done, done_record;
   wire [ 7:0] done_status;
   wire [14:0] done_len;
@@ -176,8 +195,10 @@ module ktls_nic #(
       .data_rst(data_rst),
       .masters_idle(rd_idle && wr_idle),
       .enable(enable),
+      .ordered(ordered),
       .keys_ready(keys_ready),
       .idle(idle),
+      .wr_idle(wr_idle),
       .cq_failed(cq_failed),
       .bus_dead(bus_dead),
       .now(now),
@@ -188,6 +209,9 @@ module ktls_nic #(
       .sq_log2(sq_log2),
       .sq_prod(sq_prod),
       .sq_cons(sq_cons),
+      .push_valid(push_valid),
+      .push_ring(push_ring),
+      .push_data(push_data),
       .cq_base(cq_base),
       .cq_log2(cq_log2),
       .cq_cons(cq_cons),
@@ -226,7 +250,8 @@ module ktls_nic #(
 
   ktls_dma_rd #(
       .N(RD_N),
-      .DATA_W(DATA_W)
+      .DATA_W(DATA_W),
+      .DEPTH_LOG2(BURSTS_LOG2)
   ) dma_rd (
       .clk(clk),
       .rst(bus_rst),
@@ -263,14 +288,16 @@ module ktls_nic #(
   wire wr_req_mark;
   wire [DATA_W-1:0] wr_w0_data, wr_w1_data;
   wire [DATA_W/8-1:0] wr_w0_strb, wr_w1_strb;
-  wire mark_done, mark_err, cq_b_done, cq_b_err;
+  wire mark_done, mark_err, cq_b_done, cq_b_err, wr_lost;
 
   ktls_dma_wr #(
-      .DATA_W(DATA_W)
+      .DATA_W(DATA_W),
+      .DEPTH_LOG2(BURSTS_LOG2)
   ) dma_wr (
       .clk(clk),
       .rst(bus_rst),
       .flush(flush),
+      .ordered(ordered),
       .idle(wr_idle),
       .stuck(wr_stuck),
       .broken(wr_broken),
@@ -289,6 +316,7 @@ module ktls_nic #(
       .mark_err(mark_err),
       .b1_done(cq_b_done),
       .b1_err(cq_b_err),
+      .lost(wr_lost),
       .m_axi_awaddr(m_axi_awaddr),
       .m_axi_awlen(m_axi_awlen),
       .m_axi_awsize(m_axi_awsize),
@@ -324,9 +352,10 @@ module ktls_nic #(
   wire [31:0] d_index;
 
   ktls_sq #(
-      .RINGS (RINGS),
+      .RINGS(RINGS),
       .RING_W(RING_W),
-      .DATA_W(DATA_W)
+      .DATA_W(DATA_W),
+      .DEPTH_LOG2(SLOT_W - 1)
   ) sq (
       .clk(clk),
       .rst(core_rst),
@@ -335,6 +364,9 @@ module ktls_nic #(
       .base(sq_base),
       .size_log2(sq_log2),
       .prod(sq_prod),
+      .push_valid(push_valid),
+      .push_ring(push_ring),
+      .push_data(push_data),
       .cons(sq_cons),
       .cq_log2(cq_log2),
       .cq_cons(cq_cons),
@@ -415,6 +447,7 @@ module ktls_nic #(
       .LANES(LANES),
       .CTX_W(CTX_W),
       .SLOT_W(SLOT_W),
+      .BUFFER_LOG2(BUFFER_LOG2),
       .JOB_W(JOB_BITS),
       .SMALL_CORE(SMALL_CORE)
   ) data (
@@ -466,11 +499,12 @@ module ktls_nic #(
   // ---------------------------------------------------------------- completions
 
   ktls_cq #(
-      .RINGS (RINGS),
+      .RINGS(RINGS),
       .RING_W(RING_W),
       .DATA_W(DATA_W),
       .SLOT_W(SLOT_W),
-      .CPL_W (CPL_BITS)
+      .OPEN_LOG2(BURSTS_LOG2 + 1),
+      .CPL_W(CPL_BITS)
   ) cq (
       .clk(clk),
       .rst(core_rst),
@@ -510,6 +544,7 @@ module ktls_nic #(
       .w_strb(wr_w1_strb),
       .b_done(cq_b_done),
       .b_err(cq_b_err),
+      .lost(wr_lost),
       .retire(retire),
       .done(done),
       .done_status(done_status),

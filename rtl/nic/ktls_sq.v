@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: fetch submission descriptors of all rings ahead of their execution.
+// Purpose: fetch submission descriptors of all rings ahead of their execution, or take them from
+//   the push window.
 // Interface: ring registers are inputs, ring 0 in the lowest bits. d_* offers descriptors with
 //   their ring and index. d_err marks a descriptor that was read with an error; its
 //   content is then meaningless. The consumer may stall. `cons` is the free-running index of
@@ -8,9 +9,11 @@
 //   Rings take turns, one descriptor each. A descriptor is fetched only if its completion will
 //   find room in the completion ring, so a ring that its driver does not empty delays no other. A
 //   descriptor beyond address 2^64 is not fetched; it arrives with d_err.
+//   push_valid offers the only descriptor of a ring that is not fetched, for one cycle, in the
+//   cycle after its doorbell. It is taken if no read is under way, which keeps the order.
 //   data_rst drops and wipes all descriptors, which may hold keys; `rst` also resets the indices.
-// Latency/throughput: one read burst per descriptor, every other cycle. Up to 16 descriptors
-//   are under way or wait.
+// Latency/throughput: one read burst per descriptor, every other cycle. Up to 2^DEPTH_LOG2
+//   descriptors are under way or wait.
 // Data format: structure `sqe_*` of docs/registers.md, byte 0 in d_data[7:0].
 `resetall
 `timescale 1ns / 1ps
@@ -19,11 +22,13 @@
 
 module ktls_sq #(
     // rings
-    parameter RINGS  = 1,
+    parameter RINGS = 1,
     // width of a ring number
     parameter RING_W = 1,
     // bits of the data bus
-    parameter DATA_W = 128
+    parameter DATA_W = 128,
+    // log2 of the descriptors that are under way or wait
+    parameter DEPTH_LOG2 = 4
 ) (
     input  wire                clk,
     input  wire                rst,
@@ -33,6 +38,9 @@ module ktls_sq #(
     input  wire [64*RINGS-1:0] base,
     input  wire [ 4*RINGS-1:0] size_log2,
     input  wire [32*RINGS-1:0] prod,
+    input  wire                push_valid,
+    input  wire [         2:0] push_ring,
+    input  wire [       511:0] push_data,
     output reg  [32*RINGS-1:0] cons,
     input  wire [ 4*RINGS-1:0] cq_log2,
     input  wire [32*RINGS-1:0] cq_cons,
@@ -57,7 +65,6 @@ module ktls_sq #(
 
   `include "ktls_nic.vh"
 
-  localparam DEPTH_LOG2 = 4;
   localparam BEATS = 8 * SQE_RECORD_BYTES / DATA_W;
 
   reg [32*RINGS-1:0] fetch;  // index of the next descriptor to request, by ring
@@ -105,6 +112,7 @@ module ktls_sq #(
   assign req_beats = BEATS[7:0] - 8'd1;
 
   wire take = d_valid && d_ready;
+  wire [RING_W-1:0] pushed_ring = push_ring[RING_W-1:0];
 
   // Rings of the bursts under way. Responses come in the order of the requests.
   reg [RING_W-1:0] owner_mem[0:(1<<DEPTH_LOG2)-1];
@@ -122,10 +130,13 @@ module ktls_sq #(
 
   // a descriptor that cannot be fetched waits for those before it
   wire skip = room && over && !waits && !part_full;
-  wire sent = (req_valid && req_ready) || skip;
+  wire pushed = push_valid && enable && served[pushed_ring] &&
+      !chosen && !waits && !held[DEPTH_LOG2];
+  wire [RING_W-1:0] leaver = pushed ? pushed_ring : ring;
+  wire sent = (req_valid && req_ready) || skip || pushed;
 
   // Icarus: one test per cycle while nothing happens
-  wire active = rst || data_rst || served != 0 || chosen || held != 0 || part_full;
+  wire active = rst || data_rst || push_valid || served != 0 || chosen || held != 0 || part_full;
 
   always @(posedge clk) begin
     if (active) begin
@@ -134,26 +145,27 @@ module ktls_sq #(
         ring   <= next;
       end
       if (sent) begin
-        chosen <= 1'b0;
-        fetch[32*ring+:32] <= fetch[32*ring+:32] + 32'd1;
-        if (!skip) begin
+        chosen <= 1'b0;  // also if this cycle chooses the ring whose descriptor was pushed
+        fetch[32*leaver+:32] <= fetch[32*leaver+:32] + 32'd1;
+        if (!skip && !pushed) begin
           owner_mem[wp] <= ring;
           wp <= wp + 1'b1;
         end
       end
       if (sent != take) held <= sent ? held + 1'b1 : held - 1'b1;
-      part_full <= (rsp_valid && rsp_last) || skip;
+      part_full <= (rsp_valid && rsp_last) || skip || pushed;
       if (part_full) begin
         part_err <= 1'b0;
         part <= 512'd0;
         with_beat = {512 + DATA_W{1'b0}};
       end
-      if (skip) begin
-        part_err <= 1'b1;
-        part_ring <= ring;
-        part_index <= cons[32*ring+:32];
-        cons[32*ring+:32] <= cons[32*ring+:32] + 32'd1;
+      if (skip || pushed) begin
+        part_err <= skip;
+        part_ring <= leaver;
+        part_index <= cons[32*leaver+:32];
+        cons[32*leaver+:32] <= cons[32*leaver+:32] + 32'd1;
       end
+      if (pushed) part <= push_data;
       if (rsp_valid) begin
         with_beat = {rsp_data, part};
         part <= with_beat[511+DATA_W:DATA_W];
@@ -186,7 +198,7 @@ module ktls_sq #(
 
   assign idle = held == 0 && waiting == 0;
 
-  `KTLS_UNUSED(with_beat[DATA_W-1:0])
+  `KTLS_UNUSED({with_beat[DATA_W-1:0], push_ring})
   wire unused_ready;
   wire [DEPTH_LOG2:0] unused_count;
 

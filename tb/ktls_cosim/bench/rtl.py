@@ -34,11 +34,14 @@ from ktls_hw.layout import RING0_IRQ_MOD_COUNT, Reg, SqeRecord, Status
 
 NS_PER_CYCLE = 4
 CORE_MODULE = "ktls_cosim.sim.measure_core"
-MEMORY_LATENCY = 50
-JOBS = {"seal": (False,), "open": (True,), "mixed": (False, True)}
-"""Directions of the records of each job."""
-# bytes of text, and records of the short and of the long run
-SIZES = ((16384, 2, 6), (1460, 4, 20), (64, 4, 28))
+LATENCIES = (50, 200, 500)
+"""Cycles that the memory takes to answer: 0.2, 0.8 and 2 us at 250 MHz."""
+OPS = {"seal": (False,), "open": (True,), "mixed": (False, True)}
+"""Directions of the records of each measurement."""
+SIZES = {16384: 5, 1460: 20, 64: 100}
+"""Bytes of text, and number of records whose rate is measured."""
+_RING_LOG2 = 9
+_TABLES = ("device", "idle", "idle_plain")
 
 
 def measure_core(lanes: int, target: Target) -> list[dict[str, Any]]:
@@ -69,57 +72,89 @@ def measure_core(lanes: int, target: Target) -> list[dict[str, Any]]:
     return figures
 
 
+def warm_up(size: int, lanes: int) -> int:
+    """Return the number of records before the measured ones, and as many behind them.
+
+    They fill the windows of the device: records in flight and descriptors fetched ahead, 96 with
+    one lane and 192 with more, or 8 KiB of source per lane.
+
+    Args:
+        size: Bytes of text per record.
+        lanes: 16-byte blocks per cycle.
+    """
+    return 3 if size > 8192 else 100 if lanes == 1 else 200
+
+
 def measure_device(
     lanes: int, target: Target, advance: Callable[[int], None] = lambda _n: None
-) -> list[dict[str, Any]]:
-    """Measure the device with a memory latency of `MEMORY_LATENCY` cycles.
+) -> dict[str, list[dict[str, Any]]]:
+    """Measure the device at each of `LATENCIES`.
 
     Args:
         lanes: 16-byte blocks per cycle (1, 2 or 4).
         target: Simulator and core.
-        advance: Called with 1 after each row.
+        advance: Called with 1 after each measurement.
 
     Returns:
-        One row of figures per size and job.
+        Rows of figures: the rate of records in steady state (`device`), the time of one record
+        from the doorbell to the interrupt with pushed descriptor and ordered writes (`idle`), and
+        without both (`idle_plain`).
     """
-    out = []
+    out: dict[str, list[dict[str, Any]]] = {"device": [], "idle": [], "idle_plain": []}
     scoreboard = Scoreboard(this_command())
     can = target.can
     build = Build.device(lanes=lanes, own=target.rtl)
     with RemoteSim(build, simulator=target.simulator, name="bench-device") as sim:
-        sim.knob("latency", MEMORY_LATENCY)
-        for (size, few, many), (job, directions) in product(SIZES, JOBS.items()):
-            if can.allows(size) and set(directions) <= set(can.directions):
-                a = run_sync(_span(CheckedPort(sim, scoreboard), size, few, job, can))
-                b = run_sync(_span(CheckedPort(sim, scoreboard), size, many, job, can))
-                latency = run_sync(_span(CheckedPort(sim, scoreboard), size, 1, job, can))
-                out.append(
-                    {
-                        "size": size,
-                        "job": job,
-                        "per_record": (b - a) / (many - few),
-                        "law": -(-size // (16 * lanes)) + 2,
-                        "idle_latency": latency,
-                    }
-                )
-                advance(1)
+        port = CheckedPort(sim, scoreboard)
+        for latency, size, (op, directions) in product(LATENCIES, SIZES, OPS.items()):
+            if not can.allows(size) or not set(directions) <= set(can.directions):
+                continue
+            sim.knob("latency", latency)
+            row = {"lanes": lanes, "latency": latency, "bytes": size, "op": op}
+            first, count = warm_up(size, lanes), SIZES[size]
+            marks = (first, first + count, first + count + first)
+            begin, end, _ = run_sync(_span(port, size, marks, op, can))
+            cycles = (end - begin) / count
+            law = -(-size // (16 * lanes)) + 2
+            out["device"].append({**row, "cycles": cycles, "law": law})
+            if op != "mixed":
+                for name, fast in (("idle", True), ("idle_plain", False)):
+                    (span,) = run_sync(_span(port, size, (1,), op, can, fast=fast))
+                    out[name].append({**row, "cycles": span})
+            advance(1)
     scoreboard.finish()
     return out
 
 
-async def _span(port: CheckedPort, size: int, count: int, job: str, can: Capabilities) -> int:
-    """Cycles from the doorbell to the interrupt for records of two contexts in turn.
+async def _span(
+    port: CheckedPort,
+    size: int,
+    marks: Sequence[int],
+    op: str,
+    can: Capabilities,
+    *,
+    fast: bool = False,
+) -> list[int]:
+    """Seal or open records of two contexts in turn, posted with one doorbell.
 
-    All records are TLS 1.2, since the expected rate counts blocks of text.
+    All records are TLS 1.2, since the expected rate counts blocks of text. Source and destination
+    are one buffer each, without a list.
 
     Args:
         port: The device.
         size: Bytes of text per record.
-        count: Number of records.
-        job: `seal`, `open`, or `mixed` (pairs of each in turn).
+        marks: Numbers of completions, ascending; the last is that of all records.
+        op: `seal`, `open`, or `mixed` (pairs of each in turn).
         can: Capabilities of the core.
+        fast: Push the descriptor, and let writes keep their order. The time begins with the
+            doorbell, after the descriptor has been written to ring and window.
+
+    Returns:
+        Cycles from the doorbell to the interrupt for each of `marks`.
     """
-    rig = Rig(port, sq_log2=5, cq_log2=5)
+    rig = Rig(port, sq_log2=_RING_LOG2, cq_log2=_RING_LOG2)
+    rig.direct = True
+    rig.ordered = fast
     await rig.reset()
     data = bytes(i & 255 for i in range(size))
     keys = [bytes(range(can.key_bytes[-1])), bytes(range(can.key_bytes[0]))]
@@ -131,9 +166,9 @@ async def _span(port: CheckedPort, size: int, count: int, job: str, can: Capabil
             await rig.set_context(2 + number, key, receive=True)
     posted: list[SqeRecord] = []
     opened = [0, 0]
-    for i in range(count):
+    for i in range(marks[-1]):
         which = i % 2
-        if job == "seal" or (job == "mixed" and i // 2 % 2):
+        if op == "seal" or (op == "mixed" and i // 2 % 2):
             posted.append(rig.seal_descriptor(which, data)[0])
             continue
         cipher, key = suites[which]
@@ -141,17 +176,23 @@ async def _span(port: CheckedPort, size: int, count: int, job: str, can: Capabil
         record = seal_record(traffic, opened[which], 23, data).wire
         opened[which] += 1
         posted.append(rig.open_descriptor(2 + which, record)[0])
-    await port.write32(Reg.RING0_IRQ_MOD, RING0_IRQ_MOD_COUNT.put(count))
+    await port.write32(Reg.RING0_IRQ_MOD, RING0_IRQ_MOD_COUNT.put(marks[0]))
     await rig.post(*posted, bell=False)
+    if fast:
+        await rig.fill_window()
     begin = port.now()
-    await port.write32(Reg.RING0_SQ_PROD, rig.sq_prod)
-    if not await port.wait_irq():
-        raise CosimError("the device never finished")
-    end = port.now()
+    await port.write32(Reg.RING0_SQ_PUSH if fast else Reg.RING0_SQ_PROD, rig.sq_prod)
+    out = []
+    for mark in marks:
+        if mark != marks[0]:
+            await port.write32(Reg.RING0_IRQ_MOD, RING0_IRQ_MOD_COUNT.put(mark))
+        if not await port.wait_irq():
+            raise CosimError("the device never finished")
+        out.append((port.now() - begin) // NS_PER_CYCLE)
     done = await rig.drain()
     if any(c.status != Status.OK for c in done):
         raise CosimError("the device refused a record of the benchmark")
-    return (end - begin) // NS_PER_CYCLE
+    return out
 
 
 def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
@@ -176,20 +217,30 @@ def _core_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
     return out
 
 
-def _device_table(lanes: int, figures: list[dict[str, Any]]) -> Table:
-    title = f"device, LANES={lanes}, two contexts in turn, memory latency {MEMORY_LATENCY} cycles"
+def _device_table(lanes: int, figures: dict[str, list[dict[str, Any]]]) -> Table:
+    title = f"device, LANES={lanes}, two contexts in turn, steady state"
     columns = (
-        "bytes", "job", "cycles/record", "of the core's rate", "bytes/cycle", "one idle record",
+        "latency", "bytes", "op", "cycles/record", "law", "of the law", "bytes/cycle",
+        "one idle record", "without push",
     )  # fmt: skip
-    out = table(columns, left=("job",), title=title)
-    for f in figures:
+    out = table(columns, left=("op",), title=title)
+
+    def idle(name: str, row: dict[str, Any]) -> str:
+        keys = ("latency", "bytes", "op")
+        found = [f for f in figures[name] if all(f[key] == row[key] for key in keys)]
+        return str(found[0]["cycles"]) if found else ""
+
+    for f in figures["device"]:
         out.add_row(
-            str(f["size"]),
-            f["job"],
-            f"{f['per_record']:.1f}",
-            f"{100 * f['law'] / f['per_record']:.1f} %",
-            f"{f['size'] / f['per_record']:.2f}",
-            f"{f['idle_latency']} cycles",
+            str(f["latency"]),
+            str(f["bytes"]),
+            f["op"],
+            f"{f['cycles']:.1f}",
+            str(f["law"]),
+            f"{100 * f['law'] / f['cycles']:.1f} %",
+            f"{f['bytes'] / f['cycles']:.2f}",
+            idle("idle", f),
+            idle("idle_plain", f),
         )
     return out
 
@@ -203,24 +254,33 @@ def run_bench_rtl(json_out: Path | None, target: Target, widths: Sequence[int]) 
         widths: Numbers of lanes to measure.
     """
     out = console(110)
-    figures: dict[str, dict[int, list[dict[str, Any]]]] = {"core": {}, "device": {}}
+    core: dict[int, list[dict[str, Any]]] = {}
+    device: dict[int, dict[str, list[dict[str, Any]]]] = {}
     for lanes in widths:
         with progress("runs") as bar:
             task = bar.add_task(f"core, LANES={lanes}", total=1)
-            figures["core"][lanes] = measure_core(lanes, target)
+            core[lanes] = measure_core(lanes, target)
             bar.advance(task)
-        out.print(_core_table(lanes, figures["core"][lanes]), "")
+        out.print(_core_table(lanes, core[lanes]), "")
     out.print(
         "n: words of 16 LANES bytes; first out: cycles from a word of text to its ciphertext; "
         "tag: cycles after the last\n"
     )
     for lanes in widths:
         with progress("runs") as bar:
-            task = bar.add_task(f"device, LANES={lanes}", total=len(SIZES) * len(JOBS))
-            figures["device"][lanes] = measure_device(lanes, target, partial(bar.advance, task))
-        out.print(_device_table(lanes, figures["device"][lanes]), "")
-    out.print("one idle record: doorbell write to interrupt")
+            total = len(LATENCIES) * len(SIZES) * len(OPS)
+            task = bar.add_task(f"device, LANES={lanes}", total=total)
+            device[lanes] = measure_device(lanes, target, partial(bar.advance, task))
+        out.print(_device_table(lanes, device[lanes]), "")
+    counts = ", ".join(f"{count} of {size} bytes" for size, count in SIZES.items())
+    out.print(
+        f"latency: cycles that memory takes to answer; cycles/record: of {counts}, measured in "
+        "steady state, between records that fill the windows of the device; one idle record: "
+        "doorbell to interrupt, with a pushed descriptor and ordered writes, and without both"
+    )
     if left_out := target.can.left_out():
         out.print(f"left out: {'; '.join(left_out)}")
+    figures = {name: [f for rows in device.values() for f in rows[name]] for name in _TABLES}
+    figures["core"] = [{"lanes": lanes, **f} for lanes, rows in core.items() for f in rows]
     write_json(json_out, figures)
     return 0

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ktls_cosim.check.access import Accesses, Observed
 from ktls_cosim.check.diagnosis import diagnose, diagnose_gcm, window
@@ -73,8 +74,13 @@ def _name(ring: int, index: int) -> str:
     return f"{index} of ring {ring}" if ring else str(index)
 
 
-def _entries(memory: Memory, sg: int, count: int) -> Iterator[Sge]:
-    """Yield the entries of the scatter-gather list at `sg`."""
+def _entries(memory: Memory, d: SqeRecord, *, destination: bool) -> Iterator[Sge]:
+    """Yield the entries of a list of a descriptor; a direct buffer counts as one."""
+    sg, count = (d.dst_sg, d.dst_cnt) if destination else (d.src_sg, d.src_cnt)
+    if d.dst_direct if destination else d.src_direct:
+        # dst_len bounds a destination, the record bounds a source
+        yield Sge(sg, d.dst_len if destination else _MAX_RECORD)
+        return
     for at in range(sg, sg + Sge.SIZE * count, Sge.SIZE):
         if at + Sge.SIZE > memory.size:
             return
@@ -106,6 +112,7 @@ class CheckedPort:
     def _forget(self) -> None:
         """Start over, as the device does at a reset."""
         self._regs: dict[int, int] = {}
+        self._window = bytearray(SqeRecord.SIZE)  # the push window
         self._contexts: dict[int, Keys | RawKeys] = {}
         self._pending: list[deque[_Pending]] = [deque() for _ in range(RING_COUNT)]
         self._checking: tuple[_Pending, ...] = ()  # while `_completed` checks it
@@ -131,7 +138,7 @@ class CheckedPort:
             for at, pending in enumerate(queue):
                 if pending.opcode in _RECORDS:
                     d = SqeRecord.unpack(pending.raw)
-                    entries = _entries(memory, d.dst_sg, d.dst_cnt)
+                    entries = _entries(memory, d, destination=True)
                     if any(e.addr <= addr < e.addr + e.len for e in entries):
                         where = f"context {d.ctx}, descriptor {pending.index}"
                         return f"{where}: {self._judge(d, pending, list(queue)[:at], memory)}"
@@ -157,7 +164,7 @@ class CheckedPort:
             index -= 1  # it has consumed its number already
 
         def read(length: int) -> bytes:
-            return self._bytes_of(d.dst_sg, d.dst_cnt, length, memory)
+            return self._bytes_of(d, length, memory=memory)
 
         where = ""
         if isinstance(context, Keys):
@@ -184,8 +191,15 @@ class CheckedPort:
             self._check_accesses("before a reset")
             self._forget()
         ring, in_first = ring_of(addr)
-        if in_first == Reg.RING0_SQ_PROD:
-            self._published(ring, self._regs.get(addr, 0), value)
+        if Reg.PUSH0_WORD <= addr < Reg.PUSH0_WORD + SqeRecord.SIZE:
+            at = addr - Reg.PUSH0_WORD
+            self._window[at : at + 4] = value.to_bytes(4, "little")
+        elif in_first in (Reg.RING0_SQ_PROD, Reg.RING0_SQ_PUSH):
+            prod = ring_reg(ring, Reg.RING0_SQ_PROD)
+            self._published(ring, self._regs.get(prod, 0), value)
+            self._regs[prod] = value
+            if in_first == Reg.RING0_SQ_PUSH:
+                self._pushed(ring)
         elif in_first == Reg.RING0_CQ_CONS:
             self._reaped(ring, self._regs.get(addr, 0), value)
         self._regs[addr] = value
@@ -245,12 +259,13 @@ class CheckedPort:
         if d.opcode not in _RECORDS:
             return
         source = d.len + _TAG + padded(d.aad_len)
-        for write, sg, count, left in (
-            (False, d.src_sg, d.src_cnt, source),
-            (True, d.dst_sg, d.dst_cnt, d.dst_len),
+        for write, direct, sg, count, left in (
+            (False, d.src_direct, d.src_sg, d.src_cnt, source),
+            (True, d.dst_direct, d.dst_sg, d.dst_cnt, d.dst_len),
         ):
-            allow(False, sg, Sge.SIZE * min(count, _MAX_LIST))
-            for e in _entries(self.mem, sg, min(count, _MAX_LIST)):
+            if not direct:
+                allow(False, sg, Sge.SIZE * min(count, _MAX_LIST))
+            for e in islice(_entries(self.mem, d, destination=write), _MAX_LIST):
                 n = min(e.len, left)
                 allow(write, e.addr, min(n, _MAX_RECORD))
                 left -= n
@@ -281,20 +296,43 @@ class CheckedPort:
             self._allow(ring, index, record)
             source = b""
             if record.opcode in _RECORDS:
-                # an upper bound for the source of any kind of record
-                size = record.len + _TAG + padded(record.aad_len)
-                source = self._bytes_of(record.src_sg, record.src_cnt, size)
+                source = self._bytes_of(record, self._source(ring, record), destination=False)
             posted = self._port.now()
             self._pending[ring].append(_Pending(index, record.opcode, posted, raw, source))
             index = (index + 1) & _MASK32
 
-    def _bytes_of(self, sg: int, count: int, length: int, memory: Memory | None = None) -> bytes:
-        """Collect at most `length` bytes from the `count` entries of the list at `sg`."""
+    def _pushed(self, ring: int) -> None:
+        """Compare the push window with the descriptor in memory: the device may use either."""
+        window, self._window = self._window, bytearray(SqeRecord.SIZE)
+        if not self._pending[ring]:
+            return
+        pending = self._pending[ring][-1]
+        if window != pending.raw:
+            at = next(i for i in range(SqeRecord.SIZE) if window[i] != pending.raw[i])
+            name = f"descriptor {_name(ring, pending.index)}"
+            line = f"byte {at} of the push window differs from the descriptor in its slot"
+            cause = "the driver: it must push what it has written into the ring"
+            self._sb.report(Mismatch("push", name, (line,), cause=cause))
+
+    def _source(self, ring: int, d: SqeRecord) -> int:
+        """Return the bytes of the source of a record, or more if its context is not known."""
+        plain = isinstance(self._contexts.get(d.ctx), RawKeys)
+        for pending in self._pending[ring]:
+            if pending.opcode == Opcode.CTX_SET:
+                ahead = SqeCtx.unpack(pending.raw)
+                plain = ahead.version == 0 if ahead.ctx == d.ctx else plain
+        tag = 0 if d.opcode == Opcode.SEAL else d.tag_len if plain else _TAG
+        return (padded(d.aad_len) if plain else 0) + d.len + tag
+
+    def _bytes_of(
+        self, d: SqeRecord, length: int, *, destination: bool = True, memory: Memory | None = None
+    ) -> bytes:
+        """Collect at most `length` bytes from the source or the destination of a descriptor."""
         memory = memory or self.mem
         out = bytearray()
-        for e in _entries(memory, sg, count):
-            n = min(e.len, length - len(out))
-            if n and e.addr + n <= memory.size:
+        for e in _entries(memory, d, destination=destination):
+            n = min(e.len, length - len(out), memory.size - e.addr)
+            if n > 0:
                 out += memory.read(e.addr, n)
         return bytes(out)
 
@@ -417,7 +455,7 @@ class CheckedPort:
         nonce = d.nonce + d.explicit_nonce
         aad = source[: d.aad_len]
         data = source[padded(d.aad_len) :][: d.len + (0 if sealing else d.tag_len)]
-        got = self._bytes_of(d.dst_sg, d.dst_cnt, d.len + (d.tag_len if sealing else 0))
+        got = self._bytes_of(d, d.len + (d.tag_len if sealing else 0))
         want: bytes | None
         if sealing:
             want = seal_gcm(context.key, nonce, aad, data, d.tag_len)
@@ -486,7 +524,7 @@ class CheckedPort:
             found = Mismatch("completion", where, ("OK for a record that cannot be sealed",))
             self._sb.report(found, keys)
             return
-        got = self._bytes_of(d.dst_sg, d.dst_cnt, cqe.len)
+        got = self._bytes_of(d, cqe.len)
         want = seal_record(keys, index, d.rtype, plaintext, d.pad)
         if got != want.wire:
             name, lines, cause = diagnose(keys, index, d.rtype, plaintext, got, d.pad)
@@ -511,7 +549,7 @@ class CheckedPort:
             keys: Keys of the record.
             need: Bytes of the result.
         """
-        listed = sum(e.len for e in _entries(self.mem, d.dst_sg, d.dst_cnt))
+        listed = sum(e.len for e in _entries(self.mem, d, destination=True))
         found = (
             f"status {Status(cqe.status).name}: the result needs {need} bytes, "
             f"dst_len is {d.dst_len}, the destination list has {listed} bytes"
@@ -531,7 +569,7 @@ class CheckedPort:
         if cqe.status not in (Status.OK, Status.AUTH_FAILED):
             self._refused(d, cqe, where, keys, d.len)
             return
-        got = self._bytes_of(d.dst_sg, d.dst_cnt, d.len)
+        got = self._bytes_of(d, d.len)
         inner = open_body(keys, index, d.rtype, d.explicit_nonce, sealed)
         nonce, aad = open_inputs(keys, index, d.rtype, d.explicit_nonce, len(sealed))
         inputs = f"nonce {nonce.hex()}  aad {aad.hex()}"

@@ -10,6 +10,7 @@ its arguments name the capabilities of the device that the scenario needs.
 from ktls_cosim.scenarios import (  # noqa: F401  (each module registers its scenarios)
     contexts,
     errors,
+    latency,
     open,  # noqa: A004
     plain_gcm,
     rings,

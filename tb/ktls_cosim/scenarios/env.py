@@ -45,6 +45,7 @@ class Env:
         lockstep: `port` compares two devices. A scenario then must not read memory whose
             content the contract leaves open.
         suites: Register SUITES of the device.
+        push: Drivers push descriptors through the register window.
     """
 
     port: Port
@@ -53,6 +54,7 @@ class Env:
     fail_bus: Callable[[int, int, bool, bool], None]
     lockstep: bool = False
     suites: int = ALL_SUITES
+    push: bool = False
 
     @property
     def key_sizes(self) -> tuple[int, ...]:
@@ -77,7 +79,7 @@ class Env:
         Args:
             **kw: Arguments of `KtlsNic.probe`.
         """
-        nic = await KtlsNic.probe(self.checked(), strict=True, **kw)
+        nic = await KtlsNic.probe(self.checked(), strict=True, push=self.push, **kw)
         return KtlsStack(nic, self.scoreboard, settle_at_once=False)
 
     async def rig(self, sq_log2: int = 4, cq_log2: int = 4) -> Rig:
@@ -88,6 +90,7 @@ class Env:
             cq_log2: Base-2 logarithm of the slots of the completion ring.
         """
         rig = Rig(self.checked(), sq_log2, cq_log2)
+        rig.push = self.push
         await rig.reset()
         return rig
 

@@ -118,7 +118,8 @@ async def bus_errors(env: Env) -> None:
     assert (a.status, b.status) == (Status.SRC_BUS_ERROR, Status.OK)
     a, b = await fail_at("dst_list", 0, 16)
     assert (a.status, b.status) == (Status.DST_BUS_ERROR, Status.OK)
-    # the descriptor itself
+    # the descriptor itself, if the device reads it
+    rig.push = False
     env.fail_bus(rig.sq_slot, rig.sq_slot + SqeRecord.SIZE, True, False)
     await rig.post(good)
     (a,) = await rig.reap(1)

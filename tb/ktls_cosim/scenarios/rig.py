@@ -66,6 +66,9 @@ class Rig:
         sq_prod: Number of descriptors written since the reset.
         cq_cons: Number of completions consumed since the reset.
         completions: All completions since the reset, with their phase bit cleared.
+        direct: A source or destination of one piece gets no list.
+        push: Doorbells push the newest descriptor.
+        ordered: `reset` sets CTRL.ordered.
 
     Args:
         port: Device, usually a `CheckedPort`.
@@ -89,6 +92,7 @@ class Rig:
         self.sq_prod = 0
         self.cq_cons = 0
         self.completions: list[Cqe] = []
+        self.direct = self.push = self.ordered = False
 
     def reg(self, reg: Reg) -> int:
         """Return the offset of a ring register; `reg` is the register of ring 0."""
@@ -109,7 +113,8 @@ class Rig:
             raise CosimError("STATUS.ready stays 0 after a reset")
         await self._program()
         await p.write32(Reg.IRQ_ENABLE, 3)
-        await p.write32(Reg.CTRL, layout.CTRL_ENABLE.put(1))
+        mode = layout.CTRL_ORDERED.put(int(self.ordered))
+        await p.write32(Reg.CTRL, layout.CTRL_ENABLE.put(1) | mode)
         self.sq_prod = self.cq_cons = 0
         self.completions = []
         self._shared.generations.clear()
@@ -201,6 +206,8 @@ class Rig:
 
     def first_source(self, descriptor: SqeRecord) -> int:
         """Return the bus address of the first source piece of a descriptor."""
+        if descriptor.src_direct:
+            return descriptor.src_sg
         return int.from_bytes(self.port.mem.read(descriptor.src_sg, 8), "little")
 
     # ----------------------------------------------------------- descriptors
@@ -374,13 +381,17 @@ class Rig:
         )
 
     def _with_lists(self, descriptor: SqeRecord, src: list[Piece], dst: list[Piece]) -> SqeRecord:
+        src_direct = self.direct and len(src) == 1
+        dst_direct = self.direct and len(dst) == 1
         return replace(
             descriptor,
             dst_len=sum(p.length for p in dst),
-            src_sg=self.put_list(src),
-            dst_sg=self.put_list(dst),
-            src_cnt=len(src),
-            dst_cnt=len(dst),
+            src_direct=int(src_direct),
+            dst_direct=int(dst_direct),
+            src_sg=src[0].addr if src_direct else self.put_list(src),
+            dst_sg=dst[0].addr if dst_direct else self.put_list(dst),
+            src_cnt=0 if src_direct else len(src),
+            dst_cnt=0 if dst_direct else len(dst),
         )
 
     @property
@@ -407,7 +418,7 @@ class Rig:
         for d in descriptors:
             while make_room and self.sq_prod - self.cq_cons >= 1 << min(self.sq_log2, self.cq_log2):
                 if bell:
-                    await self.port.write32(self.reg(Reg.RING0_SQ_PROD), self.sq_prod)
+                    await self.bell()
                 await self.reap(1)
             raw = d if isinstance(d, bytes) else d.pack()
             if isinstance(d, SqeCtx) and (d.opcode, d.gen) == (
@@ -418,7 +429,23 @@ class Rig:
             self.port.mem.write(self.sq_slot, raw)
             self.sq_prod += 1
         if bell:
-            await self.port.write32(self.reg(Reg.RING0_SQ_PROD), self.sq_prod)
+            await self.bell()
+
+    async def bell(self) -> None:
+        """Ring the doorbell, with the newest descriptor if `push` is set."""
+        doorbell = Reg.RING0_SQ_PROD
+        if self.push:
+            await self.fill_window()
+            doorbell = Reg.RING0_SQ_PUSH
+        await self.port.write32(self.reg(doorbell), self.sq_prod)
+
+    async def fill_window(self) -> None:
+        """Copy the newest descriptor into the push window."""
+        slot = (self.sq_prod - 1) & ((1 << self.sq_log2) - 1)
+        raw = self.port.mem.read(self.sq_base + SqeRecord.SIZE * slot, SqeRecord.SIZE)
+        for at in range(0, SqeRecord.SIZE, 4):
+            word = int.from_bytes(raw[at : at + 4], "little")
+            await self.port.write32(Reg.PUSH0_WORD + at, word)
 
     async def reap(self, count: int) -> list[Cqe]:
         """Wait for `count` more completions and return them.

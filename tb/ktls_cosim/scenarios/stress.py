@@ -194,6 +194,7 @@ async def stress(env: Env, count: int) -> None:
             work.bad, work.bad_writes = (lo, lo + 512), write
             env.fail_bus(lo, lo + 512, read, write)
         batch = min(left, rng.randint(1, 24))
+        rig.direct, rig.push = rng.random() < 0.5, rng.random() < 0.2
         left -= batch
         await rig.post(*(work.any() for _ in range(batch)))
         if rng.random() < 0.9:

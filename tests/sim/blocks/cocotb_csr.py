@@ -15,7 +15,7 @@ from ktls_hw.fields import Field
 from ktls_hw.layout import Reg, Status, ring_reg
 
 WRITABLE = {
-    Reg.CTRL: 0x1,
+    Reg.CTRL: 0x5,
     Reg.IRQ_ENABLE: 0x7,
     Reg.KEY_WARN: 0xFFFFFFFF,
     Reg.KEY_LIMIT: 0xFFFFFFFF,

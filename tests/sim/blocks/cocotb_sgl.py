@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cocotb tests of the list reader (`ktls_sgl`): lists in memory in, entries out."""
+"""cocotb tests of the list reader (`ktls_sgl`): lists and direct buffers in, entries out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ktls_hw.layout import Sge
 from readers import answer_reads
 
 MEMORY = 1 << 14
+DIRECT = -1
 
 
 class Bench:
@@ -25,7 +26,7 @@ class Bench:
         self.memory = bytearray(rng.randbytes(MEMORY))
         self.bad = range(0)
         pause = random_pause(rng, 0.3)
-        self.job = StreamSource(dut, "job", ["addr", "cnt"], cycles)
+        self.job = StreamSource(dut, "job", ["addr", "cnt", "direct"], cycles)
         self.req = StreamSink(dut, "req", ["addr", "beats"], cycles, pause)
         self.out = StreamSink(dut, "e", ["addr", "len", "last", "err"], cycles, pause)
         cocotb.start_soon(
@@ -44,16 +45,19 @@ class Bench:
         return cls(dut, cycles, rng)
 
     async def read(self, lists: list[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
-        """Read lists, given as (address, entries), and return all their entries."""
+        """Read lists, given as (address, entries or DIRECT), and return all their entries."""
         self.out.beats.clear()
         for addr, count in lists:
-            self.job.put(addr=addr, cnt=count)
+            direct = count == DIRECT
+            self.job.put(addr=addr, cnt=0 if direct else count, direct=int(direct))
         beats = await self.out.wait_for(sum(max(1, n) for _, n in lists))
         return [
             (b.values["addr"], b.values["len"], b.values["last"], b.values["err"]) for b in beats
         ]
 
     def want(self, addr: int, count: int) -> list[tuple[int, int, int, int]]:
+        if count == DIRECT:
+            return [(addr, 0xFFFFFFFF, 1, 0)]
         entries = []
         for n in range(count):
             e = Sge.unpack(bytes(self.memory[addr + 16 * n : addr + 16 * n + 16]))
@@ -71,6 +75,21 @@ async def lists_of_any_length_at_any_place(dut: Any) -> None:
             for _ in range(8)
         ]
         assert await bench.read(lists) == [e for x in lists for e in bench.want(*x)]
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def direct_buffers_keep_their_place(dut: Any) -> None:
+    """Direct buffers at any address between lists; more of them than the queues hold."""
+    bench = await Bench.create(dut)
+    rng = bench.rng
+    for share in (0.5, 1.0):
+        jobs = [
+            (rng.getrandbits(64), DIRECT)
+            if rng.random() < share
+            else (16 * rng.randrange(MEMORY // 16 - 40), rng.choice((1, 2, 9)))
+            for _ in range(60)
+        ]
+        assert await bench.read(jobs) == [e for x in jobs for e in bench.want(*x)]
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")

@@ -45,7 +45,8 @@ class Bench:
         rng = random.Random(cocotb.RANDOM_SEED)
         rings = len(dut.prod) // 32
         cycles = await start(
-            dut, enable=1, prod=0, cq_cons=0, rsp_valid=0, req_ready=0, d_ready=0,
+            dut, enable=1, prod=0, cq_cons=0, rsp_valid=0, req_ready=0, d_ready=0, data_rst=0,
+            push_valid=0, push_ring=0, push_data=0,
             base=sum(STRIDE * (n + 1) << 64 * n for n in range(rings)),
             size_log2=sum(sq_log2 << 4 * n for n in range(rings)),
             cq_log2=sum(cq_log2[n % len(cq_log2)] << 4 * n for n in range(rings)),
@@ -61,6 +62,17 @@ class Bench:
     async def wait(self, cycles: int) -> None:
         for _ in range(cycles):
             await RisingEdge(self.dut.clk)
+
+    async def push(self, ring: int) -> None:
+        """Post one descriptor and offer it in the same cycle, as `ktls_csr` does."""
+        size = 1 << (int(self.dut.size_log2.value) >> 4 * ring & 15)
+        data = STRIDE * (ring + 1) + 64 * (self.prod[ring] % size)
+        self.prod[ring] += 1
+        self.set()
+        self.dut.push_valid.value, self.dut.push_ring.value = 1, ring
+        self.dut.push_data.value = data
+        await RisingEdge(self.dut.clk)
+        self.dut.push_valid.value = self.dut.push_data.value = 0
 
     def taken(self) -> list[tuple[int, int]]:
         """Ring and index of every fetched descriptor, after a check of its content."""
@@ -138,6 +150,56 @@ async def random_work_of_all_rings(dut: Any) -> None:
                 assert due[ring].popleft() == bench.cq_cons[ring]
                 bench.cq_cons[ring] += 1
     assert seen > 100
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def pushed_descriptors_are_not_read(dut: Any) -> None:
+    """Only while another read is under way is a pushed descriptor read from memory as well."""
+    rng = random.Random(cocotb.RANDOM_SEED)
+    bench = await Bench.create(dut, 4, [4], pause=0.0)
+    for n in range(20):
+        await bench.push(rng.randrange(bench.rings))
+        await bench.d.wait_for(n + 1)
+        bench.cq_cons = list(bench.prod)
+        await bench.wait(rng.randrange(4))
+    assert not bench.req.beats
+    for _ in range(100):
+        ring = rng.randrange(bench.rings)
+        if rng.random() < 0.3:
+            bench.prod[ring] += rng.randint(1, 3)
+            bench.set()
+        elif bench.prod[ring] == sum(r == ring for r, _ in bench.taken()):
+            await bench.push(ring)
+        await bench.wait(rng.randrange(12))
+        taken = bench.taken()
+        bench.cq_cons = [sum(r == n for r, _ in taken) for n in range(bench.rings)]
+    await bench.d.wait_for(sum(bench.prod))
+    for n in range(bench.rings):
+        assert [i for r, i in bench.taken() if r == n] == list(range(bench.prod[n]))
+    assert 0 < len(bench.req.beats) < sum(bench.prod) - 20
+    assert dut.idle.value == 1
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_pushed_descriptor_needs_room_and_an_enabled_device(dut: Any) -> None:
+    bench = await Bench.create(dut, 4, [0])
+    await bench.push(0)
+    await bench.d.wait_for(1)
+    await bench.push(0)  # no room for its completion
+    await bench.wait(50)
+    assert len(bench.d.beats) == 1
+    assert not bench.req.beats
+    bench.cq_cons[0] = 1
+    bench.set()
+    await bench.d.wait_for(2)
+    dut.enable.value = 0
+    bench.cq_cons[0] = 2
+    await bench.push(0)
+    await bench.wait(50)
+    assert len(bench.d.beats) == 2
+    dut.enable.value = 1
+    await bench.d.wait_for(3)
+    assert bench.taken() == [(0, 0), (0, 1), (0, 2)]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

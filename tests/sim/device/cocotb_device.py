@@ -66,7 +66,7 @@ async def _run(dut: Any, name: str, scenario: Scenario) -> None:
     )  # fmt: skip
     env = Env(
         lockstep, scoreboard, random.Random(cocotb.RANDOM_SEED), fail_bus, lockstep=True,
-        suites=SUITES,
+        suites=SUITES, push="KTLS_PUSH" in os.environ,
     )  # fmt: skip
     await scenario(env)
     scoreboard.finish()

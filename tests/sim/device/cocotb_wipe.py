@@ -64,6 +64,8 @@ class Bench:
         out = []
         for ctx in (SEALING, OPENING):
             k = self.new_keys(version)
+            # one key comes through the push window, one from memory
+            self.rig.push = ctx == SEALING
             await self.rig.set_context(
                 ctx, k.key, salt=k.salt, iv=k.iv, version=version, receive=ctx == OPENING
             )
@@ -192,6 +194,21 @@ async def a_reset_leaves_nothing(dut: Any) -> None:
             await bench.port.write32(Reg.CTRL, layout.CTRL_RESET.put(1))
             await bench.ready()
             await bench.assert_clean("CTRL.reset")
+
+
+@cocotb.test(timeout_time=30, timeout_unit="ms")
+async def a_reset_empties_the_push_window(dut: Any) -> None:
+    """A descriptor with a key was written into the window, and its doorbell never came."""
+    bench = await Bench.create(dut)
+    await bench.rig.reset()
+    k = bench.new_keys(0x0303)
+    await bench.rig.post(bench.rig.context_descriptor(0, k.key, salt=k.salt, iv=k.iv), bell=False)
+    await bench.rig.fill_window()
+    bench.forget()
+    assert bench.live(), "the scan does not see the window"
+    await bench.port.write32(Reg.CTRL, layout.CTRL_RESET.put(1))
+    await bench.ready()
+    await bench.assert_clean("CTRL.reset")
 
 
 @cocotb.test(timeout_time=30, timeout_unit="ms")

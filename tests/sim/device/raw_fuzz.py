@@ -162,7 +162,7 @@ class Generator:
             self._next = at + 0x1000
             for _ in range(count):
                 steps += self._descriptor(ring)
-            steps.append(Step("bell", (ring,)))
+            steps.append(Step("bell", (ring, rng.random() < 0.3)))
         if rng.random() < 0.1:
             steps += [
                 Step("pause", (rng.randrange(200),)), Step("reg", (Reg.CTRL, 0)),
@@ -190,7 +190,7 @@ class Generator:
     def _damaged(self, d: SqeCtx | SqeRecord) -> SqeCtx | SqeRecord:
         """Flip a bit, except in what leads to the contexts and the memory of other rings."""
         rng = self.rng
-        kept = ("ctx", "src_sg", "dst_sg")
+        kept = ("ctx", "src_sg", "dst_sg", "src_direct", "dst_direct")
         names = [f.name for f in fields(d) if f.name not in kept and getattr(d, f.name) != b""]
         name = rng.choice(names)
         old = getattr(d, name)
@@ -272,6 +272,9 @@ class Generator:
             len=length, dst_len=room, pad=rng.choice((0, 0, 0, 1, 40)), explicit_nonce=explicit,
             src_sg=src[0], src_cnt=src[1], dst_sg=dst[0], dst_cnt=dst[1],
         )  # fmt: skip
+        if rng.random() < 0.25:
+            d, buffer = self._direct(ring, d, source, room)
+            more += buffer
         if rng.random() < 0.12:
             changes: list[dict[str, Any]] = [
                 {"len": rng.choice((16385, 16386, _MASK32, length + 1))},
@@ -289,6 +292,22 @@ class Generator:
             ]
             d = replace(d, **rng.choice(changes))
         return [*steps, *more], d
+
+    def _direct(
+        self, ring: int, d: SqeRecord, source: bytes, room: int
+    ) -> tuple[SqeRecord, list[Step]]:
+        """Give the record a buffer instead of one of its lists or of both."""
+        rng = self.rng
+        which = rng.choice(("src", "dst", "both"))
+        steps = []
+        if which != "dst":
+            at = self._alloc(ring, len(source), rng.choice((1, 64)))
+            steps.append(Step("mem", (at, source)))
+            d = replace(d, src_direct=1, src_sg=at, src_cnt=rng.choice((0, 1, 65535)))
+        if which != "src":
+            at = self._alloc(ring, room, rng.choice((1, 64)))
+            d = replace(d, dst_direct=1, dst_sg=at, dst_cnt=rng.choice((0, 1, 65535)))
+        return d, steps
 
     def _alloc(self, ring: int, size: int, align: int = 1) -> int:
         at = -(-self._next // align) * align
@@ -387,8 +406,15 @@ class Player:
         self._prod[ring] = (index + 1) & _MASK32
         await self._mem(base + 64 * (index % 16), raw)
 
-    async def _bell(self, ring: int) -> None:
-        await self._both(ring_reg(ring, Reg.RING0_SQ_PROD), self._prod[ring])
+    async def _bell(self, ring: int, push: bool) -> None:
+        doorbell = Reg.RING0_SQ_PROD
+        if push:
+            newest = _RINGS + 0x1000 * ring + 64 * ((self._prod[ring] - 1) % 16)
+            raw = self.model.mem.read(newest, 64)
+            for at in range(0, 64, 4):
+                await self._both(Reg.PUSH0_WORD + at, int.from_bytes(raw[at : at + 4], "little"))
+            doorbell = Reg.RING0_SQ_PUSH
+        await self._both(ring_reg(ring, doorbell), self._prod[ring])
 
     async def _consume(self, ring: int) -> None:
         """Move CQ_CONS to CQ_PROD."""
@@ -516,6 +542,9 @@ class Player:
                     continue
                 slot = base + 64 * (c.sq_index % 16)
                 d = SqeRecord.unpack(memory[slot : slot + 64])
+                if d.dst_direct:
+                    out |= set(range(d.dst_sg, d.dst_sg + min(d.dst_len, 20_000)))
+                    continue
                 for n in range(min(d.dst_cnt, 1024)):
                     where = d.dst_sg + 16 * n
                     if where + 16 > len(memory):

@@ -51,6 +51,15 @@ def test_scenarios_with_a_slow_and_stalling_memory(simulate: Simulate, target: T
     assert len(results) == len(names)
 
 
+def test_scenarios_with_pushed_descriptors(simulate: Simulate, target: Target) -> None:
+    names = possible(target)
+    results = simulate(
+        Build.device(lanes=target.lanes, own=target.rtl), "cocotb_device",
+        env={"KTLS_PUSH": "1"}, timeout_s=600,
+    )  # fmt: skip
+    assert len(results) == len(names)
+
+
 @pytest.mark.parametrize("lanes", [2, 4])
 def test_scenarios_with_several_lanes(simulate: Simulate, target: Target, lanes: int) -> None:
     """`LANES=4 pytest tests/sim` also runs all other tests with four lanes."""

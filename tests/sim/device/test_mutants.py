@@ -204,6 +204,9 @@ SCENARIO = [
     (Mutant("moderation_of_ring_0", "ktls_csr.v", "irq_mod[32*g+RING0_IRQ_MOD_COUNT_LSB+:",
             "irq_mod[RING0_IRQ_MOD_COUNT_LSB+:", "scenario"),
      "rings_raise_the_interrupt"),
+    (Mutant("direct_needs_alignment", "ktls_exec.v", "(src_direct || (src_list[3:0]",
+            "(1'b0 || (src_list[3:0]", "scenario"),
+     "direct_buffers"),
 ]  # fmt: skip
 
 
@@ -415,6 +418,19 @@ BLOCK = [
      "ktls_dma_wr", "cocotb_dma_wr", "bursts_and_marks_of_two_clients"),
     (Mutant("keys_stay_after_an_error", "ktls_csr.v", "core_rst || wipe_cnt != 0", "core_rst", ""),
      "ktls_csr", "cocotb_csr", "fatal_error_wipes_once"),
+    (Mutant("pushed_past_a_read", "ktls_sq.v", "&& !chosen && !waits &&", "&& !chosen &&", ""),
+     "ktls_sq", "cocotb_sq", "pushed_descriptors_are_not_read"),
+    (Mutant("pushed_without_room", "ktls_sq.v", "push_valid && enable && served[pushed_ring]",
+            "push_valid && enable", ""),
+     "ktls_sq", "cocotb_sq", "a_pushed_descriptor_needs_room_and_an_enabled_device"),
+    (Mutant("done_before_the_address", "ktls_dma_wr.v", "&& !(address_open && !active);", ";", ""),
+     "ktls_dma_wr", "cocotb_dma_wr", "ordered_bursts_are_done_when_the_bus_has_them"),
+    (Mutant("lost_write_ignored", "ktls_dma_wr.v", "assign lost = ordered &&",
+            "assign lost = 1'b0 &&", ""),
+     "ktls_dma_wr", "cocotb_dma_wr", "ordered_bursts_are_done_when_the_bus_has_them"),
+    (Mutant("direct_overtakes", "ktls_sgl.v", ".m_ready(leaves && e_last),", ".m_ready(leaves),",
+            ""),
+     "ktls_sgl", "cocotb_sgl", "direct_buffers_keep_their_place"),
 ]  # fmt: skip
 
 
@@ -524,6 +540,12 @@ WIPE = [
     (Mutant("powers_survive", "ktls_gcm.v", "powers = {DATA_W{1'b0}};\n    end\n    if",
             "end\n    if", "4"),
      "a_deleted_context_leaves_nothing"),
+    (Mutant("window_survives_its_doorbell", "ktls_csr.v", "if (push_done || data_rst) push_data",
+            "if (data_rst) push_data", ""),
+     "a_deleted_context_leaves_nothing"),
+    (Mutant("window_survives_a_reset", "ktls_csr.v", "if (push_done || data_rst) push_data",
+            "if (push_done) push_data", ""),
+     "a_reset_empties_the_push_window"),
     (Mutant("small_core_keeps_aes", "ktls_gcm_small.v", "rst || state == ST_WIPE", "rst", "small"),
      "a_deleted_context_leaves_nothing"),
     (Mutant("small_core_keeps_the_nonce", "ktls_gcm_small.v", "nonce <= 96'd0;", "", "small"),

@@ -229,6 +229,35 @@ class Touches:
         return scoreboard
 
 
+@dataclass(frozen=True)
+class Pushes:
+    """The driver pushes another descriptor than the one in the slot."""
+
+    differs: bool = True
+    check = "push"
+    field = None
+
+    def run(self) -> Scoreboard:
+        async def go() -> None:
+            rig = Rig(CheckedPort(NicModel(), scoreboard))
+            await rig.reset()
+            await rig.set_context(0, INFO.key, salt=INFO.salt, iv=INFO.iv)
+            await rig.post(rig.seal_descriptor(0, TEXT)[0], bell=False)
+            await rig.fill_window()
+            if self.differs:
+                await rig.port.write32(Reg.PUSH0_WORD + 4, 7)
+            await rig.port.write32(Reg.RING0_SQ_PUSH, rig.sq_prod)
+            await rig.reap(1)
+
+        scoreboard = Scoreboard()
+        run_sync(go())
+        return scoreboard
+
+
+def test_a_pushed_copy_passes() -> None:
+    assert not Pushes(differs=False).run().mismatches
+
+
 def test_named_accesses_pass() -> None:
     assert not Touches(Burst(False, 0, 0)).run().mismatches
 
@@ -276,8 +305,9 @@ class Received:
         return scoreboard
 
 
-CASES: dict[str, AtDevice | NotOpened | OnWire | Received | Touches] = {
+CASES: dict[str, AtDevice | NotOpened | OnWire | Pushes | Received | Touches] = {
     **AT_DEVICE,
+    "another descriptor in the push window": Pushes(),
     "a read that nothing names": Touches(Burst(False, 0x80000, 64)),
     "a write that nothing names": Touches(Burst(True, 0x80000, 64)),
     "a write to the source": Touches(Burst(True, 0x21000, 16)),

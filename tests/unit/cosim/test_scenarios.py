@@ -110,5 +110,5 @@ class Spoiler(NicModel):
 
 
 class Flipping(ModelMemory):
-    def scatter(self, sg: int, count: int, data: bytes, beat: int) -> Access:
+    def scatter(self, sg: int, count: int | None, data: bytes, beat: int) -> Access:
         return super().scatter(sg, count, bytes((data[0] ^ 1, *data[1:])) if data else data, beat)

@@ -28,7 +28,8 @@ from ktls.ring import Completion, Ring
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.port import Port
-from ktls_hw.layout import Opcode, Reg, Sge, Status
+from ktls_hw import layout
+from ktls_hw.layout import Opcode, Reg, Sge, SqeRecord, Status
 from ktls_hw.model import Fault, ModelMemory, NicModel
 from liar import Liar
 
@@ -88,7 +89,7 @@ def test_a_failed_record_is_sealed_in_software_under_its_number() -> None:
             model.mem.fail(
                 base + n * DmaBuffers.SIZE + offset, base + n * DmaBuffers.SIZE + offset + 8
             )
-        sock.send(b"fails on the device " * 100)
+        sock.send(b"fails on the device " * 300)  # more than a page, so it has lists
         sock.flush()
         model.mem.heal()
         sock.send(b"after")
@@ -277,7 +278,74 @@ def test_scatter_gather_lists_are_padded_with_zeros() -> None:
     model = NicModel()
     nic = run_sync(KtlsNic.probe(model))
     context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
-    run_sync(nic.xmit(context, 23, b"x", lambda _done: None))
+    run_sync(nic.xmit(context, 23, bytes(4097), lambda _done: None))
     source = model.mem.read(nic.buffers.base + DmaBuffers.SRC_LIST, 256)
-    assert Sge.unpack(source[: Sge.SIZE]).len == 1
-    assert source[Sge.SIZE :] == bytes(256 - Sge.SIZE)
+    assert [Sge.unpack(source[at : at + Sge.SIZE]).len for at in (0, Sge.SIZE)] == [4096, 1]
+    assert source[2 * Sge.SIZE :] == bytes(256 - 2 * Sge.SIZE)
+
+
+class Watched(NicModel):
+    """A model of some minor version that notes the doorbells and the descriptors behind them."""
+
+    def __init__(self, minor: int = layout.VERSION_MINOR_RESET) -> None:
+        super().__init__()
+        self.minor = minor
+        self.doorbells: list[Reg] = []
+        self.records: list[SqeRecord] = []
+
+    async def read32(self, addr: int) -> int:
+        value = await super().read32(addr)
+        return value & ~0xFFFF | self.minor if addr == Reg.VERSION else value
+
+    async def write32(self, addr: int, value: int) -> None:
+        if addr in (Reg.RING0_SQ_PROD, Reg.RING0_SQ_PUSH):
+            self.doorbells.append(Reg(addr))
+            slot = await self.read32(Reg.RING0_SQ_BASE_LO) + 64 * ((value - 1) % 32)
+            self.records.append(SqeRecord.unpack(self.mem.read(slot, 64)))
+        await super().write32(addr, value)
+
+
+def watched_records(minor: int, **kw: bool) -> Watched:
+    """Seal records of 1, 1000 and 6000 bytes."""
+    model = Watched(minor)
+    nic = run_sync(KtlsNic.probe(model, **kw))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+    done: list[Completion] = []
+    for size in (1, 1000, 6000):
+        run_sync(nic.xmit(context, 23, bytes(size), done.append))
+        run_sync(nic.flush())
+    assert [c.status for c in done] == [Status.OK] * 3
+    return model
+
+
+def test_a_buffer_inside_a_page_has_no_list() -> None:
+    model = watched_records(5)
+    seals = model.records[1:]
+    assert [(d.src_direct, d.dst_direct) for d in seals] == [(1, 1), (1, 1), (0, 0)]
+    assert [d.src_cnt for d in seals][:2] == [0, 0]
+    assert set(model.doorbells) == {Reg.RING0_SQ_PROD}
+
+
+def test_an_older_device_gets_lists_and_plain_doorbells() -> None:
+    model = watched_records(4, push=True, ordered=True)
+    assert not any(d.src_direct or d.dst_direct for d in model.records[1:])
+    assert set(model.doorbells) == {Reg.RING0_SQ_PROD}
+    assert run_sync(model.read32(Reg.CTRL)) == layout.CTRL_ENABLE.put(1)
+
+
+def test_push_and_ordered() -> None:
+    model = watched_records(5, push=True, ordered=True)
+    assert set(model.doorbells) == {Reg.RING0_SQ_PUSH}
+    assert run_sync(model.read32(Reg.CTRL)) == layout.CTRL_ENABLE.put(1) | layout.CTRL_ORDERED.put(
+        1
+    )
+
+
+def test_only_an_empty_ring_is_pushed_to() -> None:
+    model = Watched()
+    nic = run_sync(KtlsNic.probe(model, push=True))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+    run_sync(model.write32(Reg.CTRL, 0))
+    for _ in range(3):
+        run_sync(nic.xmit(context, 23, b"x", lambda _done: None))
+    assert model.doorbells[1:] == [Reg.RING0_SQ_PUSH, Reg.RING0_SQ_PROD, Reg.RING0_SQ_PROD]

@@ -47,7 +47,7 @@ module ktls_host_mem #(
   localparam BYTES = DATA_W / 8;
   localparam [63:0] LAST = {32'd0, BYTES[31:0]} - 64'd1;
   localparam LINE_W = $clog2(LINES);
-  localparam Q = 64;  // open transactions of each kind
+  localparam Q = 256;  // open transactions of each kind
 
   reg [1023:0] mem[0:LINES-1];
   integer n;
@@ -117,16 +117,16 @@ module ktls_host_mem #(
   reg [63:0] ar_addr[0:Q-1];
   reg [7:0] ar_len[0:Q-1];
   reg [31:0] ar_due[0:Q-1];
-  reg [5:0] ar_wp = 0;
-  reg [5:0] ar_rp = 0;
+  reg [7:0] ar_wp = 0;
+  reg [7:0] ar_rp = 0;
   reg [7:0] beat = 0;
   `KTLS_TMP(1, r_now)
   `KTLS_TMP(64, r_addr)
   `KTLS_TMP(2, r_resp)
   `KTLS_TMP(1, r_last)
-  wire [5:0] ar_waiting = ar_wp - ar_rp;
+  wire [7:0] ar_waiting = ar_wp - ar_rp;
 
-  assign arready = go_ar && ar_waiting != 6'd63;
+  assign arready = go_ar && ar_waiting != 8'd255;
   wire take_ar = arvalid && arready;
 
   always @(posedge clk) begin
@@ -169,23 +169,23 @@ module ktls_host_mem #(
   // --------------------------------------------------------------------- writes
 
   reg [63:0] aw_addr[0:Q-1];
-  reg [5:0] aw_wp = 0;
-  reg [5:0] aw_rp = 0;
+  reg [7:0] aw_wp = 0;
+  reg [7:0] aw_rp = 0;
   reg [31:0] b_due[0:Q-1];
   reg [1:0] b_resp[0:Q-1];
-  reg [5:0] b_wp = 0;
-  reg [5:0] b_rp = 0;
+  reg [7:0] b_wp = 0;
+  reg [7:0] b_rp = 0;
   reg [7:0] wbeat = 0;
   reg [1:0] worst = 0;
   `KTLS_TMP(1, b_now)
   `KTLS_TMP(64, w_addr)
   `KTLS_TMP(2, w_resp)
   integer i;
-  wire [5:0] aw_waiting = aw_wp - aw_rp;
-  wire [5:0] b_waiting = b_wp - b_rp;
+  wire [7:0] aw_waiting = aw_wp - aw_rp;
+  wire [7:0] b_waiting = b_wp - b_rp;
 
-  assign awready = go_aw && aw_waiting != 6'd63;
-  assign wready  = go_w && aw_waiting != 0 && b_waiting != 6'd63;
+  assign awready = go_aw && aw_waiting != 8'd255;
+  assign wready  = go_w && aw_waiting != 0 && b_waiting != 8'd255;
 
   always @(posedge clk) begin
     if (awvalid && awready) begin
