@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,9 @@ class Bench:
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
-        self.rng = random.Random(cocotb.RANDOM_SEED)
+        # a long run has several parts with the same seed
+        part = os.environ.get("KTLS_PART", "0")
+        self.rng = random.Random(f"{cocotb.RANDOM_SEED} {part}")
         self.keys: list[TrafficKeys] = []
 
     @classmethod
