@@ -27,16 +27,25 @@
 `endif
 `endif
 
+// KTLS_SIM_FORM: set in simulators, which run tables and long vectors faster than the structure
+// that suits LUTs. The AES round (ktls_aes_round) and the byte queue (ktls_bytes) have both forms.
+// KTLS_HW_STYLE simulates the one that synthesis reads.
+//
 // KTLS_LOOPS: set in simulators, which run a loop over words faster than the tree of LUTs that
-// ktls_gfmul describes for synthesis. KTLS_LUT_TREE simulates the tree.
+// ktls_gfmul describes for synthesis. KTLS_LUT_TREE simulates the tree; a product takes seconds.
 `ifdef __ICARUS__
 `define KTLS_LOOPS
+`define KTLS_SIM_FORM
 `endif
 `ifdef VERILATOR
 `define KTLS_LOOPS
+`define KTLS_SIM_FORM
 `endif
 `ifdef KTLS_LUT_TREE
 `undef KTLS_LOOPS
+`endif
+`ifdef KTLS_HW_STYLE
+`undef KTLS_SIM_FORM
 `endif
 
 // KTLS_TMP(width, name) declares a temporary of a clocked block; KTLS_V(name) is its value.

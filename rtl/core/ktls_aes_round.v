@@ -8,10 +8,11 @@
 //   that has blocks in the pipeline (the device drains a context before it sets a new key).
 // Latency/throughput: 1 cycle, one block per cycle, contexts in any order.
 // Data format: st[127:120] is byte 0 of the block as FIPS 197 appendix C prints it.
-// Source: FIPS 197 sections 5.1 and 5.2. SubBytes, ShiftRows and MixColumns are merged into four
-//   tables (T-tables); synthesis keeps only their distinct bits.
-// FPGA only: an `initial` block fills the tables. An ASIC flow ignores it: replace the tables
-//   by ROMs or by a `case` over SBOX (ktls_sbox.vh).
+// Source: FIPS 197 sections 5.1 and 5.2. For synthesis each byte passes one S-box, and MixColumns
+//   follows. Simulators run a faster form, which merges SubBytes, ShiftRows and MixColumns into
+//   four tables (T-tables).
+// FPGA only: an `initial` block fills the tables. An ASIC flow ignores it: replace the table by a
+//   ROM or by a `case` over SBOX (ktls_sbox.vh).
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
@@ -44,6 +45,10 @@ module ktls_aes_round #(
 
   // key_mem is written only by the key engine and read only by this round
   reg [127:0] key_mem[0:(1<<CTX_W)-1];
+
+  integer k;
+
+`ifdef KTLS_SIM_FORM
   // The round key is an array of two words like the temporaries (see KTLS_TMP).
   reg [63:0] rk[0:1];
 
@@ -56,7 +61,6 @@ module ktls_aes_round #(
   // Icarus: one test per cycle while no key moves
   wire key_work = kw_en || kload_i;
 
-  integer k;
 
   generate
     if (LAST != 0) begin : g_last
@@ -172,6 +176,43 @@ module ktls_aes_round #(
       end
     end
   endgenerate
+`else
+  reg [127:0] rk;
+  reg [  7:0] s  [0:255];
+
+  initial for (k = 0; k < 256; k = k + 1) s[k] = SBOX[8*(255-k)+:8];
+
+  wire [127:0] sub;  // after SubBytes and ShiftRows
+  wire [127:0] mixed;
+  genvar c;
+  genvar r;
+
+  generate
+    for (c = 0; c < 4; c = c + 1) begin : g_column
+      for (r = 0; r < 4; r = r + 1) begin : g_row
+        localparam HERE = 127 - 8 * (4 * c + r);
+        // ShiftRows: column c reads row r of column c + r
+        assign sub[HERE-:8] = s[st_i[127-8*(4*((c+r)%4)+r)-:8]];
+        // MixColumns: 2 a0 + 3 a1 + a2 + a3 = 2 (a0 + a1) + a1 + a2 + a3
+        wire [7:0] a0 = sub[HERE-:8];
+        wire [7:0] a1 = sub[127-8*(4*c+(r+1)%4)-:8];
+        wire [7:0] a2 = sub[127-8*(4*c+(r+2)%4)-:8];
+        wire [7:0] a3 = sub[127-8*(4*c+(r+3)%4)-:8];
+        wire [7:0] x = a0 ^ a1;
+        assign mixed[HERE-:8] = {x[6:0], 1'b0} ^ (x[7] ? 8'h1b : 8'h00) ^ a1 ^ a2 ^ a3;
+      end
+    end
+  endgenerate
+
+  always @(posedge clk) begin
+    if (kw_en) key_mem[kw_ctx] <= kw_data;
+    if (kload_i) rk <= key_mem[kctx_i];
+    if (v_i) begin
+      if (BYPASS128 != 0 && !k256_i) st_o <= st_i;
+      else st_o <= (LAST != 0 ? sub : mixed) ^ rk;
+    end
+  end
+`endif
 
   // Only rounds with BYPASS128 distinguish the key sizes.
   `KTLS_UNUSED(k256_i)

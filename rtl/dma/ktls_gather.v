@@ -262,22 +262,16 @@ module ktls_gather #(
     end
   endgenerate
 
-  // Icarus: a wide shift is slow, and most beats start at offset 0
-  reg [DATA_W-1:0] push_data;
-
-  always @* begin
-    push_data = `KTLS_SHORTCUT(off == 0) ? b_data : b_data >> {off, 3'd0};
-    if (is_missing) push_data = {DATA_W{1'b0}};
-  end
-
   ktls_bytes #(
-      .W_LOG2(BEAT_LOG2)
+      .W_LOG2(BEAT_LOG2),
+      .PACK  (1)
   ) bytes (
       .clk(clk),
       .rst(rst),
+      .off(off[BEAT_LOG2-1:0]),
       .push_valid(push_valid),
       .push_ready(push_ready),
-      .push_data(push_data),
+      .push_data(is_missing ? {DATA_W{1'b0}} : b_data),
       .push_cnt(n[BEAT_LOG2:0]),
       .avail(avail),
       .data(m_data),

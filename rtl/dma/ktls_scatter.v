@@ -43,7 +43,7 @@ module ktls_scatter #(
     output wire                      req_mark,
     output wire                      w_valid,
     input  wire                      w_ready,
-    output reg  [        DATA_W-1:0] w_data,
+    output wire [        DATA_W-1:0] w_data,
     output wire [      DATA_W/8-1:0] w_strb,
     // end of a job
     output wire                      done_valid,
@@ -167,7 +167,6 @@ module ktls_scatter #(
   wire [16:0] n = left < most ? left : most;
 
   wire [BEAT_LOG2+1:0] avail;
-  wire [DATA_W-1:0] data;
   wire enough = {{15 - BEAT_LOG2{1'b0}}, avail} >= n;
   wire move = c_valid && enough && (dropping || w_ready);
   wire [BEAT-1:0] ones = ~{BEAT{1'b0}};
@@ -176,20 +175,19 @@ module ktls_scatter #(
   assign w_strb  = ~(ones << n[BEAT_LOG2:0]) << off;
   assign c_ready = move && n == left;
 
-  // Icarus: a wide shift is slow, and most beats start at offset 0
-  always @* w_data = `KTLS_SHORTCUT(off == 0) ? data : data << {off, 3'd0};
-
   ktls_bytes #(
-      .W_LOG2(BEAT_LOG2)
+      .W_LOG2(BEAT_LOG2),
+      .PACK  (0)
   ) bytes (
       .clk(clk),
       .rst(rst),
+      .off(off[BEAT_LOG2-1:0]),
       .push_valid(s_valid),
       .push_ready(s_ready),
       .push_data(s_data),
       .push_cnt(s_cnt),
       .avail(avail),
-      .data(data),
+      .data(w_data),
       .pop_cnt(move ? n[BEAT_LOG2:0] : {BEAT_LOG2 + 1{1'b0}})
   );
 

@@ -38,7 +38,7 @@ LATENCIES = (50, 200, 500)
 """Cycles that the memory takes to answer: 0.2, 0.8 and 2 us at 250 MHz."""
 OPS = {"seal": (False,), "open": (True,), "mixed": (False, True)}
 """Directions of the records of each measurement."""
-SIZES = {16384: 5, 1460: 20, 64: 100}
+SIZES = {16384: 8, 1460: 40, 64: 100}
 """Bytes of text, and number of records whose rate is measured."""
 _RING_LOG2 = 9
 _TABLES = ("device", "idle", "idle_plain")
@@ -82,7 +82,7 @@ def warm_up(size: int, lanes: int) -> int:
         size: Bytes of text per record.
         lanes: 16-byte blocks per cycle.
     """
-    return 3 if size > 8192 else 100 if lanes == 1 else 200
+    return 8 if size > 8192 else 100 if lanes == 1 else 200
 
 
 def measure_device(

@@ -113,6 +113,23 @@ def test_gfmul_as_synthesis_reads_it(simulate: Simulate) -> None:
     simulate(build, "cocotb_gfmul", env={"KTLS_PAIRS": "2"})
 
 
+@pytest.mark.parametrize("w_log2", [4, 6])
+@pytest.mark.parametrize("pack", [0, 1])
+@pytest.mark.parametrize("form", ["simulation", "synthesis"])
+def test_byte_queue(simulate: Simulate, w_log2: int, pack: int, form: str) -> None:
+    """Both forms of the queue, aligning its input or its output."""
+    defines = {"KTLS_HW_STYLE": 1} if form == "synthesis" else {}
+    parameters = {"W_LOG2": w_log2, "PACK": pack}
+    simulate(Build("ktls_bytes", tuple(rtl_sources()), parameters, defines), "cocotb_bytes")
+
+
+def test_aes_as_synthesis_reads_it(simulate: Simulate) -> None:
+    """S-boxes and MixColumns, which simulation replaces by tables."""
+    build = Build("ktls_aes", tuple(rtl_sources()), defines={"KTLS_HW_STYLE": 1})
+    results = simulate(build, "cocotb_aes")
+    assert len(results) > 3
+
+
 @pytest.mark.parametrize("lanes", [1, 4])
 def test_gcm_as_synthesis_reads_it(simulate: Simulate, lanes: int) -> None:
     build = Build("ktls_gcm", tuple(rtl_sources()), {"LANES": lanes}, {"KTLS_HW_STYLE": 1})

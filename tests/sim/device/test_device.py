@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +82,15 @@ def test_small_device(simulate: Simulate, target: Target) -> None:
         "cocotb_device",
         testcase=rf"cocotb_device\.({'|'.join(names)})",
     )
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_device_as_synthesis_reads_it(simulate: Simulate, lanes: int) -> None:
+    """S-boxes instead of tables, rotators instead of shifts, in the whole device."""
+    build = replace(Build.device(lanes=lanes), defines={"KTLS_HW_STYLE": 1})
+    names = "hello_world|pushed_descriptors"
+    results = simulate(build, "cocotb_device", testcase=rf"cocotb_device\.({names})", timeout_s=600)
+    assert len(results) == len(names.split("|"))
 
 
 # scenarios that depend on the core; `make soak` runs all of them on the small core
