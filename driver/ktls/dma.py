@@ -84,6 +84,16 @@ def page_entries(addr: int, length: int) -> list[Sge]:
     return out
 
 
+def whole_entry(addr: int, length: int) -> list[Sge]:
+    """Return the entry of a contiguous buffer.
+
+    Args:
+        addr: bus address of the first byte.
+        length: number of bytes.
+    """
+    return [Sge(addr=addr, len=length)]
+
+
 def page_align(addr: int) -> int:
     """Return the first page boundary at or after a bus address."""
     return (addr + PAGE - 1) // PAGE * PAGE

@@ -25,7 +25,7 @@ from enum import Enum
 
 from ktls import claim, uapi
 from ktls.crypto_info import CryptoInfo
-from ktls.dma import PAGE, DmaBuffers, page_align, page_entries
+from ktls.dma import PAGE, DmaBuffers, page_align, page_entries, whole_entry
 from ktls.errors import DeviceDown, DeviceError, DeviceIdle, NotOffloadable, StaleContext
 from ktls.port import HostPort
 from ktls.ring import Completion, Done, Posted, Ring, RingPair
@@ -123,7 +123,7 @@ class KtlsNic:
         self.strict = False
         self.listeners: list[Callable[[], None]] = []
         self._limits = (KEY_WARN, KEY_LIMIT)
-        self._direct = self._push = self._ordered = False
+        self._direct = self._push = self._ordered = self._contiguous = False
         self._free_ctx: deque[int] = deque()
         self._generations: Counter[int] = Counter()
         self._in_use: set[DeviceContext] = set()
@@ -149,6 +149,7 @@ class KtlsNic:
         strict: bool = False,
         push: bool = False,
         ordered: bool = False,
+        contiguous: bool = False,
         key_warn: int = KEY_WARN,
         key_limit: int = KEY_LIMIT,
     ) -> KtlsNic:
@@ -166,6 +167,8 @@ class KtlsNic:
                 the device a read of memory and costs 16 register writes.
             ordered: memory and interrupt keep the order of the device's writes, as PCI Express
                 does; the device then waits for no write response. See CTRL.ordered.
+            contiguous: name each DMA buffer as one piece, as memory of dma_alloc_coherent allows;
+                otherwise the driver splits it into pages, like a DMA mapping of user memory.
             key_warn: records after which completions ask for a new key; 0: never.
             key_limit: records after which the device refuses a key; 0: never.
 
@@ -215,6 +218,7 @@ class KtlsNic:
         nic._direct = minor >= _MINOR_DIRECT
         nic._push = push and nic._direct
         nic._ordered = ordered and nic._direct
+        nic._contiguous = contiguous
         nic.contexts = layout.CAPS_CONTEXTS.get(caps)
         nic.suites = await port.read32(Reg.SUITES)
         await nic._start()
@@ -721,12 +725,13 @@ class KtlsNic:
     def _fill(self, buffer: int, descriptor: SqeRecord, source: bytes, out_len: int) -> SqeRecord:
         """Write source and lists of a record; returns the descriptor with their addresses.
 
-        A source or destination inside one page needs no list.
+        A source or destination of one piece needs no list.
         """
         base = self.buffers.address(buffer)
         mem = self.port.mem
-        src = page_entries(base + DmaBuffers.SRC, len(source))
-        dst = page_entries(base + DmaBuffers.DST, out_len)
+        split = whole_entry if self._contiguous else page_entries
+        src = split(base + DmaBuffers.SRC, len(source))
+        dst = split(base + DmaBuffers.DST, out_len)
         if source:
             mem.write(base + DmaBuffers.SRC, source)
         src_direct = self._direct and len(src) <= 1

@@ -74,7 +74,8 @@ _RING_MASKS: dict[int, int] = {
     Reg.RING0_CQ_CONS: _MASK32,
     Reg.RING0_IRQ_MOD: _MASK32,
 }
-_CTRL_MASK = layout.CTRL_ENABLE.put(1) | layout.CTRL_ORDERED.put(1)
+_CTRL_ORDERED = layout.CTRL_ORDERED.put(1)
+_CTRL_MASK = layout.CTRL_ENABLE.put(1) | _CTRL_ORDERED
 _MASKS: dict[int, int] = {Reg.CTRL: _CTRL_MASK, Reg.IRQ_ENABLE: 7, **_RING_MASKS}
 # the registers whose writes can be refused, and the field of ERRORS that counts them
 _REFUSABLE = {
@@ -386,8 +387,9 @@ class NicModel:
 
     def _change_mode(self) -> None:
         """Apply CTRL.ordered if the device is idle."""
-        if not self._pending() and not self._stuck:
-            self._ordered = bool(layout.CTRL_ORDERED.get(self._regs[Reg.CTRL]))
+        wanted = self._regs[Reg.CTRL] & _CTRL_ORDERED != 0
+        if wanted != self._ordered and not self._pending() and not self._stuck:
+            self._ordered = wanted
 
     def _run(self) -> None:
         """Execute what can be executed now."""

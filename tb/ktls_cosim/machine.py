@@ -101,5 +101,5 @@ def open_machine(
         open_port(port_kind, target=target, name=name) as port,
         traced(CheckedPort(port, scoreboard), trace) as checked,
     ):
-        nic = run_sync(KtlsNic.probe(checked, strict=True))
+        nic = run_sync(KtlsNic.probe(checked, strict=True, contiguous=True))
         yield Machine(nic, scoreboard, kernel)

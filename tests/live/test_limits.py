@@ -158,6 +158,26 @@ def test_an_idle_connection_ends_with_close_notify(machine: Machine, folder: Pat
     assert server.refused == 0
 
 
+def test_header_and_file_share_a_record(machine: Machine, folder: Path) -> None:
+    """A small response is one record; HEAD and an empty file send their header all the same."""
+    (folder / "empty").write_bytes(b"")
+    with serving(machine, folder) as server:
+        connection = _client(server, machine)
+        for request, size in (
+            ("GET /file.bin", len(TEXT)), ("HEAD /file.bin", 0), ("GET /empty", 0),
+            ("GET /file.bin", len(TEXT)),
+        ):  # fmt: skip
+            before = machine.scoreboard.wire_records
+            connection.sendall(f"{request} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            got = connection.recv(1 << 16)
+            head, _, body = got.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), request
+            assert body == TEXT[:size], request
+            # the request and the response
+            assert machine.scoreboard.wire_records - before == 2, request
+        connection.close()
+
+
 def test_a_slow_header_is_cut(machine: Machine, folder: Path) -> None:
     with serving(machine, folder) as server:
         connection = _client(server, machine)

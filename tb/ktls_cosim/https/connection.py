@@ -125,13 +125,19 @@ class Connection:
                 self._tap.sent(data)
             self._raw.sendall(data)
 
-    def sendall(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes as data records."""
+    def sendall(self, data: bytes | bytearray | memoryview, *, more: bool = False) -> None:
+        """Send bytes as data records.
+
+        Args:
+            data: The bytes.
+            more: More data follows at once (MSG_MORE); it joins the last record.
+        """
         view = memoryview(data)
         while len(view):
             with self._machine.lock:
-                n = self.sock.send(view[:_SENDFILE])
-            self._push()
+                n = self.sock.send(view[:_SENDFILE], uapi.MSG_MORE if more else 0)
+            if not more:
+                self._push()
             view = view[n:]
 
     def sendfile(self, file: BinaryIO, offset: int = 0, count: int | None = None) -> int:

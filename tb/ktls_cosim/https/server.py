@@ -52,6 +52,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     connection: Any
     server: Any
     _range: range | None = None
+    _file_follows = False  # the header joins the first record of the file
 
     def handle_one_request(self) -> None:
         """Wait for a request, then answer it; an idle connection ends with close_notify."""
@@ -110,8 +111,19 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {part.start}-{part.stop - 1}/{info.st_size}")
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Last-Modified", self.date_time_string(int(info.st_mtime)))
+        self._file_follows = self.command == "GET" and len(part) > 0
         self.end_headers()
         return file
+
+    def flush_headers(self) -> None:
+        """Send the header, or leave it to the file that follows."""
+        if self._file_follows and isinstance(self.connection, Connection):
+            self._file_follows = False
+            header = b"".join(self._headers_buffer)
+            self._headers_buffer: list[bytes] = []
+            self.connection.sendall(header, more=True)
+        else:
+            super().flush_headers()
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         """Send a file with sendfile, and generated content with write."""

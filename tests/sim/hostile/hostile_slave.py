@@ -17,7 +17,7 @@ from typing import Any
 import cocotb
 from cocotb.clock import Clock
 from cocotb.task import Task
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles, Lock, RisingEdge
 
 from ktls_hw import layout
 from ktls_hw.layout import Reg
@@ -147,6 +147,8 @@ class Hostile:
         self.writes: list[WriteBeat] = []
         self.wait_limit = 20_000
         self._rng = rng
+        # a fault may strike with a register write while the driver accesses another one
+        self._registers = Lock()
         self._beat = len(dut.m_axi_wdata) // 8
         self._task: Task[None] | None = None
         self._forget()
@@ -335,33 +337,35 @@ class Hostile:
 
     async def read32(self, addr: int) -> int:
         d = self.dut
-        d.s_axil_araddr.value = addr
-        d.s_axil_arvalid.value = 1
-        while True:
-            await RisingEdge(d.clk)
-            if d.s_axil_arready.value == 1:
-                break
-        d.s_axil_arvalid.value = 0
-        while True:
-            await RisingEdge(d.clk)
-            if d.s_axil_rvalid.value == 1:
-                return int(d.s_axil_rdata.value)
+        async with self._registers:
+            d.s_axil_araddr.value = addr
+            d.s_axil_arvalid.value = 1
+            while True:
+                await RisingEdge(d.clk)
+                if d.s_axil_arready.value == 1:
+                    break
+            d.s_axil_arvalid.value = 0
+            while True:
+                await RisingEdge(d.clk)
+                if d.s_axil_rvalid.value == 1:
+                    return int(d.s_axil_rdata.value)
 
     async def write32(self, addr: int, value: int, strobes: int = 15) -> None:
         d = self.dut
-        d.s_axil_awaddr.value = addr
-        d.s_axil_wdata.value = value & 0xFFFFFFFF
-        d.s_axil_wstrb.value = strobes
-        d.s_axil_awvalid.value = d.s_axil_wvalid.value = 1
-        while True:
-            await RisingEdge(d.clk)
-            if d.s_axil_awready.value == 1:
-                break
-        d.s_axil_awvalid.value = d.s_axil_wvalid.value = 0
-        while True:
-            await RisingEdge(d.clk)
-            if d.s_axil_bvalid.value == 1:
-                return
+        async with self._registers:
+            d.s_axil_awaddr.value = addr
+            d.s_axil_wdata.value = value & 0xFFFFFFFF
+            d.s_axil_wstrb.value = strobes
+            d.s_axil_awvalid.value = d.s_axil_wvalid.value = 1
+            while True:
+                await RisingEdge(d.clk)
+                if d.s_axil_awready.value == 1:
+                    break
+            d.s_axil_awvalid.value = d.s_axil_wvalid.value = 0
+            while True:
+                await RisingEdge(d.clk)
+                if d.s_axil_bvalid.value == 1:
+                    return
 
     async def wait_irq(self) -> bool:
         end = self.cycle + self.wait_limit
