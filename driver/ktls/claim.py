@@ -54,7 +54,11 @@ def claim(owner: Owner, *, takeover: bool) -> None:
         )
     if other is not None:
         other.evict()
-    _owners[key] = weakref.ref(owner, lambda ref: _forget(key, ref))
+    # A weak reference has no callback here: Python drops an exception that is raised there, and
+    # Ctrl-C is one.
+    for dead in [k for k, ref in _owners.items() if ref() is None]:
+        del _owners[dead]
+    _owners[key] = weakref.ref(owner)
 
 
 def release(owner: Owner) -> None:
@@ -68,8 +72,3 @@ def _user_of(key: int, port: HostPort) -> Owner | None:
     ref = _owners.get(key)
     owner = ref() if ref is not None else None
     return owner if owner is not None and owner.port is port and owner.owns_port else None
-
-
-def _forget(key: int, ref: weakref.ref[Owner]) -> None:
-    if _owners.get(key) is ref:
-        del _owners[key]

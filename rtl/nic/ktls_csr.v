@@ -7,7 +7,8 @@
 //   `flush` stops the bus masters. core_rst resets everything but this block's bus interface;
 //   data_rst resets the units that hold keys or text. The section on reset below gives their
 //   order.
-// Latency: a write is answered 1 cycle after address and data, a read 1 cycle after its address.
+// Latency: a write is answered 1 cycle after address and data (2 behind SQ_PUSH), a read 1 cycle
+//   after its address.
 // Data format: docs/registers.md. Ring registers are packed with ring 0 in the lowest bits.
 // Source: AMBA AXI4-Lite (IHI 0022), hw/ktls_nic.rdl.
 `resetall
@@ -95,7 +96,8 @@ module ktls_csr #(
   // Address and data are taken in the same cycle, when the response register is free. A write
   // takes effect in that cycle, so its response can never be an error.
 
-  wire write = s_axil_awvalid && s_axil_wvalid && (!s_axil_bvalid || s_axil_bready);
+  reg push_done;  // a doorbell has offered the push window in the previous cycle
+  wire write = s_axil_awvalid && s_axil_wvalid && (!s_axil_bvalid || s_axil_bready) && !push_done;
   wire [11:0] waddr = {s_axil_awaddr[11:2], 2'b00};
 
   assign s_axil_awready = write;
@@ -306,29 +308,34 @@ module ktls_csr #(
 
   // --------------------------------------------------------------- push window
   //
-  // The window may hold a key, so a doorbell clears it whether or not ktls_sq has taken it.
+  // The window may hold a key, so a doorbell clears it whether or not ktls_sq has taken it. Register
+  // writes wait in that cycle: a word is either written or cleared.
 
-  reg push_done;  // a doorbell has offered the window in the previous cycle
   wire pushing = do_write && w_first == REG_RING0_SQ_PUSH && w_ring < RINGS;
-  wire fills = do_write && waddr >= REG_PUSH0_WORD && waddr < REG_PUSH0_WORD + 12'd64;
-  wire [31:0] window_word = push_data[32*waddr[5:2]+:32];
+  wire fills = do_write && waddr[11:6] == REG_PUSH0_WORD[11:6];
+  integer b;
 
   always @(posedge clk) begin
-    if (pushing || push_done || fills || data_rst) begin
-      push_done  <= pushing;
-      push_valid <= pushing && |pushes;
+    if (pushing || push_done || data_rst) begin
+      push_done  <= pushing && !data_rst;
+      push_valid <= pushing && |pushes && !data_rst;
       push_ring  <= w_ring[2:0];
-      if (push_done || data_rst) push_data <= 512'd0;
-      if (fills && !data_rst)
-        push_data[32*waddr[5:2]+:32] <= merge(
-            push_done ? 32'd0 : window_word, s_axil_wdata, s_axil_wstrb
-        );
-      if (data_rst) begin
-        push_done  <= 1'b0;
-        push_valid <= 1'b0;
-      end
     end
   end
+
+  generate
+    for (g = 0; g < 16; g = g + 1) begin : g_window
+      wire here = fills && waddr[5:2] == g;
+
+      always @(posedge clk) begin
+        if (here || push_done || data_rst) begin
+          for (b = 0; b < 4; b = b + 1)
+          if (s_axil_wstrb[b]) push_data[32*g+8*b+:8] <= s_axil_wdata[8*b+:8];
+          if (push_done || data_rst) push_data[32*g+:32] <= 32'd0;
+        end
+      end
+    end
+  endgenerate
 
   // ------------------------------------------------------------------ counters
   //
