@@ -279,8 +279,9 @@ class Generator:
             changes: list[dict[str, Any]] = [
                 {"len": rng.choice((16385, 16386, _MASK32, length + 1))},
                 {"dst_len": rng.choice((0, room - 1 if room else 0, _MASK32))},
-                {"src_sg": d.src_sg + rng.choice((1, 8))},
-                {"dst_sg": d.dst_sg + 4},
+                # a direct buffer may be there, but it would reach into the next one
+                {"src_sg": d.src_sg + rng.choice((1, 8)), "src_direct": 0},
+                {"dst_sg": d.dst_sg + 4, "dst_direct": 0},
                 {"src_cnt": rng.choice((0, 1025, 65535))},
                 {"dst_cnt": rng.choice((0, 1025))},
                 {"src_sg": rng.choice((TOP - 16, TOP - 32, self.memory, 1 << 50))},
