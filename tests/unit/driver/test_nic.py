@@ -326,6 +326,13 @@ def test_a_buffer_inside_a_page_has_no_list() -> None:
     assert set(model.doorbells) == {Reg.RING0_SQ_PROD}
 
 
+def test_contiguous_buffers_need_no_list_at_any_size() -> None:
+    model = watched_records(5, contiguous=True)
+    assert all(d.src_direct and d.dst_direct for d in model.records[1:])
+    older = watched_records(4, contiguous=True)
+    assert [(d.src_cnt, d.dst_cnt) for d in older.records[1:]] == [(1, 1)] * 3
+
+
 def test_an_older_device_gets_lists_and_plain_doorbells() -> None:
     model = watched_records(4, push=True, ordered=True)
     assert not any(d.src_direct or d.dst_direct for d in model.records[1:])
