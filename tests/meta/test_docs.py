@@ -353,3 +353,15 @@ def test_scripts_have_their_licence_line() -> None:
 def test_tutorial_breaks_an_existing_line() -> None:
     [line] = blocks(DOCS / "tutorial-break-it.md", "verilog")
     assert line.strip() in (ROOT / "rtl" / "core" / "ktls_gcm.v").read_text()
+
+
+def test_area_tables_are_those_of_the_measurements() -> None:
+    """`python hw/synth/tables.py` would change nothing."""
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "hw" / "synth" / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    page = tables.PAGE.read_text()
+    assert tables.render(page) == page, "run: python hw/synth/tables.py"
+    assert page.count("| **total** |") == len(list(tables.TABLES.glob("*.json"))) > 0
