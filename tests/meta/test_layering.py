@@ -179,7 +179,7 @@ ROOMS = {
     "conformance": {"check"},
     "kernel": {"conformance"},
     "vectors": {"check"},
-    "bench": {"check", "scenarios", "sim"},
+    "bench": {"check", "https", "scenarios", "sim"},
 }
 # modules outside the rooms that import rooms; no room may import them
 COMMANDS = {"__main__", "cli", "commands", "demo", "doctor"}
