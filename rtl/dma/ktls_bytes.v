@@ -123,13 +123,14 @@ module ktls_bytes #(
       rest   = {1'b0, by};
       for (level = 0; level < W_LOG2; level = level + 2) begin
         from = rotate;
-        for (i = 0; i < W; i = i + 1)
-        case (rest[1:0])
-          2'd0: rotate[8*i+:8] = from[8*i+:8];
-          2'd1: rotate[8*i+:8] = from[8*((i+W-(1<<level))%W)+:8];
-          2'd2: rotate[8*i+:8] = from[8*((i+2*W-(2<<level))%W)+:8];
-          default: rotate[8*i+:8] = from[8*((i+4*W-(3<<level))%W)+:8];
-        endcase
+        for (i = 0; i < W; i = i + 1) begin
+          case (rest[1:0])
+            2'd0: rotate[8*i+:8] = from[8*i+:8];
+            2'd1: rotate[8*i+:8] = from[8*((i+W-(1<<level))%W)+:8];
+            2'd2: rotate[8*i+:8] = from[8*((i+2*W-(2<<level))%W)+:8];
+            default: rotate[8*i+:8] = from[8*((i+4*W-(3<<level))%W)+:8];
+          endcase
+        end
         rest = rest >> 2;
       end
     end

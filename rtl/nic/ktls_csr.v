@@ -308,12 +308,11 @@ module ktls_csr #(
 
   // --------------------------------------------------------------- push window
   //
-  // The window may hold a key, so a doorbell clears it whether or not ktls_sq has taken it. Register
-  // writes wait in that cycle: a word is either written or cleared.
+  // The window may hold a key, so a doorbell clears it whether or not ktls_sq has taken it.
+  // Register writes wait in that cycle: a word is either written or cleared.
 
   wire pushing = do_write && w_first == REG_RING0_SQ_PUSH && w_ring < RINGS;
   wire fills = do_write && waddr[11:6] == REG_PUSH0_WORD[11:6];
-  integer b;
 
   always @(posedge clk) begin
     if (pushing || push_done || data_rst) begin
@@ -326,11 +325,13 @@ module ktls_csr #(
   generate
     for (g = 0; g < 16; g = g + 1) begin : g_window
       wire here = fills && waddr[5:2] == g;
+      integer b;
 
       always @(posedge clk) begin
         if (here || push_done || data_rst) begin
-          for (b = 0; b < 4; b = b + 1)
-          if (s_axil_wstrb[b]) push_data[32*g+8*b+:8] <= s_axil_wdata[8*b+:8];
+          for (b = 0; b < 4; b = b + 1) begin
+            if (s_axil_wstrb[b]) push_data[32*g+8*b+:8] <= s_axil_wdata[8*b+:8];
+          end
           if (push_done || data_rst) push_data[32*g+:32] <= 32'd0;
         end
       end
