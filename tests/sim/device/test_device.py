@@ -84,7 +84,7 @@ def test_small_device(simulate: Simulate, target: Target) -> None:
     )
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("lanes", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_device_as_synthesis_reads_it(simulate: Simulate, lanes: int) -> None:
     """S-boxes instead of tables, rotators instead of shifts, in the whole device."""
     build = replace(Build.device(lanes=lanes), defines={"KTLS_HW_STYLE": 1})
