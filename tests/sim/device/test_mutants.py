@@ -332,7 +332,7 @@ ASSERTIONS = [
             "sq_idle && exec_idle", "idle, and completions are owed"),
      "any_alignment"),
     (Mutant("data_answers_count_as_entries", "ktls_dma_wr.v",
-            "b1_done = answered && tag_client[rp]", "b1_done = answered",
+            ": answered && tag_client[rp];", ": answered;",
             r"cq at \d+: a write response without an outstanding entry"),
      "hello_world"),
 ]  # fmt: skip
@@ -418,7 +418,7 @@ BLOCK = [
      "ktls_dma_wr", "cocotb_dma_wr", "bursts_and_marks_of_two_clients"),
     (Mutant("keys_stay_after_an_error", "ktls_csr.v", "core_rst || wipe_cnt != 0", "core_rst", ""),
      "ktls_csr", "cocotb_csr", "fatal_error_wipes_once"),
-    (Mutant("pushed_past_a_read", "ktls_sq.v", "&& !chosen && !waits &&", "&& !chosen &&", ""),
+    (Mutant("pushed_past_a_read", "ktls_sq.v", "!chosen && !waits && !held", "!chosen && !held", ""),
      "ktls_sq", "cocotb_sq", "pushed_descriptors_are_not_read"),
     (Mutant("pushed_without_room", "ktls_sq.v", "push_valid && enable && served[pushed_ring]",
             "push_valid && enable", ""),
