@@ -25,6 +25,7 @@ demo: $(VENV)/ready-run
 smoke: $(VENV)/ready-dev
 	$(PY) -m pytest -q -n 2 -m "quick and not slow" tests $(TEST_ARGS)
 
+# Small batches: otherwise one worker ends with all the long tests.
 test: $(VENV)/ready-dev
 	$(PY) -m pytest -n 2 --maxschedchunk 4 tests $(TEST_ARGS)
 

@@ -39,7 +39,7 @@ KEY_LIMIT = 23_726_566
 KEY_WARN = 1 << 24
 _READY_POLLS = 10_000
 # first minor version of the contract with direct buffers, the push window and CTRL.ordered
-_MINOR_DIRECT = 5
+_FEWER_TRIPS = 5
 # how long the driver waits for a device that works and completes nothing
 _WAITS = 20_000
 _WAIT_NS = 10_000_000
@@ -185,7 +185,7 @@ class KtlsNic:
             raise ValueError(f"mem_base is {mem_base:#x}, expected a multiple of {PAGE} above 0")
         if rings < 1:
             raise ValueError(f"rings is {rings}, expected at least 1")
-        await _identify(port)
+        minor = await _identify(port)
         caps = await port.read32(Reg.CAPS)
         for field, name in (
             (layout.CAPS_LANES, "lanes"),
@@ -214,8 +214,7 @@ class KtlsNic:
         nic.strict = strict
         nic._limits = (key_warn, key_limit)
         # older devices know only lists, SQ_PROD and write responses
-        minor = layout.VERSION_MINOR.get(await port.read32(Reg.VERSION))
-        nic._direct = minor >= _MINOR_DIRECT
+        nic._direct = minor >= _FEWER_TRIPS
         nic._push = push and nic._direct
         nic._ordered = ordered and nic._direct
         nic._contiguous = contiguous
@@ -1056,8 +1055,8 @@ def _contradiction(cqe: Cqe, posted: Posted | None, place: int, number: int) -> 
     return None
 
 
-async def _identify(port: HostPort) -> None:
-    """Check the ID and the version of a device.
+async def _identify(port: HostPort) -> int:
+    """Check the ID and the version of a device; returns the minor version.
 
     Raises:
         DeviceError: another kind of device, or an incompatible version.
@@ -1071,3 +1070,4 @@ async def _identify(port: HostPort) -> None:
             f"contract version {version >> 16}.{version & 0xFFFF} is not "
             f"{layout.VERSION_MAJOR_RESET}.x; regenerate the driver's layout"
         )
+    return layout.VERSION_MINOR.get(version)

@@ -45,10 +45,11 @@ def c_header(c: Contract) -> str:
         for f in r.fields:
             if f.width != 32:
                 out += _c_field(r.name, f, f.lsb)
-    for name, (count, stride) in c.arrays.items():
-        out.append("/* the most; CAPS tells how many this device has */")
-        out.append(_define(f"{name}_MAX", f"{count}u"))
-        out.append(_define(f"{name}_STRIDE", f"0x{stride:X}u"))
+    for name, array in c.arrays.items():
+        if array.desc:
+            out += _c_comment(f"At most so many. {array.desc}")
+        out.append(_define(f"{name}_MAX", f"{array.count}u"))
+        out.append(_define(f"{name}_STRIDE", f"0x{array.stride:X}u"))
     out.append("")
     for key, (py, prefix) in ENUMS.items():
         out.append(f"enum ktls_{py.lower()} {{")

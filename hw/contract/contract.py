@@ -63,6 +63,21 @@ class Register:
 
 
 @dataclass(frozen=True)
+class Array:
+    """An array of equal groups of registers.
+
+    Attributes:
+        count: number of elements.
+        stride: distance between elements in bytes.
+        desc: description, in Markdown; empty if every device has all elements.
+    """
+
+    count: int
+    stride: int
+    desc: str
+
+
+@dataclass(frozen=True)
 class Word:
     """A word of a structure: its byte offset, width in bits and name."""
 
@@ -97,13 +112,12 @@ class Contract:
 
     Attributes:
         desc: general description of the registers.
-        arrays: name of an array of registers to its number of elements and their distance
-            in bytes; `registers` has those of element 0.
+        arrays: arrays of registers by name; `registers` has those of element 0.
     """
 
     desc: str
     registers: list[Register]
-    arrays: dict[str, tuple[int, int]]
+    arrays: dict[str, Array]
     structs: list[Struct]
     enums: Enums
 
@@ -121,7 +135,7 @@ def load(source: Path) -> Contract:
 
     device = top("ktls_nic")
     registers: list[Register] = []
-    arrays: dict[str, tuple[int, int]] = {}
+    arrays: dict[str, Array] = {}
     _walk(device, "", registers, arrays, enums)
     structs = [_struct(name, top(name), enums) for name in STRUCTS]
     return Contract(_desc(device), registers, arrays, structs, enums)
@@ -131,7 +145,7 @@ def _walk(
     node: AddrmapNode | RegfileNode,
     prefix: str,
     registers: list[Register],
-    arrays: dict[str, tuple[int, int]],
+    arrays: dict[str, Array],
     enums: Enums,
 ) -> None:
     """Collect the registers below a node; element 0 represents an array."""
@@ -139,7 +153,9 @@ def _walk(
         if isinstance(child, RegfileNode) and child.is_array:
             assert child.array_dimensions is not None
             assert child.array_stride is not None
-            arrays[child.inst_name] = (child.array_dimensions[0], child.array_stride)
+            arrays[child.inst_name] = Array(
+                child.array_dimensions[0], child.array_stride, _desc(child)
+            )
             first = next(child.unrolled())
             assert isinstance(first, RegfileNode)
             _walk(first, f"{prefix}{child.inst_name}0_", registers, arrays, enums)

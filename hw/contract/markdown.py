@@ -24,10 +24,10 @@ def markdown(c: Contract) -> str:
     out = [MARKDOWN_HEAD, *_paragraph(c.desc)]
     for r in c.registers:
         out += _markdown_register(r)
-    for name, (count, stride) in c.arrays.items():
+    for name, array in c.arrays.items():
         out += _paragraph(
-            f"The registers of {name}1 to {name}{count - 1} repeat those of {name}0 at a "
-            f"distance of 0x{stride:X} bytes. CAPS gives the number of {name.lower()} pairs."
+            f"The registers of {name}1 to {name}{array.count - 1} repeat those of {name}0 at a "
+            f"distance of 0x{array.stride:X} bytes. {array.desc}"
         )
     out += ["## Structures in host memory", ""]
     for s in c.structs:

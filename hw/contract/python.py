@@ -34,8 +34,8 @@ def python(c: Contract) -> str:
     for r in c.registers:
         out += [f"    {r.name} = 0x{r.offset:03X}", *_docstring(f"{r.title}.")]
     out += ["", ""]
-    for name, (count, stride) in c.arrays.items():
-        out += [f"{name}_COUNT = {count}", f"{name}_STRIDE = 0x{stride:X}"]
+    for name, array in c.arrays.items():
+        out += [f"{name}_COUNT = {array.count}", f"{name}_STRIDE = 0x{array.stride:X}"]
     for r in c.registers:
         for f in r.fields:
             out.append(f"{r.name}_{f.name.upper()} = Field({f.lsb}, {f.width})")

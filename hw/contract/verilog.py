@@ -21,9 +21,9 @@ def verilog(c: Contract) -> str:
             if f.reset is not None:
                 reset = f"{f.width}'h{f.reset:X}"
                 out.append(_param(f"{r.name}_{f.name.upper()}_RESET", reset))
-    for name, (count, stride) in c.arrays.items():
-        out.append(_param(f"{name}_COUNT", str(count)))
-        out.append(_param(f"{name}_STRIDE", f"12'h{stride:03X}"))
+    for name, array in c.arrays.items():
+        out.append(_param(f"{name}_COUNT", str(array.count)))
+        out.append(_param(f"{name}_STRIDE", f"12'h{array.stride:03X}"))
     for s in c.structs:
         out.append(_param(f"{s.name.upper()}_BYTES", str(s.size)))
         for f in s.fields:

@@ -133,10 +133,9 @@ typedef uint64_t ktls_le64;
 #define KTLS_RING0_ERRORS_CQ_CONS_MASK 0xFFu
 #define KTLS_RING0_ERRORS_BASE_SHIFT 16
 #define KTLS_RING0_ERRORS_BASE_MASK 0xFFu
-/* the most; CAPS tells how many this device has */
 #define KTLS_PUSH_MAX 16u
 #define KTLS_PUSH_STRIDE 0x4u
-/* the most; CAPS tells how many this device has */
+/* At most so many. CAPS gives the number of ring pairs. */
 #define KTLS_RING_MAX 8u
 #define KTLS_RING_STRIDE 0x40u
 

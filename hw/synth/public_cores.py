@@ -24,7 +24,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from synth import ROOT, TARGETS, run_yosys, synthesize
+from tables import ROOT
+
+from synth import TARGETS, run_yosys, synthesize
 
 FAMILY = "xcup"
 

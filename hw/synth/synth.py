@@ -28,7 +28,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tables import ROOT, TABLES, table
+
 LEAVES = ("ktls_dot3", "ktls_xor6", "ktls_gfcol", "ktls_gfmul")
 
 
@@ -246,20 +247,13 @@ def main() -> None:
     sys.setrecursionlimit(100_000)  # `_depth` recurses along carry chains
     for family in args.family or TARGETS:
         blocks = synthesize(family, args.top, args.lanes)
-        total = [sum(getattr(b, f) for b in blocks) for f in ("luts", "ffs", "lutrams", "brams")]
         print(f"\n{args.top}, LANES={args.lanes}, {TARGETS[family].command}\n")
-        print("| block | instances | LUTs | FFs | LUT RAMs | block RAMs | depth |")
-        print("|---|--:|--:|--:|--:|--:|--:|")
-        for b in blocks:
-            figures = (b.count, b.luts, b.ffs, b.lutrams, b.brams, b.depth)
-            print(f"| `{b.name}` | " + " | ".join(map(str, figures)) + " |")
-        print("| **total** | | " + " | ".join(str(t) for t in total) + " | |", flush=True)
+        measured = {"top": args.top, "family": family, "lanes": args.lanes, "rtl": rtl_hash()}
+        measured["blocks"] = [asdict(b) for b in blocks]
+        print(table(measured), flush=True)
         if args.keep:
-            kept = {"top": args.top, "family": family, "lanes": args.lanes, "rtl": rtl_hash()}
-            file = ROOT / "hw" / "synth" / "tables" / f"{args.top}-{family}-{args.lanes}.json"
-            file.parent.mkdir(exist_ok=True)
-            kept["blocks"] = [asdict(b) for b in blocks]
-            file.write_text(json.dumps(kept, indent=1) + "\n")
+            file = TABLES / f"{args.top}-{family}-{args.lanes}.json"
+            file.write_text(json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ FILES = {"small": 3, "large": 1 << 20}
 """Name of a file to its bytes."""
 CONNECTIONS = (1, 8, 64)
 _START_S = 20
+# runs a server on a folder of files, with a folder and a certificate of its own; yields its port
+_Server = Callable[[Path, Path, Path], AbstractContextManager[int]]
 _NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 256; }}
@@ -84,25 +87,28 @@ def _python(files: Path, _folder: Path, pem: Path) -> Iterator[int]:
         yield _port_in(process, r"(\d+)")
 
 
+def _nginx_program() -> str | None:
+    return shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+
+
 @contextmanager
 def _nginx(files: Path, folder: Path, pem: Path) -> Iterator[int]:
-    with _python(files, folder, pem) as free:
-        port = free  # free again when the block ends
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     config = folder / "nginx.conf"
     config.write_text(_NGINX.format(folder=folder, port=port, pem=pem, files=files))
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    assert nginx is not None
-    with _running(nginx, "-c", str(config), "-p", str(folder)):
+    with _running(_nginx_program() or "nginx", "-c", str(config), "-p", str(folder)):
         yield port
 
 
-def _servers() -> dict[str, Callable[[Path, Path, Path], Any]]:
+def _servers() -> dict[str, _Server]:
     """Return the servers that this machine has, by name."""
-    servers: dict[str, Callable[[Path, Path, Path], Any]] = {
+    servers: dict[str, _Server] = {
         "ktls-cosim serve": _serve,
         "Python ssl": _python,
     }
-    if shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"):
+    if _nginx_program():
         servers["nginx"] = _nginx
     return servers
 

@@ -9,7 +9,7 @@ from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.scenarios.env import TLS_1_3, VERSIONS, Env, crypto_info, scenario
 from ktls_cosim.scenarios.rig import OVERHEAD, Piece, Rig
 from ktls_hw import layout
-from ktls_hw.layout import Cqe, Reg, SqeRecord, Status
+from ktls_hw.layout import Cqe, Reg, Status
 
 _SIZES = (0, 1, 15, 16, 17, 64, 255, 1460, 4096, 16384)
 _POLLS = 2000
@@ -115,8 +115,7 @@ async def pushes_that_are_refused(env: Env) -> None:
     seal, _ = rig.seal_descriptor(0, b"once")
     await rig.post(seal, bell=False)
     push = rig.reg(Reg.RING0_SQ_PUSH)
-    for at in range(0, SqeRecord.SIZE, 4):
-        await port.write32(Reg.PUSH0_WORD + at, int.from_bytes(seal.pack()[at : at + 4], "little"))
+    await rig.fill_window()
     assert [await port.read32(Reg.PUSH0_WORD + at) for at in (0, 4, 60)] == [0, 0, 0]
     assert await port.read32(push) == 0
     await port.write32(push, rig.sq_prod)

@@ -35,30 +35,24 @@ def possible(target: Target, *names: str) -> list[str]:
     return found
 
 
-def test_scenarios_in_lockstep(simulate: Simulate, target: Target) -> None:
+def run_all(simulate: Simulate, target: Target, lanes: int, **env: str) -> None:
+    """Run every scenario that the core can run."""
     names = possible(target)
-    results = simulate(
-        Build.device(lanes=target.lanes, own=target.rtl), "cocotb_device", timeout_s=600
-    )
+    build = Build.device(lanes=lanes, own=target.rtl)
+    results = simulate(build, "cocotb_device", env=env, timeout_s=600)
     assert len(results) == len(names)
+
+
+def test_scenarios_in_lockstep(simulate: Simulate, target: Target) -> None:
+    run_all(simulate, target, target.lanes)
 
 
 def test_scenarios_with_a_slow_and_stalling_memory(simulate: Simulate, target: Target) -> None:
-    names = possible(target)
-    results = simulate(
-        Build.device(lanes=target.lanes, own=target.rtl), "cocotb_device",
-        env={"KTLS_STALLING": "1"}, timeout_s=600,
-    )  # fmt: skip
-    assert len(results) == len(names)
+    run_all(simulate, target, target.lanes, KTLS_STALLING="1")
 
 
 def test_scenarios_with_pushed_descriptors(simulate: Simulate, target: Target) -> None:
-    names = possible(target)
-    results = simulate(
-        Build.device(lanes=target.lanes, own=target.rtl), "cocotb_device",
-        env={"KTLS_PUSH": "1"}, timeout_s=600,
-    )  # fmt: skip
-    assert len(results) == len(names)
+    run_all(simulate, target, target.lanes, KTLS_PUSH="1")
 
 
 @pytest.mark.parametrize("lanes", [2, 4])
@@ -66,11 +60,7 @@ def test_scenarios_with_several_lanes(simulate: Simulate, target: Target, lanes:
     """`LANES=4 pytest tests/sim` also runs all other tests with four lanes."""
     if lanes not in target.can.lanes:
         pytest.skip(f"the core declares lanes = {[*target.can.lanes]}")
-    names = possible(target)
-    stalling = "1" if lanes == 4 else ""
-    build = Build.device(lanes=lanes, own=target.rtl)
-    results = simulate(build, "cocotb_device", env={"KTLS_STALLING": stalling}, timeout_s=600)
-    assert len(results) == len(names)
+    run_all(simulate, target, lanes, KTLS_STALLING="1" if lanes == 4 else "")
 
 
 @pytest.mark.quick
