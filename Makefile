@@ -25,9 +25,8 @@ demo: $(VENV)/ready-run
 smoke: $(VENV)/ready-dev
 	$(PY) -m pytest -q -n 2 -m "quick and not slow" tests $(TEST_ARGS)
 
-# Small batches: otherwise one worker ends with all the long tests.
 test: $(VENV)/ready-dev
-	$(PY) -m pytest -n 2 --maxschedchunk 4 tests $(TEST_ARGS)
+	$(PY) -m pytest -n 2 tests $(TEST_ARGS)
 
 unit: $(VENV)/ready-dev
 	$(PY) -m pytest tests/unit $(TEST_ARGS)
@@ -42,7 +41,7 @@ bench: $(VENV)/ready-run
 	$(PY) -m ktls_cosim bench rtl
 
 soak: $(VENV)/ready-dev
-	$(PY) -m pytest -n 2 --maxschedchunk 1 -m slow tests $(TEST_ARGS)
+	$(PY) -m pytest -n 2 -m slow tests $(TEST_ARGS)
 
 peers: $(VENV)/ready-dev
 	bash .ci/setup.sh $(VENV) peers

@@ -68,6 +68,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if names := config.getoption("--rtl"):
         # simulators and the commands that repeat a failure take it from here
         os.environ["KTLS_RTL"] = os.pathsep.join(names)
+    if getattr(config.option, "maxschedchunk", 0) is None:
+        # xdist: in large batches one worker ends with all the long tests
+        config.option.maxschedchunk = 4
     worker = getattr(config, "workerinput", None)
     if worker:
         config.option.rtl_seed = worker["rtl_seed"]
