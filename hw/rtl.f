@@ -7,8 +7,10 @@ rtl/core/ktls_dot3.v
 rtl/core/ktls_gcm.v
 rtl/core/ktls_gcm_small.v
 rtl/core/ktls_gfcol.v
+rtl/core/ktls_gfdot.v
 rtl/core/ktls_gfmul.v
 rtl/core/ktls_gfpow.v
+rtl/core/ktls_gftable.v
 rtl/core/ktls_ghash.v
 rtl/core/ktls_keyexp.v
 rtl/core/ktls_sbox.v

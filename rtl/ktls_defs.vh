@@ -19,8 +19,8 @@
 
 // KTLS_FAST_SIM: set in Icarus, unless KTLS_HW_STYLE asks for the form that the synthesis
 // tools and Verilator read. Use KTLS_HW_STYLE to see the temporaries in a wave file. Besides the
-// macros below it selects the table form of the GHASH multiplier (ktls_ghash) and the
-// unrolled form of the byte reversal (ktls_swap).
+// macros below it selects the table form of GHASH (ktls_gftable) and the unrolled form of the byte
+// reversal (ktls_swap).
 `ifdef __ICARUS__
 `ifndef KTLS_HW_STYLE
 `define KTLS_FAST_SIM
@@ -31,8 +31,9 @@
 // that suits LUTs. The AES round (ktls_aes_round) and the byte queue (ktls_bytes) have both forms.
 // KTLS_HW_STYLE simulates the one that synthesis reads.
 //
-// KTLS_LOOPS: set in simulators, which run a loop over words faster than the tree of LUTs that
-// ktls_gfmul describes for synthesis. KTLS_LUT_TREE simulates the tree; a product takes seconds.
+// KTLS_LOOPS: set in simulators, which run a loop over words faster than the trees of LUTs that
+// ktls_gfmul and ktls_gfdot describe for synthesis. KTLS_LUT_TREE simulates the trees; a product
+// takes seconds.
 `ifdef __ICARUS__
 `define KTLS_LOOPS
 `define KTLS_SIM_FORM

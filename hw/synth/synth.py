@@ -130,7 +130,8 @@ def run_yosys(folder: Path, script: str) -> None:
 def read_rtl() -> str:
     """Return the Yosys command that reads the RTL of this repository."""
     sources = " ".join(str(ROOT / s) for s in (ROOT / "hw" / "rtl.f").read_text().split())
-    return f"read_verilog -I{ROOT}/rtl -I{ROOT}/hw/include {sources}"
+    # -defer: elaborate the modules that the design uses, and no others
+    return f"read_verilog -defer -I{ROOT}/rtl -I{ROOT}/hw/include {sources}"
 
 
 def rtl_hash() -> str:

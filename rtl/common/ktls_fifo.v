@@ -7,7 +7,8 @@
 //   word that finds no room is then an error of that writer (an assertion, in simulation).
 //   With WIPE no word outlives its stay: zeros overwrite its place, in the cycles in which no word
 //   enters, and the output while it offers nothing. `count` then includes the words that wait to
-//   be overwritten; after a reset those are all.
+//   be overwritten; after a reset those are all. A writer whose s_data holds nothing secret while
+//   s_valid is low sets CLEAN, which saves the multiplexer in front of the memory.
 // Latency/throughput: 2 cycles from input to output (the memory has a registered output, so
 //   block RAM fits), one word per cycle.
 `resetall
@@ -23,7 +24,9 @@ module ktls_fifo #(
     // 1: the writer never offers a word without room; for the assertion only
     parameter CREDIT = 0,
     // 1: overwrite words that have left
-    parameter WIPE   = 0
+    parameter WIPE   = 0,
+    // 1: s_data holds nothing secret while s_valid is low, so it overwrites instead of zeros
+    parameter CLEAN  = 0
 ) (
     input  wire             clk,
     input  wire             rst,
@@ -70,7 +73,7 @@ module ktls_fifo #(
         mem[wp] <= s_data;
         wp <= wp + 1'b1;
       end else if (scrub) begin
-        mem[oldest] <= {WIDTH{1'b0}};
+        mem[oldest] <= CLEAN ? s_data : {WIDTH{1'b0}};
       end
       if (load) begin
         m_data <= mem[rp];

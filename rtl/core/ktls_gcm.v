@@ -433,107 +433,67 @@ module ktls_gcm #(
 
   // ----------------------------------------------------------------------- GHASH
   //
-  // Only the product of lane 0 depends on the previous hash. The other products are computed one
-  // cycle earlier and enter as an addend, so the loop is one multiplication at any LANES.
+  // y is the hash one cycle after the last word, with several lanes two cycles.
 
   wire y_v;
-  wire y_first;
   wire [1:0] y_kind;
-  wire [127:0] y_h;
-  wire [127:0] y_x;
   wire [DATA_W-1:0] y_out;
-  wire [127:0] others;  // sum of the products of the other lanes
   wire [127:0] y;
   reg g_v;
   reg g_tag;
   reg [DATA_W-1:0] g_out;
 
+  ktls_ghash #(
+      .LANES(LANES)
+  ) ghash (
+      .clk(clk),
+      .v_i(x_v),
+      .first_i(x_first),
+      .last_i(x_kind == KIND_LEN),
+      .h_i(h),
+      .x_i(x_ghash),
+      .y_o(y)
+  );
+
   generate
-    if (LANES == 1) begin : g_ghash
+    if (LANES == 1) begin : g_step
       assign y_v = x_v;
-      assign y_first = x_first;
       assign y_kind = x_kind;
-      assign y_h = h;
-      assign y_x = x_ghash;
       assign y_out = x_out;
-      assign others = 128'd0;
-    end else begin : g_ghash
-      // lane 0 waits one cycle for the products of the others
+    end else begin : g_step
       reg v;
-      reg first_1;
       reg [1:0] kind;
-      reg [127:0] h_1;
-      reg [127:0] x_1;
       reg [DATA_W-1:0] out;
-      wire [128*LANES-129:0] p;
 
       always @(posedge clk) begin
         v <= x_v && !rst;
         if (x_v) begin
-          first_1 <= x_first;
           kind <= x_kind;
-          h_1 <= h[DATA_W-1-:128];
-          x_1 <= x_ghash[DATA_W-1-:128];
-          out <= x_out;
+          out  <= x_out;
         end
-        if (wiping) h_1 <= 128'd0;
         if (rst) out <= {DATA_W{1'b0}};
       end
 
-      for (g = 1; g < LANES; g = g + 1) begin : g_product
-        ktls_ghash product (
-            .clk(clk),
-            .v_i(x_v),
-            .first_i(1'b1),  // a product alone: nothing accumulates here
-            .h_i(h[DATA_W-1-128*g-:128]),
-            .x_i(x_ghash[DATA_W-1-128*g-:128]),
-            .add_i(128'd0),
-            .y_o(p[128*(g-1)+:128])
-        );
-      end
-
-      reg [127:0] sum;
-
-      if (LANES == 2) begin : g_sum
-        always @* sum = p;
-      end else begin : g_sum
-        always @* begin
-          sum = `KTLS_XOR(p[127:0], p[255:128]);
-          sum = `KTLS_XOR(sum, p[383:256]);
-        end
-      end
-
       assign y_v = v;
-      assign y_first = first_1;
       assign y_kind = kind;
-      assign y_h = h_1;
-      assign y_x = x_1;
       assign y_out = out;
-      assign others = sum;
     end
   endgenerate
 
-  ktls_ghash #(
-      .ADDEND(LANES > 1)
-  ) ghash (
-      .clk(clk),
-      .v_i(y_v),
-      .first_i(y_first),
-      .h_i(y_h),
-      .x_i(y_x),
-      .add_i(others),
-      .y_o(y)
-  );
-
   // in step with y
   always @(posedge clk) begin
-    g_v <= y_v && y_kind != KIND_AAD;
-    if (y_v) begin
+    if (y_v && y_kind != KIND_AAD) begin
+      g_v   <= 1'b1;
       g_tag <= y_kind == KIND_LEN;
       g_out <= y_out;
+    end else if (g_v) begin
+      g_v   <= 1'b0;
+      g_tag <= 1'b0;
+      g_out <= {DATA_W{1'b0}};  // out_fifo overwrites with it: see CLEAN
     end
     if (rst) begin
       g_v   <= 1'b0;
+      g_tag <= 1'b0;
       g_out <= {DATA_W{1'b0}};
     end
   end
@@ -557,7 +517,8 @@ module ktls_gcm #(
       .WIDTH (DATA_W + 1),
       .LOG2  (OUT_LOG2),
       .CREDIT(1),
-      .WIPE  (1)
+      .WIPE  (1),
+      .CLEAN (1)
   ) out_fifo (
       .clk(clk),
       .rst(rst),

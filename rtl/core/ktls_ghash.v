@@ -1,130 +1,143 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: GHASH accumulator: y = (y ^ x) * H ^ add in one cycle.
-// Interface: v_i marks a block x_i; nothing stalls. With first_i a new hash starts (y counts as 0).
-//   h_i may change with every block, so hashes with different keys follow each other without a
-//   gap. With the parameter ADDEND the module adds add_i, which carries the products of the
-//   other lanes (see ktls_gcm).
-// Latency/throughput: 1 cycle, one block per cycle.
+// Purpose: GHASH of the words of a record, LANES blocks per word.
+// Interface: v_i marks a word; nothing stalls. first_i starts a new hash; last_i marks its last
+//   word, and y_o is the hash when that word has passed. Lane n is bits 128 (LANES - n - 1) and up.
+//   LANES = 1: h_i is H in every cycle of the hash.
+//   LANES > 1: h_i holds the power of H for each lane; a word of k blocks b1 .. bk takes the hash
+//   from y to (y ^ b1) H^k ^ b2 H^(k-1) ^ .. ^ bk H. A lane without a block has x_i = 0.
+//   Words of other hashes may follow without a gap. h_i = 0 clears the registers that hold h_i.
+// Latency/throughput: y_o is valid 1 cycle after the last word (2 with several lanes); one word per
+//   cycle.
 // Data format: x_i[127] is the coefficient of x^0, so [127:120] is byte 0 as NIST SP 800-38D and
 //   CAVP print it.
-// Source: NIST SP 800-38D section 6.3, algorithm 1: Z is the sum of x_i V_i with V_0 = H and
-//   V_(i+1) = V_i x. The hardware form is the XOR of x and y, then ktls_gfmul: five LUTs deep. The
-//   form for Icarus looks up 4 bits at a time in a table of sums of the V_i and fills the table
-//   when H changes. The tests run both.
+// Source: NIST SP 800-38D section 6.4.
+//
+// LANES = 1 in hardware: two sums take turns, so a product has two cycles.
+//
+//   x_N H ^ x_(N-1) H^2 ^ x_(N-2) H^3 ^ x_(N-3) H^4 ^ ...
+//     = (x_N ^ x_(N-2) H^2 ^ ...) H  ^  (x_(N-1) ^ x_(N-3) H^2 ^ ...) H^2
+//
+//   The last block meets H and all others meet H^2. Squaring is linear and takes two LUTs per bit.
+// LANES > 1: only the product of lane 0 depends on the previous hash. The sum of the other products
+//   is computed one cycle earlier, so the loop is one multiplication.
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
 `include "ktls_defs.vh"
 
 module ktls_ghash #(
-    // 1: add add_i
-    parameter ADDEND = 0
+    // blocks per word
+    parameter LANES = 1
 ) (
-    input  wire         clk,
-    input  wire         v_i,
-    input  wire         first_i,
-    input  wire [127:0] h_i,
-    input  wire [127:0] x_i,
-    input  wire [127:0] add_i,
-    output reg  [127:0] y_o
+    input  wire                 clk,
+    input  wire                 v_i,
+    input  wire                 first_i,
+    input  wire                 last_i,
+    input  wire [128*LANES-1:0] h_i,
+    input  wire [128*LANES-1:0] x_i,
+    output wire [        127:0] y_o
 );
 
+  generate
+    if (LANES == 1) begin : g_one
 `ifdef KTLS_FAST_SIM
-  // Icarus: only Icarus reads this branch, so its temporaries are arrays without KTLS_TMP, and the
-  // table may be larger than hardware could afford.
-  wire [127:0] poly = {8'he1, 120'd0};
-
-  integer i;
-  reg [127:0] v;
-  reg [127:0] w;
-  reg [127:0] t[0:511];  // t[16 n + k]: the product of H and digit k at position n (4 bits each)
-  reg [31:0] a[0:3];
-  // The 32 entries of a product are summed as a tree: the XOR of two rows of eight entries side by
-  // side is one operation. A row shrinks from eight to four, two and one entries.
-  reg [1023:0] z8[0:1];
-  reg [511:0] z4[0:1];
-  reg [255:0] z2[0:1];
-  reg [127:0] z[0:1];
-  integer n;
-
-  // A lane without a key multiplies zeros; the table makes the product 0 instead of X.
-  initial for (i = 0; i < 512; i = i + 1) t[i] = 128'd0;
-
-  always @(h_i) begin
-    v = h_i;
-    for (i = 0; i < 512; i = i + 16) begin
-      // digits 8, 4, 2 and 1 are H x^(4 n) to H x^(4 n + 3); all others are sums of these
-      t[i] = 128'd0;
-      for (n = 8; n > 0; n = n >> 1) begin
-        t[i+n] = v;
-        v = v[0] ? `KTLS_XOR(v >> 1, poly) : v >> 1;
-      end
-      w = t[i+1];
-      v = t[i+2];
-      v = `KTLS_XOR(v, w);
-      t[i+3] = v;
-      for (n = 1; n < 4; n = n + 1) begin
-        v = t[i+4];
-        w = t[i+n];
-        t[i+4+n] = `KTLS_XOR(v, w);
-      end
-      for (n = 1; n < 8; n = n + 1) begin
-        v = t[i+8];
-        w = t[i+n];
-        t[i+8+n] = `KTLS_XOR(v, w);
-      end
-      v = t[i+1];
-      v = v[0] ? `KTLS_XOR(v >> 1, poly) : v >> 1;
-    end
-    // a wipe; these temporaries hold multiples of the last key
-    if (h_i == 128'd0) begin
-      w = 128'd0;
-      {z8[0], z8[1], z4[0], z4[1], z2[0], z2[1], z[0], z[1]} = {14{256'd0}};
-    end
-  end
-
-  // The entries for 32 bits of the factor. A loop variable would double the cost of the lookup.
-  `define KTLS_ENTRIES(i, n0, n1, n2, n3, n4, n5, n6, n7) { \
-      t[{n0, i[31:28]}], t[{n1, i[27:24]}], t[{n2, i[23:20]}], t[{n3, i[19:16]}], \
-      t[{n4, i[15:12]}], t[{n5, i[11:8]}], t[{n6, i[7:4]}], t[{n7, i[3:0]}]}
-
-  always @(posedge clk) begin
-    if (v_i) begin
-      {a[0], a[1], a[2], a[3]} = first_i ? x_i : `KTLS_XOR(y_o, x_i);
-      z8[0] = `KTLS_ENTRIES(a[0], 5'd0, 5'd1, 5'd2, 5'd3, 5'd4, 5'd5, 5'd6, 5'd7);
-      z8[1] = `KTLS_ENTRIES(a[1], 5'd8, 5'd9, 5'd10, 5'd11, 5'd12, 5'd13, 5'd14, 5'd15);
-      z8[0] = `KTLS_XOR(z8[0], z8[1]);
-      z8[1] = `KTLS_ENTRIES(a[2], 5'd16, 5'd17, 5'd18, 5'd19, 5'd20, 5'd21, 5'd22, 5'd23);
-      z8[0] = `KTLS_XOR(z8[0], z8[1]);
-      z8[1] = `KTLS_ENTRIES(a[3], 5'd24, 5'd25, 5'd26, 5'd27, 5'd28, 5'd29, 5'd30, 5'd31);
-      z8[0] = `KTLS_XOR(z8[0], z8[1]);
-      {z4[0], z4[1]} = z8[0];
-      z4[0] = `KTLS_XOR(z4[0], z4[1]);
-      {z2[0], z2[1]} = z4[0];
-      z2[0] = `KTLS_XOR(z2[0], z2[1]);
-      {z[0], z[1]} = z2[0];
-      z[0] = `KTLS_XOR(z[0], z[1]);
-      y_o <= ADDEND ? `KTLS_XOR(z[0], add_i) : z[0];
-    end
-  end
-
-  `undef KTLS_ENTRIES
+      ktls_gftable table_form (
+          .clk(clk),
+          .v_i(v_i),
+          .first_i(first_i),
+          .h_i(h_i),
+          .x_i(x_i),
+          .add_i(128'd0),
+          .y_o(y_o)
+      );
 `else
-  wire [127:0] z;
+      `include "ktls_gf.vh"
 
-  ktls_gfmul mul (
-      .a(first_i ? x_i : x_i ^ y_o),
-      .b(h_i),
-      .z(z)
-  );
+      function [127:0] square(input [127:0] a);
+        reg [254:0] spread;
+        integer i;
+        begin
+          spread = 255'd0;
+          for (i = 0; i < 128; i = i + 1) spread[2*i] = a[127-i];
+          square = gf_turn(gf_reduce(spread));
+        end
+      endfunction
 
-  always @(posedge clk) begin
-    if (v_i) y_o <= ADDEND ? z ^ add_i : z;
-  end
+      wire [127:0] fresh;  // the sum that the last block entered
+      reg  [127:0] other;  // the sum that the next block enters
+
+      ktls_gfdot #(
+          .N(1)
+      ) product (
+          .clk(clk),
+          .en(v_i),
+          .a(first_i ? x_i : x_i ^ other),
+          .b(last_i ? h_i : square(h_i)),
+          .z(fresh)
+      );
+
+      always @(posedge clk) if (v_i) other <= first_i ? 128'd0 : fresh;
+
+      assign y_o = fresh ^ other;
 `endif
+    end else begin : g_several
+      localparam REST = 128 * (LANES - 1);
+      reg v;
+      reg first;
+      reg [127:0] h;
+      reg [127:0] x;
+      wire [127:0] others;
 
-  `KTLS_UNUSED(add_i)
+      always @(posedge clk) begin
+        v <= v_i;
+        h <= h_i[REST+:128];
+        if (v_i) begin
+          first <= first_i;
+          x <= x_i[REST+:128];
+        end
+      end
+
+      ktls_gfdot #(
+          .N(LANES - 1)
+      ) products (
+          .clk(clk),
+          .en(v_i),
+          .a(x_i[REST-1:0]),
+          .b(h_i[REST-1:0]),
+          .z(others)
+      );
+
+`ifdef KTLS_FAST_SIM
+      ktls_gftable #(
+          .ADDEND(1)
+      ) table_form (
+          .clk(clk),
+          .v_i(v),
+          .first_i(first),
+          .h_i(h),
+          .x_i(x),
+          .add_i(others),
+          .y_o(y_o)
+      );
+`else
+      wire [127:0] z;
+      reg  [127:0] y;
+
+      ktls_gfmul loop (
+          .a(first ? x : x ^ y),
+          .b(h),
+          .z(z)
+      );
+
+      always @(posedge clk) if (v) y <= z ^ others;
+
+      assign y_o = y;
+`endif
+    end
+  endgenerate
+
+  `KTLS_UNUSED(last_i)
 
 endmodule
 

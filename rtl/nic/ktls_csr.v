@@ -69,7 +69,7 @@ module ktls_csr #(
     output reg  [64*RINGS-1:0] sq_base,
     output reg  [ 4*RINGS-1:0] sq_log2,
     output reg  [32*RINGS-1:0] sq_prod,
-    // a descriptor that came with its doorbell, offered for one cycle
+    // a descriptor that came with its doorbell: offered for one cycle, and held for another
     output reg                 push_valid,
     output reg  [         2:0] push_ring,
     output reg  [       511:0] push_data,
@@ -97,7 +97,9 @@ module ktls_csr #(
   // takes effect in that cycle, so its response can never be an error.
 
   reg push_done;  // a doorbell has offered the push window in the previous cycle
-  wire write = s_axil_awvalid && s_axil_wvalid && (!s_axil_bvalid || s_axil_bready) && !push_done;
+  reg push_clear;  // in the cycle before that
+  wire write = s_axil_awvalid && s_axil_wvalid && (!s_axil_bvalid || s_axil_bready) &&
+      !push_done && !push_clear;
   wire [11:0] waddr = {s_axil_awaddr[11:2], 2'b00};
 
   assign s_axil_awready = write;
@@ -196,10 +198,27 @@ module ktls_csr #(
   // The registers of ring n are those of ring 0, n strides higher. Split an address into its ring
   // and the address of the same register of ring 0.
   wire [32*RINGS-1:0] ring_errors;  // the registers ERRORS
-  wire [RINGS-1:0] pushes;
   wire [11:0] w_offset = waddr - REG_RING0_SQ_BASE_LO;
   wire [11:0] w_ring = w_offset >> STRIDE_LOG2;
   wire [11:0] w_first = REG_RING0_SQ_BASE_LO + {6'd0, w_offset[5:0]};
+
+  // Checks of a write to a ring. They are made once, with the registers of the written ring.
+  wire [2:0] w_at = w_ring[2:0];
+  wire [RINGS-1:0] set_up;  // both rings have an address
+  wire [31:0] prod_old = sq_prod[32*w_at+:32];
+  wire [31:0] cons_old = cq_cons[32*w_at+:32];
+  wire [31:0] fetched = sq_cons[32*w_at+:32];
+  wire [31:0] prod_new = merge(prod_old, s_axil_wdata, s_axil_wstrb);
+  wire [31:0] cons_new = merge(cons_old, s_axil_wdata, s_axil_wstrb);
+  wire [31:0] posted = prod_new - fetched;
+  wire [31:0] in_ring = prod_old - fetched;
+  wire [31:0] slots = 32'd1 << sq_log2[4*w_at+:4];
+  wire prod_ok = posted >= in_ring && posted <= slots && set_up[w_at];
+  // A driver that polls memory may consume an entry before its write has been answered, so the
+  // bound is not cq_prod.
+  wire cons_ok = cons_new - cons_old <= cq_written[32*w_at+:32] - cons_old;
+  // an address is a multiple of 64 already, so its old bits need no check
+  wire base_ok = !s_axil_wstrb[0] || s_axil_wdata[5:0] == 6'd0;
 
   always @(posedge clk) begin
     if (do_write) begin
@@ -234,27 +253,7 @@ module ktls_csr #(
       reg [7:0] err_cons;
       reg [7:0] err_base;
 
-      wire [31:0] base_new = merge(
-          w_first == REG_RING0_SQ_BASE_LO ? sq_base[64*g+:32] : cq_base[64*g+:32],
-          s_axil_wdata,
-          s_axil_wstrb
-      );
-      wire [31:0] prod_new = merge(sq_prod[32*g+:32], s_axil_wdata, s_axil_wstrb);
-      wire [31:0] cons_new = merge(cq_cons[32*g+:32], s_axil_wdata, s_axil_wstrb);
-      // distances from the descriptor that is fetched next
-      wire [31:0] posted = prod_new - sq_cons[32*g+:32];
-      wire [31:0] in_ring = sq_prod[32*g+:32] - sq_cons[32*g+:32];
-      wire [31:0] slots = 32'd1 << sq_log2[4*g+:4];
-      wire set_up = sq_base[64*g+:64] != 64'd0 && cq_base[64*g+:64] != 64'd0;
-      wire prod_ok = posted >= in_ring && posted <= slots && set_up;
-      // A driver that polls memory may consume an entry before its write has been answered, so
-      // the bound is not cq_prod.
-      wire cons_ok = cons_new - cq_cons[32*g+:32] <= cq_written[32*g+:32] - cq_cons[32*g+:32];
-      wire base_ok = base_new[5:0] == 6'd0;
-
-      // the pushed descriptor is the only one that the ring has to offer
-      assign pushes[g] = w_ring == g && w_first == REG_RING0_SQ_PUSH && prod_ok &&
-          in_ring == 32'd0 && posted == 32'd1;
+      assign set_up[g] = sq_base[64*g+:64] != 64'd0 && cq_base[64*g+:64] != 64'd0;
       assign ring_errors[32*g+:32] = {8'd0, err_base, err_cons, err_prod};
 
       always @(posedge clk) begin
@@ -262,7 +261,9 @@ module ktls_csr #(
           if (do_write && w_ring == g) begin
             case (w_first)
               REG_RING0_SQ_BASE_LO:
-              if (base_ok) sq_base[64*g+:32] <= base_new;
+              if (base_ok) begin
+                sq_base[64*g+:32] <= merge(sq_base[64*g+:32], s_axil_wdata, s_axil_wstrb);
+              end
               else if (!(&err_base)) err_base <= err_base + 8'd1;
               REG_RING0_SQ_BASE_HI:
               sq_base[64*g+32+:32] <= merge(sq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
@@ -271,7 +272,9 @@ module ktls_csr #(
               if (prod_ok) sq_prod[32*g+:32] <= prod_new;
               else if (!(&err_prod)) err_prod <= err_prod + 8'd1;
               REG_RING0_CQ_BASE_LO:
-              if (base_ok) cq_base[64*g+:32] <= base_new;
+              if (base_ok) begin
+                cq_base[64*g+:32] <= merge(cq_base[64*g+:32], s_axil_wdata, s_axil_wstrb);
+              end
               else if (!(&err_base)) err_base <= err_base + 8'd1;
               REG_RING0_CQ_BASE_HI:
               cq_base[64*g+32+:32] <= merge(cq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
@@ -309,15 +312,18 @@ module ktls_csr #(
   // --------------------------------------------------------------- push window
   //
   // The window may hold a key, so a doorbell clears it whether or not ktls_sq has taken it.
-  // Register writes wait in that cycle: a word is either written or cleared.
+  // Register writes wait until then: a word is either written or cleared.
 
   wire pushing = do_write && w_first == REG_RING0_SQ_PUSH && w_ring < RINGS;
+  // the pushed descriptor is the only one that the ring has to offer
+  wire alone = prod_ok && in_ring == 32'd0 && posted == 32'd1;
   wire fills = do_write && waddr[11:6] == REG_PUSH0_WORD[11:6];
 
   always @(posedge clk) begin
-    if (pushing || push_done || data_rst) begin
+    if (pushing || push_done || push_clear || data_rst) begin
       push_done  <= pushing && !data_rst;
-      push_valid <= pushing && |pushes && !data_rst;
+      push_clear <= push_done && !data_rst;
+      push_valid <= pushing && alone && !data_rst;
       push_ring  <= w_ring[2:0];
     end
   end
@@ -328,11 +334,11 @@ module ktls_csr #(
       integer b;
 
       always @(posedge clk) begin
-        if (here || push_done || data_rst) begin
+        if (here || push_clear || data_rst) begin
           for (b = 0; b < 4; b = b + 1) begin
             if (s_axil_wstrb[b]) push_data[32*g+8*b+:8] <= s_axil_wdata[8*b+:8];
           end
-          if (push_done || data_rst) push_data[32*g+:32] <= 32'd0;
+          if (push_clear || data_rst) push_data[32*g+:32] <= 32'd0;
         end
       end
     end
@@ -393,16 +399,16 @@ module ktls_csr #(
     for (g = 0; g < RINGS; g = g + 1) begin : g_irq
       // A driver that polls memory may consume an entry before its write has been answered.
       // For a moment cq_cons is then ahead of cq_prod, and nothing is unread.
-      wire [31:0] ahead = cq_prod[32*g+:32] - cq_cons[32*g+:32];
-      wire [31:0] unread = ahead[31] ? 32'd0 : ahead;
-      wire some = unread != 0;
+      // A ring has at most 2^15 entries, so 17 bits hold the distance and its sign.
+      wire [16:0] ahead = cq_prod[32*g+:17] - cq_cons[32*g+:17];
+      wire some = !ahead[16] && ahead != 17'd0;
       wire [15:0] count = irq_mod[32*g+RING0_IRQ_MOD_COUNT_LSB+:RING0_IRQ_MOD_COUNT_W];
       wire [15:0] timer = irq_mod[32*g+RING0_IRQ_MOD_TIMER_LSB+:RING0_IRQ_MOD_TIMER_W];
       reg [15:0] waited;
       wire counting = core_rst || (some ? !(&waited) : waited != 0);
       wire timed_out = timer != 0 && waited >= timer;
 
-      assign ring_cause[g] = some && (unread >= {16'd0, count} || timed_out);
+      assign ring_cause[g] = some && (ahead[15:0] >= count || timed_out);
 
       always @(posedge clk) begin
         if (counting) waited <= core_rst || !some ? 16'd0 : waited + 16'd1;
@@ -430,7 +436,7 @@ module ktls_csr #(
   wire [11:0] r_offset = raddr - REG_RING0_SQ_BASE_LO;
   wire [11:0] r_ring = r_offset >> STRIDE_LOG2;
   wire [11:0] r_first = REG_RING0_SQ_BASE_LO + {6'd0, r_offset[5:0]};
-  integer rr;
+  wire [2:0] r_at = r_ring[2:0];
   // Descriptors are executed only after the key memory has been cleared.
   wire ready = keys_ready && !flush && !core_rst;
 
@@ -470,23 +476,23 @@ module ktls_csr #(
         REG_CNT_ERR_AUTH: s_axil_rdata <= cnt_auth;
         default: s_axil_rdata <= 32'd0;
       endcase
-      for (rr = 0; rr < RINGS; rr = rr + 1)
-      if ({20'd0, r_ring} == rr)
+      if (r_ring < RINGS) begin
         case (r_first)
-          REG_RING0_SQ_BASE_LO: s_axil_rdata <= sq_base[64*rr+:32];
-          REG_RING0_SQ_BASE_HI: s_axil_rdata <= sq_base[64*rr+32+:32];
-          REG_RING0_SQ_SIZE: s_axil_rdata <= {28'd0, sq_log2[4*rr+:4]};
-          REG_RING0_SQ_PROD: s_axil_rdata <= sq_prod[32*rr+:32];
-          REG_RING0_SQ_CONS: s_axil_rdata <= sq_cons[32*rr+:32];
-          REG_RING0_CQ_BASE_LO: s_axil_rdata <= cq_base[64*rr+:32];
-          REG_RING0_CQ_BASE_HI: s_axil_rdata <= cq_base[64*rr+32+:32];
-          REG_RING0_CQ_SIZE: s_axil_rdata <= {28'd0, cq_log2[4*rr+:4]};
-          REG_RING0_CQ_CONS: s_axil_rdata <= cq_cons[32*rr+:32];
-          REG_RING0_CQ_PROD: s_axil_rdata <= cq_prod[32*rr+:32];
-          REG_RING0_IRQ_MOD: s_axil_rdata <= irq_mod[32*rr+:32];
-          REG_RING0_ERRORS: s_axil_rdata <= ring_errors[32*rr+:32];
+          REG_RING0_SQ_BASE_LO: s_axil_rdata <= sq_base[64*r_at+:32];
+          REG_RING0_SQ_BASE_HI: s_axil_rdata <= sq_base[64*r_at+32+:32];
+          REG_RING0_SQ_SIZE: s_axil_rdata <= {28'd0, sq_log2[4*r_at+:4]};
+          REG_RING0_SQ_PROD: s_axil_rdata <= sq_prod[32*r_at+:32];
+          REG_RING0_SQ_CONS: s_axil_rdata <= sq_cons[32*r_at+:32];
+          REG_RING0_CQ_BASE_LO: s_axil_rdata <= cq_base[64*r_at+:32];
+          REG_RING0_CQ_BASE_HI: s_axil_rdata <= cq_base[64*r_at+32+:32];
+          REG_RING0_CQ_SIZE: s_axil_rdata <= {28'd0, cq_log2[4*r_at+:4]};
+          REG_RING0_CQ_CONS: s_axil_rdata <= cq_cons[32*r_at+:32];
+          REG_RING0_CQ_PROD: s_axil_rdata <= cq_prod[32*r_at+:32];
+          REG_RING0_IRQ_MOD: s_axil_rdata <= irq_mod[32*r_at+:32];
+          REG_RING0_ERRORS: s_axil_rdata <= ring_errors[32*r_at+:32];
           default: ;
         endcase
+      end
     end
     if (do_reset) armed <= 1'b0;
     if (rst) begin

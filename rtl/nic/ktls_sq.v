@@ -11,6 +11,7 @@
 //   descriptor beyond address 2^64 is not fetched; it arrives with d_err.
 //   push_valid offers the only descriptor of a ring that is not fetched, for one cycle, in the
 //   cycle after its doorbell. It is taken if no read is under way, which keeps the order.
+//   push_data must hold for another cycle.
 //   data_rst drops and wipes all descriptors, which may hold keys; `rst` also resets the indices.
 // Latency/throughput: one read burst per descriptor, every other cycle. Up to 2^DEPTH_LOG2
 //   descriptors are under way or wait.
@@ -67,7 +68,9 @@ module ktls_sq #(
 
   localparam BEATS = 8 * SQE_RECORD_BYTES / DATA_W;
 
-  reg [32*RINGS-1:0] fetch;  // index of the next descriptor to request, by ring
+  // Index of the next descriptor to request, by ring. A ring has at most 2^15 descriptors, so 16
+  // bits tell all distances apart.
+  reg [16*RINGS-1:0] fetch;
   // Descriptors that are requested and not yet taken: the credits of the FIFO below.
   reg [DEPTH_LOG2:0] held;
 
@@ -79,9 +82,9 @@ module ktls_sq #(
     for (g = 0; g < RINGS; g = g + 1) begin : g_ring
       // Each descriptor that was requested yields one completion, so `fetch` also counts the
       // entries that the completion ring must hold.
-      wire [31:0] unread = fetch[32*g+:32] - cq_cons[32*g+:32];
-      assign waiting[g] = fetch[32*g+:32] != prod[32*g+:32];
-      assign served[g]  = waiting[g] && unread >> cq_log2[4*g+:4] == 32'd0;
+      wire [15:0] unread = fetch[16*g+:16] - cq_cons[32*g+:16];
+      assign waiting[g] = fetch[16*g+:16] != prod[32*g+:16];
+      assign served[g]  = waiting[g] && unread >> cq_log2[4*g+:4] == 16'd0;
     end
   endgenerate
 
@@ -99,16 +102,16 @@ module ktls_sq #(
     for (i = RINGS - 1; i >= 0; i = i - 1) if (served[i] && i > ring) next = i[RING_W-1:0];
   end
 
-  wire [31:0] mask = ~(32'hFFFFFFFF << size_log2[4*ring+:4]);
-  wire [31:0] place = fetch[32*ring+:32] & mask;
+  wire [15:0] mask = ~(16'hFFFF << size_log2[4*ring+:4]);
+  wire [15:0] place = fetch[16*ring+:16] & mask;
 
   wire [63:0] first = base[64*ring+:64];
-  // A ring has at most 2^15 descriptors, so it passes 2^64 only from the last 2 MiB.
+  // A ring passes 2^64 only from the last 2 MiB.
   wire over = &first[63:21] && first[20:6] > ~place[14:0];
   wire room = enable && chosen && !held[DEPTH_LOG2];
 
   assign req_valid = room && !over;
-  assign req_addr  = first + {26'd0, place, 6'd0};
+  assign req_addr  = first + {42'd0, place, 6'd0};
   assign req_beats = BEATS[7:0] - 8'd1;
 
   wire take = d_valid && d_ready;
@@ -127,6 +130,7 @@ module ktls_sq #(
   reg [511+DATA_W:0] with_beat;
   reg part_full;
   reg part_err;
+  reg from_push;  // the descriptor is in push_data
 
   // a descriptor that cannot be fetched waits for those before it
   wire skip = room && over && !waits && !part_full;
@@ -146,7 +150,7 @@ module ktls_sq #(
       end
       if (sent) begin
         chosen <= 1'b0;  // also if this cycle chooses the ring whose descriptor was pushed
-        fetch[32*leaver+:32] <= fetch[32*leaver+:32] + 32'd1;
+        fetch[16*leaver+:16] <= fetch[16*leaver+:16] + 16'd1;
         if (!skip && !pushed) begin
           owner_mem[wp] <= ring;
           wp <= wp + 1'b1;
@@ -154,6 +158,7 @@ module ktls_sq #(
       end
       if (sent != take) held <= sent ? held + 1'b1 : held - 1'b1;
       part_full <= (rsp_valid && rsp_last) || skip || pushed;
+      from_push <= pushed;
       if (part_full) begin
         part_err <= 1'b0;
         part <= 512'd0;
@@ -165,7 +170,6 @@ module ktls_sq #(
         part_index <= cons[32*leaver+:32];
         cons[32*leaver+:32] <= cons[32*leaver+:32] + 32'd1;
       end
-      if (pushed) part <= push_data;
       if (rsp_valid) begin
         with_beat = {rsp_data, part};
         part <= with_beat[511+DATA_W:DATA_W];
@@ -181,9 +185,10 @@ module ktls_sq #(
         with_beat = {512 + DATA_W{1'b0}};
         part <= 512'd0;
         part_full <= 1'b0;
+        from_push <= 1'b0;
       end
       if (rst) begin
-        fetch <= {RINGS{32'd0}};
+        fetch <= {RINGS{16'd0}};
         cons <= {RINGS{32'd0}};
         held <= 0;
         chosen <= 1'b0;
@@ -192,13 +197,17 @@ module ktls_sq #(
         rp <= 0;
         part_err <= 1'b0;
         part_full <= 1'b0;
+        from_push <= 1'b0;
       end
     end
   end
 
   assign idle = held == 0 && waiting == 0;
 
-  `KTLS_UNUSED({with_beat[DATA_W-1:0], push_ring})
+  // zero without a descriptor: see CLEAN
+  wire [511:0] whole = part_full ? (from_push ? push_data : part) : 512'd0;
+
+  `KTLS_UNUSED({with_beat[DATA_W-1:0], push_ring, prod, cq_cons})
   wire unused_ready;
   wire [DEPTH_LOG2:0] unused_count;
 
@@ -206,13 +215,14 @@ module ktls_sq #(
       .WIDTH (513 + 32 + RING_W),
       .LOG2  (DEPTH_LOG2),
       .CREDIT(1),
-      .WIPE  (1)
+      .WIPE  (1),
+      .CLEAN (1)
   ) descriptors (
       .clk(clk),
       .rst(rst || data_rst),
       .s_valid(part_full),
       .s_ready(unused_ready),
-      .s_data({part_err, part_ring, part_index, part}),
+      .s_data({part_err, part_ring, part_index, whole}),
       .m_valid(d_valid),
       .m_ready(d_ready),
       .m_data({d_err, d_ring, d_index, d_data}),

@@ -72,7 +72,9 @@ class Bench:
         self.dut.push_valid.value, self.dut.push_ring.value = 1, ring
         self.dut.push_data.value = data
         await RisingEdge(self.dut.clk)
-        self.dut.push_valid.value = self.dut.push_data.value = 0
+        self.dut.push_valid.value = 0
+        await RisingEdge(self.dut.clk)
+        self.dut.push_data.value = 0
 
     def taken(self) -> list[tuple[int, int]]:
         """Ring and index of every fetched descriptor, after a check of its content."""

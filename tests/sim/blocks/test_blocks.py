@@ -21,7 +21,6 @@ BLOCKS = [
     ("ktls_bytes", "cocotb_bytes"),
     ("ktls_aes", "cocotb_aes"),
     ("ktls_keyexp", "cocotb_keyexp"),
-    ("ktls_ghash", "cocotb_ghash"),
     ("ktls_gfmul", "cocotb_gfmul"),
     ("ktls_gcm", "cocotb_gcm"),
     ("ktls_record", "cocotb_record"),
@@ -100,10 +99,26 @@ def test_small_gcm_core(simulate: Simulate) -> None:
     assert len(results) == 8
 
 
-def test_ghash_as_synthesis_reads_it(simulate: Simulate) -> None:
-    """Icarus normally runs the table form; this is the form that Yosys and Verilator read."""
-    build = Build("ktls_ghash", tuple(rtl_sources()), defines={"KTLS_HW_STYLE": 1})
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("form", ["table", "loops"])
+def test_ghash_forms(simulate: Simulate, form: str, lanes: int) -> None:
+    """The table form of Icarus, and the form with the structure of the hardware."""
+    defines = {"KTLS_HW_STYLE": 1} if form == "loops" else {}
+    build = Build("ktls_ghash", tuple(rtl_sources()), {"LANES": lanes}, defines)
     simulate(build, "cocotb_ghash")
+
+
+@pytest.mark.parametrize("products", [1, 3])
+@pytest.mark.parametrize("form", ["table", "loops", "luts"])
+def test_sum_of_products(simulate: Simulate, form: str, products: int) -> None:
+    """Each form of `ktls_gfdot`; simulation otherwise avoids the tree of LUTs, which is slow."""
+    defines = {
+        "table": {},
+        "loops": {"KTLS_HW_STYLE": 1},
+        "luts": {"KTLS_HW_STYLE": 1, "KTLS_LUT_TREE": 1},
+    }[form]
+    build = Build("ktls_gfdot", tuple(rtl_sources()), {"N": products}, defines)
+    simulate(build, "cocotb_gfdot", env={"KTLS_PAIRS": "3"} if form == "luts" else None)
 
 
 def test_gfmul_as_synthesis_reads_it(simulate: Simulate) -> None:
