@@ -4,10 +4,8 @@
 //   files get plain Verilog; Icarus gets an equivalent form that it runs faster.
 //
 // A line in the RTL that is written for the speed of Icarus uses one of these macros or has a
-// comment that starts with "Icarus:". Two idioms need no macro, because they are correct and
+// comment that starts with "Icarus:". One idiom needs no macro, because it is correct and
 // harmless everywhere:
-//   - A block is gated by one wire ("if (active)"). The simulator evaluates the wire only when
-//     an input changes, and an idle block costs one test per cycle.
 //   - A rare condition is nested ("if (a) if (b)"), because Icarus evaluates both operands
 //     of "&&".
 //
@@ -47,6 +45,16 @@
 `endif
 `ifdef KTLS_HW_STYLE
 `undef KTLS_SIM_FORM
+`endif
+
+// KTLS_GATE(work) gates a clocked block ("wire active = `KTLS_GATE(...)", "if (active)"). `work` is
+// true at least whenever the block has work. A simulator evaluates it only when an input changes,
+// so an idle block costs one test per cycle. Synthesis gets the constant 1, because the gate would
+// lengthen the paths to all registers of the block.
+`ifdef KTLS_SIM_FORM
+`define KTLS_GATE(work) (work)
+`else
+`define KTLS_GATE(work) 1'b1
 `endif
 
 // KTLS_TMP(width, name) declares a temporary of a clocked block; KTLS_V(name) is its value.

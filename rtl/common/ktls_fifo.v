@@ -59,10 +59,10 @@ module ktls_fifo #(
   assign count = words + stale;
 
   // Icarus: one test per cycle while nothing happens, because there are many FIFOs
-  wire active = rst || s_valid || m_valid || stored != 0 || scrub;
+  wire active = `KTLS_GATE(rst || s_valid || m_valid || stored != 0 || scrub);
 
   // Icarus: if a word enters, a word moves to the output and a word leaves, no counter changes
-  wire uneven = rst || push != load || push != pop;
+  wire uneven = `KTLS_GATE(rst || push != load || push != pop);
 
   wire overflow = CREDIT && s_valid && !s_ready;
 

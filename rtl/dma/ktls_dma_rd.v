@@ -97,7 +97,7 @@ module ktls_dma_rd #(
   end
 
   // Icarus: one test per cycle while nothing happens
-  wire active = rst || m_axi_arvalid || start || taken;
+  wire active = `KTLS_GATE(rst || m_axi_arvalid || start || taken);
 
   always @(posedge clk) begin
     if (active) begin

@@ -108,7 +108,7 @@ module ktls_sgl #(
   assign job_ready = order_ready && (job_direct ? direct_ready : !busy);
 
   // Icarus: one test per cycle while nothing happens
-  wire active = rst || job_valid || busy || held != 0 || rsp_valid || push;
+  wire active = `KTLS_GATE(rst || job_valid || busy || held != 0 || rsp_valid || push);
 
   always @(posedge clk) begin
     if (active) begin

@@ -145,7 +145,7 @@ module ktls_csr #(
   assign flush = reset_wanted || halted;
 
   // Icarus: one test per cycle while nothing happens
-  wire active = core_rst || write || flush || wipe_cnt != 0;
+  wire active = `KTLS_GATE(core_rst || write || flush || wipe_cnt != 0);
 
   reg ordered_wanted;
   wire [31:0] ctrl_now = {29'd0, ordered_wanted, 1'b0, enable};

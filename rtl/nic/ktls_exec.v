@@ -56,7 +56,7 @@ module ktls_exec #(
     input  wire              key_ready,
     output wire              key_clear,
     output wire [ CTX_W-1:0] key_ctx,
-    output wire              key_256,
+    output reg               key_256,
     output wire [     255:0] key,
     // jobs
     output wire              job_valid,
@@ -162,73 +162,85 @@ module ktls_exec #(
   reg [31:0] salt;
   reg [63:0] iv;
   reg [63:0] seq;
+  reg exhausted;  // the number is the last one
   reg [31:0] uses;
-  reg [15:0] generation;
 
   wire [7:0] opcode = descriptor[SQE_RECORD_OPCODE_LSB+:SQE_RECORD_OPCODE_W];
   wire [15:0] ctx_field = descriptor[SQE_RECORD_CTX_LSB+:SQE_RECORD_CTX_W];
   wire [CTX_W-1:0] ctx = ctx_field[CTX_W-1:0];
   wire [31:0] len = descriptor[SQE_RECORD_LEN_LSB+:SQE_RECORD_LEN_W];
-  wire [31:0] dst_room = descriptor[SQE_RECORD_DST_LEN_LSB+:SQE_RECORD_DST_LEN_W];
   wire [15:0] version = descriptor[SQE_CTX_VERSION_LSB+:SQE_CTX_VERSION_W];
-  wire [15:0] cipher = descriptor[SQE_CTX_CIPHER_LSB+:SQE_CTX_CIPHER_W];
   wire [7:0] dir = descriptor[SQE_CTX_DIR_LSB+:SQE_CTX_DIR_W];
   wire [31:0] aad_len = descriptor[SQE_RECORD_AAD_LEN_LSB+:SQE_RECORD_AAD_LEN_W];
   wire [7:0] tag_len = descriptor[SQE_RECORD_TAG_LEN_LSB+:SQE_RECORD_TAG_LEN_W];
   wire [7:0] rtype = descriptor[SQE_RECORD_RTYPE_LSB+:SQE_RECORD_RTYPE_W];
 
-  // Contexts are looked up in the cycle in which the descriptor arrives, so that checks see
-  // registers and not a memory.
-  wire [15:0] d_ctx = d_data[SQE_RECORD_CTX_LSB+:SQE_RECORD_CTX_W];
-  wire [CTX_W-1:0] lookup = d_ctx[CTX_W-1:0];
-
   // -------------------------------------------------------------------------- checks
+  //
+  // What depends on the descriptor alone is decided in the cycle in which it arrives, and contexts
+  // are looked up in that cycle. So the checks see registers, and their paths are short.
 
   localparam CAN_OPEN = |SUITES[SUITES_RX_TLS12_GCM128_LSB+:4];
 
-  // OPEN is BAD_OPCODE in a device without any RX suite.
-  wire opening = CAN_OPEN && opcode == OP_OPEN;
-  wire ctx_in_range = {16'd0, ctx_field} < CONTEXTS;
+  wire [15:0] d_ctx = d_data[SQE_RECORD_CTX_LSB+:SQE_RECORD_CTX_W];
+  wire [CTX_W-1:0] lookup = d_ctx[CTX_W-1:0];
+
+  reg is_seal;
+  reg opening;  // OPEN is BAD_OPCODE in a device without any RX suite
+  reg is_set;
+  reg is_del;
+  reg is_resync;
+  reg ctx_in_range;
+  reg suite_ok;
+  reg lists_ok;
+  reg tag_ok;
+  reg aad_ok;
+  reg len_ok;  // the text fits into a record
+  reg inner_ok;  // the text and one byte of type fit
+  reg padded_ok;  // the text and the padding fit
+  reg [32:0] spare;  // room in the destination beyond the text; bit 32: it is negative
 
   // A descriptor repeats the generation of its context. It may have been queued for an earlier
   // connection with the same context number. The two structures hold the upper half at different
   // places.
   wire [7:0] gen = descriptor[SQE_RECORD_GEN_LSB+:SQE_RECORD_GEN_W];
-  wire [7:0] epoch = opcode == OP_SEAL || opcode == OP_OPEN ?
-      descriptor[SQE_RECORD_EPOCH_LSB+:SQE_RECORD_EPOCH_W] :
-      descriptor[SQE_CTX_EPOCH_LSB+:SQE_CTX_EPOCH_W];
-  wire known = ctx_in_range && ctx_installed && generation == {epoch, gen};
+  wire [7:0] epoch = descriptor[SQE_CTX_EPOCH_LSB+:SQE_CTX_EPOCH_W];
+  reg record_current;  // the context has the generation that a record descriptor names
+  reg current;  // the same for all other descriptors
+  wire known_to_record = ctx_in_range && ctx_installed && record_current;
+  wire known = ctx_in_range && ctx_installed && current;
   wire [63:0] src_list = descriptor[SQE_RECORD_SRC_SG_LSB+:SQE_RECORD_SRC_SG_W];
   wire [63:0] dst_list = descriptor[SQE_RECORD_DST_SG_LSB+:SQE_RECORD_DST_SG_W];
   wire [15:0] src_cnt = descriptor[SQE_RECORD_SRC_CNT_LSB+:SQE_RECORD_SRC_CNT_W];
   wire [15:0] dst_cnt = descriptor[SQE_RECORD_DST_CNT_LSB+:SQE_RECORD_DST_CNT_W];
   wire src_direct = descriptor[SQE_RECORD_SRC_DIRECT_LSB];
   wire dst_direct = descriptor[SQE_RECORD_DST_DIRECT_LSB];
-  wire lists_ok = (src_direct || (src_list[3:0] == 4'd0 && src_cnt <= MAX_LIST)) &&
-      (dst_direct || (dst_list[3:0] == 4'd0 && dst_cnt <= MAX_LIST));
 
-  // The text of an opened TLS 1.3 record includes the inner type.
-  wire [31:0] most = MAX_PLAINTEXT + {31'd0, opening && tls13};
   wire [15:0] pad = tls13 && !opening ? descriptor[SQE_RECORD_PAD_LSB+:SQE_RECORD_PAD_W] : 16'd0;
   wire [15:0] tag = raw ? {8'd0, tag_len} : TAG;
   wire [15:0] tls_overhead = tls13 ? OVERHEAD_1_3 + pad : OVERHEAD_1_2;
   wire [31:0] overhead = opening ? 32'd0 : {16'd0, raw ? tag : tls_overhead};
-  // the tag lengths of SP 800-38D section 5.2.1.2
-  wire tag_ok = tag_len == 8'd4 || tag_len == 8'd8 || (tag_len >= 8'd12 && tag_len <= 8'd16);
-  // The first comparison bounds `len`, so 17 bits are enough for the sum with the padding.
-  wire length_ok = len <= most && {1'b0, len[15:0]} + {1'b0, pad} <= most[16:0] &&
-                   (!raw || (tag_ok && aad_len <= MAX_PLAINTEXT));
-  // The bit of SUITES that a context needs. Plain AES-GCM needs the TLS 1.2 suite of its
-  // direction and key size, too.
-  wire [3:0] tls_suite = {1'b0, dir[0], version == TLS_1_3, key_256};
-  wire suite_offered = SUITES[tls_suite] && (version != RAW || SUITES[{3'b100, key_256}]);
-  wire suite_ok = (version == TLS_1_2 || version == TLS_1_3 || version == RAW) && dir <= 8'd1 &&
-                  (cipher == CIPHER_AES_GCM_128 || key_256) && suite_offered;
+  // The text of an opened TLS 1.3 record includes the inner type.
+  wire text_ok = !tls13 ? len_ok : opening ? inner_ok : padded_ok;
+  wire length_ok = text_ok && (!raw || (tag_ok && aad_ok));
+  wire dst_short = spare[32] || spare[31:0] < overhead;
+
+  // temporaries of the cycle in which a descriptor arrives
+  reg [7:0] d_opcode;
+  reg [31:0] d_len;
+  reg [15:0] d_pad;
+  reg [7:0] d_tag_len;
+  reg [15:0] d_version;
+  reg [15:0] d_cipher;
+  reg [7:0] d_dir;
+  reg d_256;
+  reg [3:0] d_suite;
+  reg [15:0] d_current;
+  reg [63:0] d_seq;
   wire [63:0] new_seq = swap8(descriptor[SQE_CTX_REC_SEQ_LSB+:SQE_CTX_REC_SEQ_W]);
   wire backward = !receive && new_seq < seq;
   wire [31:0] uses_next = uses + 32'd1;
   wire spent = key_limit != 32'd0 && uses >= key_limit;
-  wire exhausted = &seq;
 
   // ------------------------------------------------------------------------ jobs out
 
@@ -277,7 +289,7 @@ module ktls_exec #(
   assign cpl_data[CPL_STATUS_LSB+:CPL_STATUS_W] = status;
   assign cpl_data[CPL_CTX_LSB+:CPL_CTX_W] = ctx_field;
   assign cpl_data[CPL_GEN_LSB+:CPL_GEN_W] = gen;
-  assign cpl_data[CPL_RTYPE_LSB+:CPL_RTYPE_W] = opcode == OP_SEAL ? rtype : 8'd0;
+  assign cpl_data[CPL_RTYPE_LSB+:CPL_RTYPE_W] = is_seal ? rtype : 8'd0;
   assign cpl_data[CPL_REKEY_LSB] = rekey;
   assign cpl_data[CPL_NUMBERED_LSB] = numbered;
   assign cpl_data[CPL_SEQ_LSB+:CPL_SEQ_W] = numbered ? seq : 64'd0;
@@ -292,10 +304,9 @@ module ktls_exec #(
 
   // A key must not change while a record of its context is in the core.
   assign key_valid = state == ST_DRAIN && under_way == 0;
-  assign key_clear = opcode == OP_CTX_DEL;
+  assign key_clear = is_del;
   assign wipe = state == ST_KEY && key_clear;
   assign key_ctx = ctx;
-  assign key_256 = cipher == CIPHER_AES_GCM_256;
 
   genvar g;
   generate
@@ -322,6 +333,52 @@ module ktls_exec #(
           ring <= d_ring;
           index <= d_index;
           bus_err <= d_err;
+          d_opcode = d_data[SQE_RECORD_OPCODE_LSB+:SQE_RECORD_OPCODE_W];
+          is_seal <= d_opcode == OP_SEAL;
+          opening <= CAN_OPEN && d_opcode == OP_OPEN;
+          is_set <= d_opcode == OP_CTX_SET;
+          is_del <= d_opcode == OP_CTX_DEL;
+          is_resync <= d_opcode == OP_RESYNC;
+          ctx_in_range <= {16'd0, d_ctx} < CONTEXTS;
+          lists_ok <= (d_data[SQE_RECORD_SRC_DIRECT_LSB] ||
+                       (d_data[SQE_RECORD_SRC_SG_LSB+:4] == 4'd0 &&
+                        d_data[SQE_RECORD_SRC_CNT_LSB+:SQE_RECORD_SRC_CNT_W] <= MAX_LIST)) &&
+              (d_data[SQE_RECORD_DST_DIRECT_LSB] ||
+               (d_data[SQE_RECORD_DST_SG_LSB+:4] == 4'd0 &&
+                d_data[SQE_RECORD_DST_CNT_LSB+:SQE_RECORD_DST_CNT_W] <= MAX_LIST));
+          // the tag lengths of SP 800-38D section 5.2.1.2
+          d_tag_len = d_data[SQE_RECORD_TAG_LEN_LSB+:SQE_RECORD_TAG_LEN_W];
+          tag_ok <= d_tag_len == 8'd4 || d_tag_len == 8'd8 ||
+              (d_tag_len >= 8'd12 && d_tag_len <= 8'd16);
+          aad_ok <= d_data[SQE_RECORD_AAD_LEN_LSB+:SQE_RECORD_AAD_LEN_W] <= MAX_PLAINTEXT;
+          d_len = d_data[SQE_RECORD_LEN_LSB+:SQE_RECORD_LEN_W];
+          d_pad = d_data[SQE_RECORD_PAD_LSB+:SQE_RECORD_PAD_W];
+          len_ok <= d_len <= MAX_PLAINTEXT;
+          inner_ok <= d_len <= MAX_PLAINTEXT + 32'd1;
+          // the first comparison bounds the length, so 17 bits are enough for the sum
+          padded_ok <= d_len <= MAX_PLAINTEXT &&
+              {1'b0, d_len[15:0]} + {1'b0, d_pad} <= MAX_PLAINTEXT[16:0];
+          spare <= {1'b0, d_data[SQE_RECORD_DST_LEN_LSB+:SQE_RECORD_DST_LEN_W]} - {1'b0, d_len};
+          d_version = d_data[SQE_CTX_VERSION_LSB+:SQE_CTX_VERSION_W];
+          d_cipher = d_data[SQE_CTX_CIPHER_LSB+:SQE_CTX_CIPHER_W];
+          d_dir = d_data[SQE_CTX_DIR_LSB+:SQE_CTX_DIR_W];
+          d_256 = d_cipher == CIPHER_AES_GCM_256;
+          key_256 <= d_256;
+          // The bit of SUITES that a context needs. Plain AES-GCM needs the TLS 1.2 suite of its
+          // direction and key size, too.
+          d_suite = {1'b0, d_dir[0], d_version == TLS_1_3, d_256};
+          suite_ok <= (d_version == TLS_1_2 || d_version == TLS_1_3 || d_version == RAW) &&
+              d_dir <= 8'd1 && (d_cipher == CIPHER_AES_GCM_128 || d_256) && SUITES[d_suite] &&
+              (d_version != RAW || SUITES[{3'b100, d_256}]);
+          d_current = generation_mem[lookup];
+          record_current <= d_current == {
+              d_data[SQE_RECORD_EPOCH_LSB+:SQE_RECORD_EPOCH_W],
+              d_data[SQE_RECORD_GEN_LSB+:SQE_RECORD_GEN_W]
+          };
+          current <= d_current == {
+              d_data[SQE_CTX_EPOCH_LSB+:SQE_CTX_EPOCH_W],
+              d_data[SQE_RECORD_GEN_LSB+:SQE_RECORD_GEN_W]
+          };
           start <= now;
           numbered <= 1'b0;
           rekey <= 1'b0;
@@ -331,10 +388,11 @@ module ktls_exec #(
           receive <= open_ctx[lookup];
           raw <= raw_ctx[lookup];
           uses <= uses_mem[lookup];
-          generation <= generation_mem[lookup];
           salt <= salt_mem[lookup];
           iv <= iv_mem[lookup];
-          seq <= seq_mem[lookup];
+          d_seq = seq_mem[lookup];
+          seq <= d_seq;
+          exhausted <= &d_seq;
           state <= ST_CHECK;
         end
       end
@@ -345,8 +403,8 @@ module ktls_exec #(
           status <= CPL_SQ_BUS_ERROR;
           // No field is valid, not even the cookie.
           descriptor <= 512'd0;
-        end else if (opcode == OP_SEAL || opening) begin
-          if (!known || receive != opening) begin
+        end else if (is_seal || opening) begin
+          if (!known_to_record || receive != opening) begin
             status <= CPL_BAD_CTX;
           end else if (exhausted && !raw) begin
             status <= CPL_SEQ_EXHAUSTED;
@@ -362,21 +420,21 @@ module ktls_exec #(
             if (spent) status <= CPL_KEY_EXHAUSTED;
             else if (!length_ok) status <= CPL_BAD_LENGTH;
             else if (!lists_ok) status <= CPL_BAD_LIST;
-            else if (dst_room < len + overhead) status <= CPL_DST_SHORT;
+            else if (dst_short) status <= CPL_DST_SHORT;
             else begin
               uses_mem[ctx] <= uses_next;
               rekey <= key_warn != 32'd0 && uses_next >= key_warn;
               state <= ST_START;
             end
           end
-        end else if (opcode == OP_CTX_SET) begin
+        end else if (is_set) begin
           if (!ctx_in_range) status <= CPL_BAD_CTX;
           else if (!suite_ok) status <= CPL_BAD_SUITE;
           else state <= ST_DRAIN;
-        end else if (opcode == OP_CTX_DEL) begin
+        end else if (is_del) begin
           if (!known) status <= CPL_BAD_CTX;
           else state <= ST_DRAIN;
-        end else if (opcode == OP_RESYNC) begin
+        end else if (is_resync) begin
           if (!known) begin
             status <= CPL_BAD_CTX;
           end else if (raw || backward) begin

@@ -75,7 +75,14 @@ module ktls_sq #(
   reg [DEPTH_LOG2:0] held;
 
   wire [RINGS-1:0] waiting;  // the driver has posted descriptors
-  wire [RINGS-1:0] served;  // waiting, and their completions have room
+  // The state of each ring one cycle ago, which shortens the paths from its registers. `fetch` of a
+  // ring moves in the cycle after the ring was chosen, so its state is true again by then.
+  reg [RINGS-1:0] has_room;  // for the completion of one more descriptor
+  reg [RINGS-1:0] over;  // the next descriptor lies beyond address 2^64
+  wire [RINGS-1:0] has_room_now;
+  wire [RINGS-1:0] over_now;
+  wire [16*RINGS-1:0] place;  // of the next descriptor in its ring
+  wire [RINGS-1:0] served = waiting & has_room;
 
   genvar g;
   generate
@@ -84,7 +91,12 @@ module ktls_sq #(
       // entries that the completion ring must hold.
       wire [15:0] unread = fetch[16*g+:16] - cq_cons[32*g+:16];
       assign waiting[g] = fetch[16*g+:16] != prod[32*g+:16];
-      assign served[g]  = waiting[g] && unread >> cq_log2[4*g+:4] == 16'd0;
+      wire [15:0] mask = ~(16'hFFFF << size_log2[4*g+:4]);
+      wire [63:0] start = base[64*g+:64];
+      assign place[16*g+:16] = fetch[16*g+:16] & mask;
+      assign has_room_now[g] = unread >> cq_log2[4*g+:4] == 16'd0;
+      // a ring passes 2^64 only from the last 2 MiB
+      assign over_now[g] = &start[63:21] && start[20:6] > ~place[16*g+:15];
     end
   endgenerate
 
@@ -102,16 +114,13 @@ module ktls_sq #(
     for (i = RINGS - 1; i >= 0; i = i - 1) if (served[i] && i > ring) next = i[RING_W-1:0];
   end
 
-  wire [15:0] mask = ~(16'hFFFF << size_log2[4*ring+:4]);
-  wire [15:0] place = fetch[16*ring+:16] & mask;
-
   wire [63:0] first = base[64*ring+:64];
-  // A ring passes 2^64 only from the last 2 MiB.
-  wire over = &first[63:21] && first[20:6] > ~place[14:0];
-  wire room = enable && chosen && !held[DEPTH_LOG2];
+  wire room = enable && chosen && !held[DEPTH_LOG2] && has_room[ring];
+  // The completion ring was full a cycle ago, or the driver has reset the ring.
+  wire refused = chosen && !has_room[ring];
 
-  assign req_valid = room && !over;
-  assign req_addr  = first + {42'd0, place, 6'd0};
+  assign req_valid = room && !over[ring];
+  assign req_addr  = first + {42'd0, place[16*ring+:16], 6'd0};
   assign req_beats = BEATS[7:0] - 8'd1;
 
   wire take = d_valid && d_ready;
@@ -122,7 +131,7 @@ module ktls_sq #(
   reg [DEPTH_LOG2-1:0] wp;
   reg [DEPTH_LOG2-1:0] rp;
   wire [RING_W-1:0] owner = owner_mem[rp];
-  wire waits = wp != rp;
+  reg waits;  // wp != rp
 
   reg [511:0] part;  // the beats so far, shifted in from the left, so beat 0 ends on the right
   reg [RING_W-1:0] part_ring;
@@ -133,57 +142,61 @@ module ktls_sq #(
   reg from_push;  // the descriptor is in push_data
 
   // a descriptor that cannot be fetched waits for those before it
-  wire skip = room && over && !waits && !part_full;
-  wire pushed = push_valid && enable && served[pushed_ring] &&
+  wire skip = room && over[ring] && !waits && !part_full;
+  wire pushed = push_valid && enable && has_room[pushed_ring] &&
       !chosen && !waits && !held[DEPTH_LOG2];
   wire [RING_W-1:0] leaver = pushed ? pushed_ring : ring;
-  wire sent = (req_valid && req_ready) || skip || pushed;
+  wire starts = req_valid && req_ready;
+  wire arrives = skip || pushed || (rsp_valid && rsp_last);
+  wire [RING_W-1:0] arriver = waits ? owner : leaver;
+  wire sent = starts || skip || pushed;
 
   // Icarus: one test per cycle while nothing happens
-  wire active = rst || data_rst || push_valid || served != 0 || chosen || held != 0 || part_full;
+  wire active = `KTLS_GATE(rst || data_rst || push_valid || waiting != 0 || chosen || held != 0 ||
+                           part_full || has_room != has_room_now || over != over_now);
 
   always @(posedge clk) begin
     if (active) begin
+      has_room <= has_room_now;
+      over <= over_now;
       if (!chosen && served != 0) begin
         chosen <= 1'b1;
         ring   <= next;
       end
+      if (refused) chosen <= 1'b0;
       if (sent) begin
         chosen <= 1'b0;  // also if this cycle chooses the ring whose descriptor was pushed
         fetch[16*leaver+:16] <= fetch[16*leaver+:16] + 16'd1;
-        if (!skip && !pushed) begin
+        if (starts) begin
           owner_mem[wp] <= ring;
           wp <= wp + 1'b1;
+          waits <= 1'b1;
         end
       end
       if (sent != take) held <= sent ? held + 1'b1 : held - 1'b1;
-      part_full <= (rsp_valid && rsp_last) || skip || pushed;
+      part_full <= arrives;
       from_push <= pushed;
-      if (part_full) begin
-        part_err <= 1'b0;
-        part <= 512'd0;
-        with_beat = {512 + DATA_W{1'b0}};
-      end
-      if (skip || pushed) begin
-        part_err <= skip;
-        part_ring <= leaver;
-        part_index <= cons[32*leaver+:32];
-        cons[32*leaver+:32] <= cons[32*leaver+:32] + 32'd1;
+      if (part_full) part_err <= 1'b0;
+      if (skip || pushed) part_err <= skip;
+      if (arrives) begin
+        part_ring <= arriver;
+        part_index <= cons[32*arriver+:32];
+        cons[32*arriver+:32] <= cons[32*arriver+:32] + 32'd1;
       end
       if (rsp_valid) begin
         with_beat = {rsp_data, part};
         part <= with_beat[511+DATA_W:DATA_W];
         if (rsp_err) part_err <= 1'b1;
         if (rsp_last) begin
-          part_ring <= owner;
-          part_index <= cons[32*owner+:32];
-          cons[32*owner+:32] <= cons[32*owner+:32] + 32'd1;
           rp <= rp + 1'b1;
+          if (!starts) waits <= wp != rp + 1'b1;
         end
       end
-      if (data_rst) begin
+      if (data_rst || (part_full && !rsp_valid)) begin
         with_beat = {512 + DATA_W{1'b0}};
         part <= 512'd0;
+      end
+      if (data_rst) begin
         part_full <= 1'b0;
         from_push <= 1'b0;
       end
@@ -195,6 +208,7 @@ module ktls_sq #(
         ring <= 0;
         wp <= 0;
         rp <= 0;
+        waits <= 1'b0;
         part_err <= 1'b0;
         part_full <= 1'b0;
         from_push <= 1'b0;

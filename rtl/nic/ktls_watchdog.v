@@ -27,7 +27,7 @@ module ktls_watchdog #(
   integer i;
 
   // Icarus: one test per cycle while nothing waits
-  wire active = rst || broken || stuck != 0 || counting != 0;
+  wire active = `KTLS_GATE(rst || broken || stuck != 0 || counting != 0);
 
   always @(posedge clk) begin
     if (active) begin
