@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20
 _TLS13 = 0x0304
 _CHACHA = 54
 _CCM = 53
+_AEADS: dict[int, type[AESCCM] | type[ChaCha20Poly1305]] = {_CCM: AESCCM, _CHACHA: ChaCha20Poly1305}
 _TAG = 16
 _HEADER = 5
 _MASK64 = 2**64 - 1
@@ -44,6 +45,7 @@ class TrafficKeys:
         iv: TLS 1.2 with AES: explicit nonce of the first record, 8 bytes. Otherwise the
             rest of the static IV, 8 or 12 bytes.
         first_number: Record number of the first record.
+        aead: The AEAD with this key.
     """
 
     version: int
@@ -52,6 +54,13 @@ class TrafficKeys:
     salt: bytes = field(repr=False)
     iv: bytes = field(repr=False)
     first_number: int
+    # once per key: making the AEAD takes as long as sealing a short record
+    aead: AESGCM | AESCCM | ChaCha20Poly1305 = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make the AEAD."""
+        kind = _AEADS.get(self.cipher, AESGCM)
+        object.__setattr__(self, "aead", kind(self.key))
 
     @classmethod
     def from_crypto_info(cls, blob: bytes) -> TrafficKeys:
@@ -80,12 +89,6 @@ class TrafficKeys:
             first_number=int.from_bytes(blob[-8:], "big"),
         )
 
-    def aead(self) -> AESGCM | AESCCM | ChaCha20Poly1305:
-        """Return the AEAD with this key."""
-        if self.cipher == _CHACHA:
-            return ChaCha20Poly1305(self.key)
-        return AESCCM(self.key) if self.cipher == _CCM else AESGCM(self.key)
-
     def explicit_nonce(self, index: int) -> bytes:
         """Return the nonce bytes that record `index` carries on the wire: 8, or none.
 
@@ -107,9 +110,8 @@ class TrafficKeys:
         """
         if explicit:
             return self.salt + explicit
-        base = self.salt + self.iv
-        number = ((self.first_number + index) & _MASK64).to_bytes(12, "big")
-        return bytes(x ^ y for x, y in zip(base, number, strict=True))
+        number = (self.first_number + index) & _MASK64
+        return (int.from_bytes(self.salt + self.iv, "big") ^ number).to_bytes(12, "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class GoldenRecord:
     @property
     def wire(self) -> bytes:
         """The record as it appears on the wire."""
-        return self.header + self.explicit + self.ciphertext + self.tag
+        return b"".join((self.header, self.explicit, self.ciphertext, self.tag))
 
     def fields(self) -> list[tuple[str, int, bytes]]:
         """Return name, offset in the record and bytes of each part."""
@@ -181,7 +183,7 @@ def seal_record(
             + b"\x03\x03"
             + len(plaintext).to_bytes(2, "big")
         )
-    sealed = keys.aead().encrypt(nonce, inner, aad)
+    sealed = keys.aead.encrypt(nonce, inner, aad)
     return GoldenRecord(header, explicit, sealed[:-_TAG], sealed[-_TAG:], nonce, aad)
 
 
@@ -244,7 +246,7 @@ def decrypt_body(
     """
     nonce, aad = open_inputs(keys, index, rtype, explicit, len(sealed))
     try:
-        return keys.aead().decrypt(nonce, sealed, aad)
+        return keys.aead.decrypt(nonce, sealed, aad)
     except InvalidTag:
         return None
 
