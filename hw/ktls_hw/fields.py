@@ -84,8 +84,8 @@ def put_bytes(value: bytes, lsb: int, width: int, name: str) -> int:
     return int.from_bytes(value, "little") << lsb
 
 
-def structure_value(data: bytes, size: int, name: str) -> int:
-    """Return the bytes of a structure as one little-endian integer.
+def check_size(data: bytes, size: int, name: str) -> None:
+    """Check the length of a structure's bytes.
 
     Args:
         data: the bytes.
@@ -97,4 +97,3 @@ def structure_value(data: bytes, size: int, name: str) -> int:
     """
     if len(data) != size:
         raise ValueError(f"{name} is {size} bytes, got {len(data)}")
-    return int.from_bytes(data, "little")

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from struct import Struct
 from typing import ClassVar
 
-from ktls_hw.fields import Field, put_bytes, put_int, structure_value
+from ktls_hw.fields import Field, check_size, put_bytes, put_int
 
 
 class Opcode(IntEnum):
@@ -255,7 +256,10 @@ def ring_of(addr: int) -> tuple[int, int]:
     return (ring, Reg.RING0_SQ_BASE_LO + offset) if 0 <= ring < RING_COUNT else (0, addr)
 
 
-@dataclass(frozen=True, slots=True)
+_SQE_CTX = Struct("<BBHHBBHH4s8s8s32s")
+
+
+@dataclass(slots=True)
 class SqeCtx:
     """Submission descriptor of CTX_SET, CTX_DEL and RESYNC. 64 bytes, little endian."""
 
@@ -317,27 +321,31 @@ class SqeCtx:
         Raises:
             ValueError: not 64 bytes.
         """
-        value = structure_value(data, cls.SIZE, cls.__name__)
+        check_size(data, cls.SIZE, cls.__name__)
+        values = _SQE_CTX.unpack(data)
         return cls(
-            opcode=(value >> 0) & 0xFF,
-            gen=(value >> 8) & 0xFF,
-            cookie=(value >> 16) & 0xFFFF,
-            ctx=(value >> 32) & 0xFFFF,
-            epoch=(value >> 48) & 0xFF,
-            dir=(value >> 56) & 0xFF,
-            version=(value >> 64) & 0xFFFF,
-            cipher=(value >> 80) & 0xFFFF,
-            salt=bytes(data[12 : 16]),
-            iv=bytes(data[16 : 24]),
-            rec_seq=bytes(data[24 : 32]),
-            key=bytes(data[32 : 64]),
+            values[0],
+            values[1],
+            values[2],
+            values[3],
+            values[4],
+            values[5],
+            values[6],
+            values[7],
+            values[8],
+            values[9],
+            values[10],
+            values[11],
         )
 
     def __repr__(self) -> str:
         return f"SqeCtx(ctx={self.ctx}, cipher={self.cipher}, key=<hidden>)"
 
 
-@dataclass(frozen=True, slots=True)
+_SQE_RECORD = Struct("<BBHHBBIIQQHH4s8sII8x")
+
+
+@dataclass(slots=True)
 class SqeRecord:
     """Submission descriptor of SEAL and OPEN. 64 bytes, little endian."""
 
@@ -423,31 +431,35 @@ class SqeRecord:
         Raises:
             ValueError: not 64 bytes.
         """
-        value = structure_value(data, cls.SIZE, cls.__name__)
+        check_size(data, cls.SIZE, cls.__name__)
+        values = _SQE_RECORD.unpack(data)
         return cls(
-            opcode=(value >> 0) & 0xFF,
-            gen=(value >> 8) & 0xFF,
-            cookie=(value >> 16) & 0xFFFF,
-            ctx=(value >> 32) & 0xFFFF,
-            rtype=(value >> 48) & 0xFF,
-            epoch=(value >> 56) & 0xFF,
-            len=(value >> 64) & 0xFFFFFFFF,
-            dst_len=(value >> 96) & 0xFFFFFFFF,
-            src_sg=(value >> 128) & 0xFFFFFFFFFFFFFFFF,
-            dst_sg=(value >> 192) & 0xFFFFFFFFFFFFFFFF,
-            src_cnt=(value >> 256) & 0xFFFF,
-            dst_cnt=(value >> 272) & 0xFFFF,
-            nonce=bytes(data[36 : 40]),
-            explicit_nonce=bytes(data[40 : 48]),
-            aad_len=(value >> 384) & 0xFFFFFFFF,
-            tag_len=(value >> 416) & 0xFF,
-            src_direct=(value >> 424) & 0x1,
-            dst_direct=(value >> 425) & 0x1,
-            pad=(value >> 432) & 0xFFFF,
+            values[0],
+            values[1],
+            values[2],
+            values[3],
+            values[4],
+            values[5],
+            values[6],
+            values[7],
+            values[8],
+            values[9],
+            values[10],
+            values[11],
+            values[12],
+            values[13],
+            values[14],
+            values[15] >> 0 & 0xFF,
+            values[15] >> 8 & 0x1,
+            values[15] >> 9 & 0x1,
+            values[15] >> 16 & 0xFFFF,
         )
 
 
-@dataclass(frozen=True, slots=True)
+_SGE = Struct("<QI4x")
+
+
+@dataclass(slots=True)
 class Sge:
     """Scatter-gather entry. 16 bytes, little endian."""
 
@@ -476,14 +488,18 @@ class Sge:
         Raises:
             ValueError: not 16 bytes.
         """
-        value = structure_value(data, cls.SIZE, cls.__name__)
+        check_size(data, cls.SIZE, cls.__name__)
+        values = _SGE.unpack(data)
         return cls(
-            addr=(value >> 0) & 0xFFFFFFFFFFFFFFFF,
-            len=(value >> 64) & 0xFFFFFFFF,
+            values[0],
+            values[1],
         )
 
 
-@dataclass(frozen=True, slots=True)
+_CQE = Struct("<HBBHBBIIQII")
+
+
+@dataclass(slots=True)
 class Cqe:
     """Completion. 32 bytes, little endian."""
 
@@ -549,20 +565,21 @@ class Cqe:
         Raises:
             ValueError: not 32 bytes.
         """
-        value = structure_value(data, cls.SIZE, cls.__name__)
+        check_size(data, cls.SIZE, cls.__name__)
+        values = _CQE.unpack(data)
         return cls(
-            cookie=(value >> 0) & 0xFFFF,
-            status=(value >> 16) & 0xFF,
-            opcode=(value >> 24) & 0xFF,
-            ctx=(value >> 32) & 0xFFFF,
-            rtype=(value >> 48) & 0xFF,
-            gen=(value >> 56) & 0xFF,
-            len=(value >> 64) & 0xFFFFFFFF,
-            cycles=(value >> 96) & 0xFFFFFFFF,
-            rec_seq=(value >> 128) & 0xFFFFFFFFFFFFFFFF,
-            sq_index=(value >> 192) & 0xFFFFFFFF,
-            latency=(value >> 224) & 0xFFFFFF,
-            rekey=(value >> 253) & 0x1,
-            numbered=(value >> 254) & 0x1,
-            phase=(value >> 255) & 0x1,
+            values[0],
+            values[1],
+            values[2],
+            values[3],
+            values[4],
+            values[5],
+            values[6],
+            values[7],
+            values[8],
+            values[9],
+            values[10] >> 0 & 0xFFFFFF,
+            values[10] >> 29 & 0x1,
+            values[10] >> 30 & 0x1,
+            values[10] >> 31 & 0x1,
         )
