@@ -26,10 +26,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from struct import Struct
+from struct import Struct, error
 from typing import ClassVar
 
-from ktls_hw.fields import Field, check_size, put_bytes, put_int
+from ktls_hw.fields import Field, check_size, fit_bytes, put_int
 """
 # code of `struct` for an integer, by its width in bits
 _INTEGERS = {8: "B", 16: "H", 32: "I", 64: "Q"}
@@ -119,6 +119,22 @@ def _python_format(s: Struct) -> str:
     return "<" + out + f"{s.size - position}x" * (position != s.size)
 
 
+def _python_packed(s: Struct) -> list[str]:
+    """Return the expressions of the values of `_values`; `struct` checks those of one integer."""
+    out = []
+    for at, size, fields in _values(s):
+        if len(fields) == 1 and not fields[0].verbatim:
+            out.append(f"self.{fields[0].name}")
+        elif len(fields) == 1:
+            out.append(f'fit_bytes(self.{fields[0].name}, {size}, "{fields[0].name}")')
+        else:
+            parts = (
+                f'put_int(self.{f.name}, {f.lsb - 8 * at}, {f.width}, "{f.name}")' for f in fields
+            )
+            out.append("\n                | ".join(parts))
+    return out
+
+
 def _python_unpacked(s: Struct) -> list[str]:
     """Return an expression for each field, from the list `values` of `_values`."""
     out = []
@@ -157,13 +173,14 @@ def _python_struct(s: Struct) -> list[str]:
         "        Raises:",
         "            ValueError: the value of a field does not fit.",
         '        """',
-        "        value = 0",
+        "        try:",
+        f"            return _{s.name.upper()}.pack(",
     ]
-    for f in s.fields:
-        put = "put_bytes" if f.verbatim else "put_int"
-        out.append(f'        value |= {put}(self.{f.name}, {f.lsb}, {f.width}, "{f.name}")')
+    out += [f"                {value}," for value in _python_packed(s)]
     out += [
-        '        return value.to_bytes(self.SIZE, "little")',
+        "            )",
+        "        except error as e:",
+        '            raise ValueError(f"a value does not fit into its field: {self!r}") from e',
         "",
         "    @classmethod",
         f"    def unpack(cls, data: bytes) -> {cls}:",

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from struct import Struct
+from struct import Struct, error
 from typing import ClassVar
 
-from ktls_hw.fields import Field, check_size, put_bytes, put_int
+from ktls_hw.fields import Field, check_size, fit_bytes, put_int
 
 
 class Opcode(IntEnum):
@@ -299,20 +299,23 @@ class SqeCtx:
         Raises:
             ValueError: the value of a field does not fit.
         """
-        value = 0
-        value |= put_int(self.opcode, 0, 8, "opcode")
-        value |= put_int(self.gen, 8, 8, "gen")
-        value |= put_int(self.cookie, 16, 16, "cookie")
-        value |= put_int(self.ctx, 32, 16, "ctx")
-        value |= put_int(self.epoch, 48, 8, "epoch")
-        value |= put_int(self.dir, 56, 8, "dir")
-        value |= put_int(self.version, 64, 16, "version")
-        value |= put_int(self.cipher, 80, 16, "cipher")
-        value |= put_bytes(self.salt, 96, 32, "salt")
-        value |= put_bytes(self.iv, 128, 64, "iv")
-        value |= put_bytes(self.rec_seq, 192, 64, "rec_seq")
-        value |= put_bytes(self.key, 256, 256, "key")
-        return value.to_bytes(self.SIZE, "little")
+        try:
+            return _SQE_CTX.pack(
+                self.opcode,
+                self.gen,
+                self.cookie,
+                self.ctx,
+                self.epoch,
+                self.dir,
+                self.version,
+                self.cipher,
+                fit_bytes(self.salt, 4, "salt"),
+                fit_bytes(self.iv, 8, "iv"),
+                fit_bytes(self.rec_seq, 8, "rec_seq"),
+                fit_bytes(self.key, 32, "key"),
+            )
+        except error as e:
+            raise ValueError(f"a value does not fit into its field: {self!r}") from e
 
     @classmethod
     def unpack(cls, data: bytes) -> SqeCtx:
@@ -402,27 +405,30 @@ class SqeRecord:
         Raises:
             ValueError: the value of a field does not fit.
         """
-        value = 0
-        value |= put_int(self.opcode, 0, 8, "opcode")
-        value |= put_int(self.gen, 8, 8, "gen")
-        value |= put_int(self.cookie, 16, 16, "cookie")
-        value |= put_int(self.ctx, 32, 16, "ctx")
-        value |= put_int(self.rtype, 48, 8, "rtype")
-        value |= put_int(self.epoch, 56, 8, "epoch")
-        value |= put_int(self.len, 64, 32, "len")
-        value |= put_int(self.dst_len, 96, 32, "dst_len")
-        value |= put_int(self.src_sg, 128, 64, "src_sg")
-        value |= put_int(self.dst_sg, 192, 64, "dst_sg")
-        value |= put_int(self.src_cnt, 256, 16, "src_cnt")
-        value |= put_int(self.dst_cnt, 272, 16, "dst_cnt")
-        value |= put_bytes(self.nonce, 288, 32, "nonce")
-        value |= put_bytes(self.explicit_nonce, 320, 64, "explicit_nonce")
-        value |= put_int(self.aad_len, 384, 32, "aad_len")
-        value |= put_int(self.tag_len, 416, 8, "tag_len")
-        value |= put_int(self.src_direct, 424, 1, "src_direct")
-        value |= put_int(self.dst_direct, 425, 1, "dst_direct")
-        value |= put_int(self.pad, 432, 16, "pad")
-        return value.to_bytes(self.SIZE, "little")
+        try:
+            return _SQE_RECORD.pack(
+                self.opcode,
+                self.gen,
+                self.cookie,
+                self.ctx,
+                self.rtype,
+                self.epoch,
+                self.len,
+                self.dst_len,
+                self.src_sg,
+                self.dst_sg,
+                self.src_cnt,
+                self.dst_cnt,
+                fit_bytes(self.nonce, 4, "nonce"),
+                fit_bytes(self.explicit_nonce, 8, "explicit_nonce"),
+                self.aad_len,
+                put_int(self.tag_len, 0, 8, "tag_len")
+                | put_int(self.src_direct, 8, 1, "src_direct")
+                | put_int(self.dst_direct, 9, 1, "dst_direct")
+                | put_int(self.pad, 16, 16, "pad"),
+            )
+        except error as e:
+            raise ValueError(f"a value does not fit into its field: {self!r}") from e
 
     @classmethod
     def unpack(cls, data: bytes) -> SqeRecord:
@@ -476,10 +482,13 @@ class Sge:
         Raises:
             ValueError: the value of a field does not fit.
         """
-        value = 0
-        value |= put_int(self.addr, 0, 64, "addr")
-        value |= put_int(self.len, 64, 32, "len")
-        return value.to_bytes(self.SIZE, "little")
+        try:
+            return _SGE.pack(
+                self.addr,
+                self.len,
+            )
+        except error as e:
+            raise ValueError(f"a value does not fit into its field: {self!r}") from e
 
     @classmethod
     def unpack(cls, data: bytes) -> Sge:
@@ -541,22 +550,25 @@ class Cqe:
         Raises:
             ValueError: the value of a field does not fit.
         """
-        value = 0
-        value |= put_int(self.cookie, 0, 16, "cookie")
-        value |= put_int(self.status, 16, 8, "status")
-        value |= put_int(self.opcode, 24, 8, "opcode")
-        value |= put_int(self.ctx, 32, 16, "ctx")
-        value |= put_int(self.rtype, 48, 8, "rtype")
-        value |= put_int(self.gen, 56, 8, "gen")
-        value |= put_int(self.len, 64, 32, "len")
-        value |= put_int(self.cycles, 96, 32, "cycles")
-        value |= put_int(self.rec_seq, 128, 64, "rec_seq")
-        value |= put_int(self.sq_index, 192, 32, "sq_index")
-        value |= put_int(self.latency, 224, 24, "latency")
-        value |= put_int(self.rekey, 253, 1, "rekey")
-        value |= put_int(self.numbered, 254, 1, "numbered")
-        value |= put_int(self.phase, 255, 1, "phase")
-        return value.to_bytes(self.SIZE, "little")
+        try:
+            return _CQE.pack(
+                self.cookie,
+                self.status,
+                self.opcode,
+                self.ctx,
+                self.rtype,
+                self.gen,
+                self.len,
+                self.cycles,
+                self.rec_seq,
+                self.sq_index,
+                put_int(self.latency, 0, 24, "latency")
+                | put_int(self.rekey, 29, 1, "rekey")
+                | put_int(self.numbered, 30, 1, "numbered")
+                | put_int(self.phase, 31, 1, "phase"),
+            )
+        except error as e:
+            raise ValueError(f"a value does not fit into its field: {self!r}") from e
 
     @classmethod
     def unpack(cls, data: bytes) -> Cqe:
