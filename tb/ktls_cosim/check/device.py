@@ -58,6 +58,7 @@ class _Pending:
     Attributes:
         index: Submission index, 32 bits.
         raw: The descriptor.
+        record: The same as the descriptor of a record, whatever its opcode is.
         source: Bytes of its source list at the time of the doorbell.
         posted_ns: Time of the doorbell in nanoseconds.
     """
@@ -66,6 +67,7 @@ class _Pending:
     opcode: int
     posted_ns: int
     raw: bytes = field(repr=False)
+    record: SqeRecord
     source: bytes = field(repr=False)
 
 
@@ -137,7 +139,7 @@ class CheckedPort:
         for queue in (self._checking, *self._pending):
             for at, pending in enumerate(queue):
                 if pending.opcode in _RECORDS:
-                    d = SqeRecord.unpack(pending.raw)
+                    d = pending.record
                     entries = _entries(memory, d, destination=True)
                     if any(e.addr <= addr < e.addr + e.len for e in entries):
                         where = f"context {d.ctx}, descriptor {pending.index}"
@@ -159,7 +161,7 @@ class CheckedPort:
             return "not judged, because a context command is in flight"
         context = self._contexts.get(d.ctx)
         index = context.used if isinstance(context, Keys) else 0
-        index += sum(p.opcode == d.opcode and SqeRecord.unpack(p.raw).ctx == d.ctx for p in earlier)
+        index += sum(p.opcode == d.opcode and p.record.ctx == d.ctx for p in earlier)
         if pending in self._checking:
             index -= 1  # it has consumed its number already
 
@@ -238,7 +240,7 @@ class CheckedPort:
 
     def _entry(self, ring: int, base: Reg, size: Reg, index: int, length: int) -> bytes:
         """Read slot `index` (modulo the ring size) of a ring with slots of `length` bytes."""
-        return self.mem.read(self._slot(ring, base, size, index, length), length)
+        return self._port.mem.read(self._slot(ring, base, size, index, length), length)
 
     # ---------------------------------------------------------------------- accesses
 
@@ -298,7 +300,7 @@ class CheckedPort:
             if record.opcode in _RECORDS:
                 source = self._bytes_of(record, self._source(ring, record), destination=False)
             posted = self._port.now()
-            self._pending[ring].append(_Pending(index, record.opcode, posted, raw, source))
+            self._pending[ring].append(_Pending(index, record.opcode, posted, raw, record, source))
             index = (index + 1) & _MASK32
 
     def _pushed(self, ring: int) -> None:
@@ -329,12 +331,13 @@ class CheckedPort:
     ) -> bytes:
         """Collect at most `length` bytes from the source or the destination of a descriptor."""
         memory = memory or self.mem
-        out = bytearray()
+        pieces: list[bytes] = []
         for e in _entries(memory, d, destination=destination):
-            n = min(e.len, length - len(out), memory.size - e.addr)
+            n = min(e.len, length, memory.size - e.addr)
             if n > 0:
-                out += memory.read(e.addr, n)
-        return bytes(out)
+                pieces.append(memory.read(e.addr, n))
+                length -= n
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _reaped(self, ring: int, old: int, new: int) -> None:
         """Check the completions that the driver has consumed."""
@@ -366,7 +369,7 @@ class CheckedPort:
             return
         if pending.opcode in _RECORDS:
             self._checking = (pending,)
-            d = SqeRecord.unpack(pending.raw)
+            d = pending.record
             context = self._contexts.get(d.ctx)
             if isinstance(context, RawKeys) and context.opcode == d.opcode:
                 self._plain(context, d, pending.source, cqe)

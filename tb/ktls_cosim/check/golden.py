@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
@@ -114,30 +115,37 @@ class TrafficKeys:
         return (int.from_bytes(self.salt + self.iv, "big") ^ number).to_bytes(12, "big")
 
 
-@dataclass(frozen=True, slots=True)
-class GoldenRecord:
+class GoldenRecord(NamedTuple):
     """A sealed record in its parts, with the inputs of the AEAD.
 
     Attributes:
         header: 5 bytes.
         explicit: Explicit nonce, 8 bytes, or empty.
-        ciphertext: Sealed text; in TLS 1.3 with its inner type and padding.
-        tag: 16 bytes.
+        sealed: Ciphertext and tag.
         nonce: AEAD nonce, 12 bytes.
         aad: AAD, 13 bytes in TLS 1.2, 5 bytes in TLS 1.3.
     """
 
     header: bytes
     explicit: bytes
-    ciphertext: bytes
-    tag: bytes
+    sealed: bytes
     nonce: bytes
     aad: bytes
 
     @property
+    def ciphertext(self) -> bytes:
+        """Sealed text; in TLS 1.3 with its inner type and padding."""
+        return self.sealed[:-_TAG]
+
+    @property
+    def tag(self) -> bytes:
+        """The last 16 bytes."""
+        return self.sealed[-_TAG:]
+
+    @property
     def wire(self) -> bytes:
         """The record as it appears on the wire."""
-        return b"".join((self.header, self.explicit, self.ciphertext, self.tag))
+        return b"".join((self.header, self.explicit, self.sealed))
 
     def fields(self) -> list[tuple[str, int, bytes]]:
         """Return name, offset in the record and bytes of each part."""
@@ -184,7 +192,7 @@ def seal_record(
             + len(plaintext).to_bytes(2, "big")
         )
     sealed = keys.aead.encrypt(nonce, inner, aad)
-    return GoldenRecord(header, explicit, sealed[:-_TAG], sealed[-_TAG:], nonce, aad)
+    return GoldenRecord(header, explicit, sealed, nonce, aad)
 
 
 def open_record(keys: TrafficKeys, index: int, record: bytes) -> tuple[int, bytes] | None:
@@ -200,9 +208,8 @@ def open_record(keys: TrafficKeys, index: int, record: bytes) -> tuple[int, byte
     """
     if len(record) < _HEADER or int.from_bytes(record[3:5], "big") != len(record) - _HEADER:
         return None
-    explicit_len = len(keys.explicit_nonce(index))
-    explicit = record[_HEADER : _HEADER + explicit_len]
-    sealed = record[_HEADER + explicit_len :]
+    at = _HEADER + len(keys.explicit_nonce(index))
+    explicit, sealed = record[_HEADER:at], record[at:]
     if len(sealed) < _TAG:
         return None
     if keys.version == _TLS13 and record[0] != 23:
@@ -319,6 +326,7 @@ def split_records(stream: bytearray) -> Iterator[bytes]:
         size = _HEADER + int.from_bytes(stream[3:5], "big")
         if len(stream) < size:
             return
-        record = bytes(stream[:size])
+        with memoryview(stream) as view:
+            record = bytes(view[:size])
         del stream[:size]
         yield record
