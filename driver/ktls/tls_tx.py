@@ -252,8 +252,14 @@ class TlsTx:
             record, err = self._record_with_room(flags)
             if record is None:
                 break
+            first, before = len(record.parts), record.size
             while left and record.size < self.limit and record.frags < MAX_FRAGS:
-                taken += self._add_page(record, left)
+                self._add_page(record, left)
+            # Linux shares the pages with the file or pipe; the model copies them
+            copied = b"".join(record.parts[first:])
+            record.parts[first:] = [copied]
+            taken += record.size - before
+            self._observe(uapi.RECORD_TYPE_DATA, copied)
             full = record.size == self.limit or record.frags == MAX_FRAGS
             if full or not more:
                 err, back = self._close_record(uapi.RECORD_TYPE_DATA, flags)
@@ -339,17 +345,15 @@ class TlsTx:
         if self._tap is not None and not self._tcp.shutdown & SEND_SHUTDOWN:
             self._tap.app_sent(rtype, data)
 
-    def _add_page(self, record: _OpenRecord, left: deque[memoryview]) -> int:
+    def _add_page(self, record: _OpenRecord, left: deque[memoryview]) -> None:
+        """Move the first page to a record, or as much of it as the record holds."""
         page = left[0]
-        n = min(len(page), self.limit - record.size)
-        # Linux shares the page with the file or pipe; the model copies it
-        record.page(bytes(page[:n]))
-        self._observe(uapi.RECORD_TYPE_DATA, page[:n])
-        if n == len(page):
-            left.popleft()
+        room = self.limit - record.size
+        if len(page) <= room:
+            record.page(left.popleft())
         else:
-            left[0] = page[n:]
-        return n
+            record.page(page[:room])
+            left[0] = page[room:]
 
     def _record_with_room(self, flags: int) -> tuple[_OpenRecord | None, int]:
         """Return the open record or a new one once the send buffer has room, or an errno."""
