@@ -297,34 +297,35 @@ class TlsTx:
         sink(body)
         return True
 
-    def send_file(self, pieces: Sequence[Buffer]) -> int:
+    def send_file(self, data: memoryview) -> int:
         """Send full records of a file on the fast path of `send_record`.
 
         Args:
-            pieces: consecutive bytes; all but the last have the length `limit`.
+            data: consecutive bytes.
 
         Returns:
-            Number of pieces sent as records; the others need `sendpages`.
+            Number of bytes sent as records; the others need `sendpages`.
         """
         limit = self.limit
-        whole = len(pieces) if pieces and len(pieces[-1]) == limit else len(pieces) - 1
         # the first record checks the conditions
-        if whole <= 0 or not self.send_record(pieces[0]):
+        if len(data) < limit or not self.send_record(data[:limit]):
             return 0
         sink = self._sink
         assert sink is not None
         seal = self.protection.seal_data
         tcp = self._tcp
-        for done in range(1, whole):
+        at = limit
+        while at + limit <= len(data):
             if tcp.sk_err or tcp.shutdown or self.protection.seq == MAX_NUMBER:
-                return done
-            data = pieces[done]
+                break
+            piece = data[at : at + limit]
             if self._tap is not None:
-                self._tap.app_sent(uapi.RECORD_TYPE_DATA, data)
-            head, body = seal(data)
+                self._tap.app_sent(uapi.RECORD_TYPE_DATA, piece)
+            head, body = seal(piece)
             sink(head)
             sink(body)
-        return whole
+            at += limit
+        return at
 
     def splice_eof(self) -> None:
         """Close the open record at the end of a file (`tls_sw_splice_eof`)."""
