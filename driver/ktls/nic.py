@@ -927,6 +927,11 @@ class KtlsNic:
         return self._traffic["sealed"] + self._traffic["opened"]
 
     @property
+    def settled(self) -> bool:
+        """Whether the device is up and has completed every descriptor."""
+        return self.state is NicState.UP and not self._in_flight
+
+    @property
     def _in_flight(self) -> int:
         return sum(len(pair.posted) for pair in self.pairs)
 

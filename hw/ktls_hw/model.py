@@ -370,11 +370,8 @@ class NicModel:
     def _unread(self, ring: int) -> int:
         return (self._cq_prod[ring] - self._ring(ring, Reg.RING0_CQ_CONS)) & _MASK32
 
-    def _waiting(self, ring: int) -> bool:
-        return self._sq_cons[ring] != self._regs[self._sq_prods[ring]]
-
     def _pending(self) -> bool:
-        return any(map(self._waiting, range(self.rings)))
+        return self._sq_cons != [self._regs[at] for at in self._sq_prods]
 
     def _base(self, ring: int, low: Reg) -> int:
         """Return the address in a register of a ring and in the next one, its high half."""
@@ -385,9 +382,8 @@ class NicModel:
         """Return the next ring, in turn, that has work and room for its completion."""
         for step in range(1, self.rings + 1):
             ring = (self._turn + step) % self.rings
-            if not self._waiting(ring):
-                continue
-            if self._unread(ring) < 1 << self._ring(ring, Reg.RING0_CQ_SIZE):
+            waits = self._sq_cons[ring] != self._regs[self._sq_prods[ring]]
+            if waits and self._unread(ring) < 1 << self._ring(ring, Reg.RING0_CQ_SIZE):
                 return ring
         return None
 

@@ -244,12 +244,10 @@ class CheckedPort:
 
     # ---------------------------------------------------------------------- accesses
 
-    def _allow(self, ring: int, index: int, d: SqeRecord) -> None:
+    def _allow(self, observed: Observed, ring: int, index: int, d: SqeRecord) -> None:
         """Allow what the device needs for one descriptor."""
-        if self._observed is None:
-            return
         if self._accesses is None:
-            self._accesses = Accesses(self._observed.beat)
+            self._accesses = Accesses(observed.beat)
         allow = self._accesses.allow
         sq = self._slot(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeRecord.SIZE)
         allow(False, sq, SqeRecord.SIZE)
@@ -295,7 +293,8 @@ class CheckedPort:
         while index != new:
             raw = self._entry(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeRecord.SIZE)
             record = SqeRecord.unpack(raw)
-            self._allow(ring, index, record)
+            if self._observed is not None:
+                self._allow(self._observed, ring, index, record)
             source = b""
             if record.opcode in _RECORDS:
                 source = self._bytes_of(record, self._source(ring, record), destination=False)
@@ -330,7 +329,7 @@ class CheckedPort:
         self, d: SqeRecord, length: int, *, destination: bool = True, memory: Memory | None = None
     ) -> bytes:
         """Collect at most `length` bytes from the source or the destination of a descriptor."""
-        memory = memory or self.mem
+        memory = memory or self._port.mem
         pieces: list[bytes] = []
         for e in _entries(memory, d, destination=destination):
             n = min(e.len, length, memory.size - e.addr)
