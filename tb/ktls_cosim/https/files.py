@@ -10,15 +10,14 @@ import stat
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-def inside(folder: str, path: str) -> bool:
+def inside(root: str, path: str) -> bool:
     """Return whether a path, all symbolic links followed, lies in a folder.
 
     Args:
-        folder: The folder.
+        root: The folder, as `os.path.realpath` names it.
         path: A path, which need not exist.
     """
     try:
-        root = os.path.realpath(folder)
         return os.path.commonpath((root, os.path.realpath(path))) == root
     except (OSError, ValueError):  # a zero byte
         return False

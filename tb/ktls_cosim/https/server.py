@@ -54,6 +54,11 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     _part: range | None = None  # the bytes of a file to send; None: all there are
     _file_follows = False  # the header joins the first record of the file
 
+    def setup(self) -> None:
+        """Follow the links of the folder, once per connection."""
+        super().setup()
+        self._root = os.path.realpath(self.directory)
+
     def handle_one_request(self) -> None:
         """Wait for a request, then answer it; an idle connection ends with close_notify."""
         if isinstance(self.connection, Connection):
@@ -81,7 +86,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """Send the header of a response to GET or HEAD, and return the open file."""
         self._part = None
         path = self.translate_path(self.path)
-        if not inside(self.directory, path) or not is_servable(path):
+        if not inside(self._root, path) or not is_servable(path):
             self.send_error(404, "File not found")
             return None
         if os.path.isdir(path):
@@ -90,7 +95,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.send_error(404, "File not found")
             return None
         try:
-            file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
+            file = open(path, "rb")  # noqa: SIM115 - the caller closes it
         except OSError:
             self.send_error(404, "File not found")
             return None
