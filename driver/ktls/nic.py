@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -45,6 +45,7 @@ _WAITS = 20_000
 _WAIT_NS = 10_000_000
 _ALL_ONES = 0xFFFFFFFF
 _LOST = Completion(None)
+_STATUS = {int(status): status for status in Status}
 # what a port raises when an access fails
 _ACCESS_ERRORS = (OSError, MemoryError)
 _log = logging.getLogger("ktls.driver")
@@ -90,6 +91,29 @@ class DeviceContext:
     gen: int
     epoch: int
     alive: bool = True
+
+
+class _DeviceAccess:
+    """A block that accesses registers or DMA memory; the driver goes DOWN if an access fails.
+
+    A class and not a generator, because every record has several of these blocks.
+    """
+
+    __slots__ = ("_nic",)
+
+    def __init__(self, nic: KtlsNic) -> None:
+        self._nic = nic
+
+    def __enter__(self) -> None:
+        self._nic._accesses += 1
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
+    ) -> bool:
+        try:
+            return error is not None and self._nic._access_failed(error)
+        finally:
+            self._nic._accesses -= 1
 
 
 class KtlsNic:
@@ -334,24 +358,25 @@ class KtlsNic:
         for listener in list(self.listeners):
             listener()
 
-    @contextmanager
-    def _device_access(self) -> Iterator[None]:
-        """Go DOWN if an access to registers or DMA memory fails."""
-        self._accesses += 1
-        try:
-            yield
-        except _ACCESS_ERRORS as e:
-            self.fail(DeviceError(f"an access to the device failed: {type(e).__name__}: {e}"))
-        except DeviceError:
-            raise
-        except Exception as e:
-            # not a failure of the device, for example the verdict of a checker
-            if self.state is NicState.UP:
-                with suppress(Exception):
-                    self._go_down(NicState.DOWN, DeviceError(f"{type(e).__name__}: {e}"))
-            raise
-        finally:
-            self._accesses -= 1
+    def _access_failed(self, error: BaseException) -> bool:
+        """Go DOWN, because an access to registers or DMA memory has failed.
+
+        Returns:
+            Whether that handles the error.
+
+        Raises:
+            DeviceError: the access failed, and the driver is strict.
+        """
+        if isinstance(error, _ACCESS_ERRORS):
+            text = f"{type(error).__name__}: {error}"
+            self.fail(DeviceError(f"an access to the device failed: {text}"))
+            return True
+        # anything else is not a failure of the device, for example the verdict of a checker
+        other = isinstance(error, Exception) and not isinstance(error, DeviceError)
+        if other and self.state is NicState.UP:
+            with suppress(Exception):
+                self._go_down(NicState.DOWN, DeviceError(f"{type(error).__name__}: {error}"))
+        return False
 
     @property
     def in_access(self) -> bool:
@@ -423,15 +448,17 @@ class KtlsNic:
         source, result = posted.sizes
         return [(base + DmaBuffers.SRC, source), (base + DmaBuffers.DST, result)]
 
-    def _release(self, posted: Posted) -> None:
-        """Wipe and free the buffer of a completed descriptor; after a failure the reset does it."""
-        self._unwiped += self._secrets(posted)
+    def _release(self, completed: list[Posted]) -> None:
+        """Wipe and free the buffers of completed descriptors; after a failure the reset does it."""
+        for posted in completed:
+            self._unwiped += self._secrets(posted)
         if self.state is not NicState.UP:
             return
-        with self._device_access():
+        with _DeviceAccess(self):
             self._wipe()
-        if posted.buffer is not None:
-            self.buffers.give_back(posted.buffer)
+        for posted in completed:
+            if posted.buffer is not None:
+                self.buffers.give_back(posted.buffer)
 
     # ---------------------------------------------------------------- contexts
 
@@ -580,7 +607,7 @@ class KtlsNic:
                 slot = self._pair_of(context.ctx).sq.address(index)
                 self._unwiped.append((slot, SqeCtx.SIZE))
                 if self.state is NicState.UP:
-                    with self._device_access():
+                    with _DeviceAccess(self):
                         self._wipe()
         return results[0]
 
@@ -658,7 +685,7 @@ class KtlsNic:
 
         Args:
             context: from `tls_dev_add` or `nic_aead.aead_add`.
-            descriptor: everything but context and addresses.
+            descriptor: everything but context and addresses, which the driver adds.
             source: bytes for the source buffer, at most `DmaBuffers.DST`.
             out_len: bytes of the destination, at most `DmaBuffers.DST`.
             done: called exactly once with the completion.
@@ -685,6 +712,13 @@ class KtlsNic:
     ) -> int | None:
         """Post a descriptor and ring the doorbell.
 
+        Args:
+            context: its context.
+            descriptor: everything but context and addresses, which the driver adds.
+            source: bytes for the source buffer.
+            out_len: bytes of the destination.
+            done: called exactly once with the completion.
+
         Returns:
             Its free-running index; None if the device failed before it had a slot.
         """
@@ -698,18 +732,17 @@ class KtlsNic:
         index = pair.sq.prod
         cookie = pair.sq.slot(index)
         slot = pair.sq.produce()
-        named = replace(
-            descriptor, ctx=context.ctx, gen=context.gen, epoch=context.epoch, cookie=cookie
-        )
-        public = replace(named, key=b"") if isinstance(named, SqeCtx) else named
+        descriptor.ctx, descriptor.gen, descriptor.epoch = context.ctx, context.gen, context.epoch
+        descriptor.cookie = cookie
+        public = replace(descriptor, key=b"") if isinstance(descriptor, SqeCtx) else descriptor
         buffer = self.buffers.take() if is_record else None
         sizes = (len(source), out_len)
         pair.posted[cookie] = Posted(index, public, context.version, buffer, sizes, done)
         _log.debug("ring %d: descriptor %d: %r", pair.number, index, public)
-        with self._device_access():
-            if isinstance(named, SqeRecord) and buffer is not None:
-                named = self._fill(buffer, named, source, out_len)
-            raw = named.pack()
+        with _DeviceAccess(self):
+            if isinstance(descriptor, SqeRecord) and buffer is not None:
+                self._fill(buffer, descriptor, source, out_len)
+            raw = descriptor.pack()
             self.port.mem.write(slot, raw)
             doorbell = Reg.RING0_SQ_PROD
             if self._push and len(pair.posted) == 1:
@@ -721,8 +754,8 @@ class KtlsNic:
             await self.port.write32(pair.reg(doorbell), pair.sq.prod)
         return index
 
-    def _fill(self, buffer: int, descriptor: SqeRecord, source: bytes, out_len: int) -> SqeRecord:
-        """Write source and lists of a record; returns the descriptor with their addresses.
+    def _fill(self, buffer: int, descriptor: SqeRecord, source: bytes, out_len: int) -> None:
+        """Write source and lists of a record, and their addresses into its descriptor.
 
         A source or destination of one piece needs no list.
         """
@@ -741,16 +774,13 @@ class KtlsNic:
             dst_list = b"".join(e.pack() for e in dst)
             src_list = src_list.ljust(DmaBuffers.DST_LIST - DmaBuffers.SRC_LIST, b"\0")
             mem.write(base + DmaBuffers.SRC_LIST, src_list + dst_list)
-        return replace(
-            descriptor,
-            dst_len=out_len,
-            src_direct=int(src_direct),
-            src_sg=base + (DmaBuffers.SRC if src_direct else DmaBuffers.SRC_LIST),
-            src_cnt=0 if src_direct else len(src),
-            dst_direct=int(dst_direct),
-            dst_sg=base + (DmaBuffers.DST if dst_direct else DmaBuffers.DST_LIST),
-            dst_cnt=0 if dst_direct else len(dst),
-        )
+        descriptor.dst_len = out_len
+        descriptor.src_direct = int(src_direct)
+        descriptor.src_sg = base + (DmaBuffers.SRC if src_direct else DmaBuffers.SRC_LIST)
+        descriptor.src_cnt = 0 if src_direct else len(src)
+        descriptor.dst_direct = int(dst_direct)
+        descriptor.dst_sg = base + (DmaBuffers.DST if dst_direct else DmaBuffers.DST_LIST)
+        descriptor.dst_cnt = 0 if dst_direct else len(dst)
 
     # ------------------------------------------------------------- completions
 
@@ -775,7 +805,7 @@ class KtlsNic:
         done: list[tuple[Posted, Completion]] = []
         wrong = None
         try:
-            with self._device_access():
+            with _DeviceAccess(self):
                 wrong = self._collect(pair, done)
                 if done:
                     await self.port.write32(pair.reg(Reg.RING0_CQ_CONS), pair.cq.cons)
@@ -783,7 +813,7 @@ class KtlsNic:
             # free the buffers only after CQ_CONS has moved: until then a checker may read them
             self._deliver(done)
         if wrong is not None and self.state is NicState.UP:
-            with self._device_access():
+            with _DeviceAccess(self):
                 self.fail(DeviceError(wrong, await self.registers(), self.rings()))
         return len(done)
 
@@ -834,10 +864,10 @@ class KtlsNic:
                 posted.done(completion)
             except Exception as e:
                 errors.append(e)
-            try:
-                self._release(posted)
-            except Exception as e:
-                errors.append(e)
+        try:
+            self._release([posted for posted, _ in done])
+        except Exception as e:
+            errors.append(e)
         for other in errors[1:]:
             errors[0].add_note(f"also: {type(other).__name__}: {other}")
         if errors:
@@ -857,11 +887,9 @@ class KtlsNic:
         return text[:-1] if good else None
 
     def _completion(self, cqe: Cqe, posted: Posted, data: bytes) -> Completion:
-        try:
-            status = Status(cqe.status)
-        except ValueError:
+        status = _STATUS.get(cqe.status)
+        if status is None:
             # a newer minor version may have more codes: the descriptor has failed
-            status = None
             self.events["unknown_status"] += 1
         if status == Status.OK:
             if cqe.opcode == Opcode.SEAL:
@@ -899,6 +927,11 @@ class KtlsNic:
         return self._traffic["sealed"] + self._traffic["opened"]
 
     @property
+    def settled(self) -> bool:
+        """Whether the device is up and has completed every descriptor."""
+        return self.state is NicState.UP and not self._in_flight
+
+    @property
     def _in_flight(self) -> int:
         return sum(len(pair.posted) for pair in self.pairs)
 
@@ -910,7 +943,7 @@ class KtlsNic:
         if await self.poll() or self.state is not NicState.UP:
             return
         interrupted = False
-        with self._device_access():
+        with _DeviceAccess(self):
             interrupted = await self.port.wait_irq()
         if await self.poll():
             if not interrupted:
@@ -919,7 +952,7 @@ class KtlsNic:
         if self.state is not NicState.UP:
             return
         error = None
-        with self._device_access():
+        with _DeviceAccess(self):
             error = await self._look(interrupted)
         if error is not None and self.state is NicState.UP:
             self.fail(error)

@@ -125,32 +125,18 @@ class Pipe:
 class FileSource(Protocol):
     """A file that can be read at any offset."""
 
-    def read_pieces(self, offset: int, count: int, size: int) -> list[bytes | bytearray]:
-        """Read up to `count` bytes from `offset` on; fewer at the end of the file.
-
-        Returns:
-            Pieces of `size` bytes, the last one may be shorter. They are valid until the
-            next call.
-        """
+    def read(self, offset: int, count: int) -> bytes:
+        """Read up to `count` bytes from `offset` on; fewer at the end of the file."""
 
 
 class _Descriptor:
-    """A file of the operating system; all calls share one set of buffers."""
+    """A file of the operating system."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._buffers: list[bytearray] = []
 
-    def read_pieces(self, offset: int, count: int, size: int) -> list[bytes | bytearray]:
-        sizes = [size] * (count // size) + ([count % size] if count % size else [])
-        if [len(b) for b in self._buffers] != sizes:
-            self._buffers = [bytearray(n) for n in sizes]
-        got = os.preadv(self._fd, self._buffers, offset)
-        if got == count:
-            return list(self._buffers)
-        whole = got // size
-        last = [self._buffers[whole][: got % size]] if got % size else []
-        return [*self._buffers[:whole], *last]
+    def read(self, offset: int, count: int) -> bytes:
+        return os.pread(self._fd, count, offset)
 
 
 class _Object:
@@ -159,14 +145,13 @@ class _Object:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def read_pieces(self, offset: int, count: int, size: int) -> list[bytes | bytearray]:
+    def read(self, offset: int, count: int) -> bytes:
         back = self._file.tell()
         try:
             self._file.seek(offset)
-            data = self._file.read(count)
+            return self._file.read(count)
         finally:
             self._file.seek(back)
-        return [data[i : i + size] for i in range(0, len(data), size)]
 
 
 def file_source(file: BinaryIO) -> FileSource:

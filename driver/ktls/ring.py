@@ -22,6 +22,7 @@ class Ring:
         entry_size: bytes per slot.
         prod: index of the next entry to produce.
         cons: index of the next entry to consume.
+        entries: number of slots.
     """
 
     base: int
@@ -29,11 +30,11 @@ class Ring:
     entry_size: int
     prod: int = 0
     cons: int = 0
+    entries: int = field(init=False)
 
-    @property
-    def entries(self) -> int:
-        """Number of slots."""
-        return 1 << self.log2
+    def __post_init__(self) -> None:
+        """Compute the number of slots."""
+        self.entries = 1 << self.log2
 
     @property
     def used(self) -> int:
@@ -68,7 +69,7 @@ class Ring:
         return (~(self.cons >> self.log2)) & 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Completion:
     """The result of a descriptor.
 

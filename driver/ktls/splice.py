@@ -59,37 +59,33 @@ def splice_file(sock: Sender, file: FileSource, start: int, count: int) -> int:
         want = min(count - sent, _FILE_PIECES * size)
         if not by_message:
             want = min(want, PIPE_BUFFERS * PAGE - at % PAGE)
-        pieces = file.read_pieces(at, want, size)
-        if not pieces:
+        data = file.read(at, want)
+        if not data:
             # the file ends before `count` bytes
             if sent and by_message and tx is not None:
                 tx.splice_eof()
             break
-        got = (len(pieces) - 1) * size + len(pieces[-1])
-        more = uapi.MSG_MORE if by_message and sent + got < count else 0
+        more = uapi.MSG_MORE if by_message and sent + len(data) < count else 0
         try:
-            n = _splice_pieces(sock, tx, pieces, at, flags | more)
+            n = _splice_data(sock, tx, memoryview(data), at, flags | more)
         except KtlsOSError:
             if sent:
                 break
             raise
         sent += n
-        if n < got:
+        if n < len(data):
             break
     return sent
 
 
-def _splice_pieces(
-    sock: Sender, tx: TlsTx | None, pieces: Sequence[Buffer], at: int, flags: int
-) -> int:
-    """Send consecutive bytes of a file."""
+def _splice_data(sock: Sender, tx: TlsTx | None, data: memoryview, at: int, flags: int) -> int:
+    """Send bytes of a file, which start at offset `at`."""
     if tx is None:
-        return sock.tcp.sendmsg(b"".join(pieces), flags)
-    whole = tx.send_file(pieces)
-    done = sum(map(len, pieces[:whole]))
-    if whole == len(pieces):
+        return sock.tcp.sendmsg(data, flags)
+    done = tx.send_file(data)
+    if done == len(data):
         return done
-    rest = memoryview(b"".join(pieces[whole:]))
+    rest = data[done:]
     pages = _pages(rest, at + done)
     try:
         return done + _splice_pages(sock, tx, pages, len(rest), len(pages), flags)

@@ -268,7 +268,7 @@ class KtlsStack:
 
     def sync_device(self) -> None:
         """Wait for the device before a call uses its results, unless the port suspends."""
-        if self.nic is not None and self._settle_at_once:
+        if self.nic is not None and self._settle_at_once and (self._work or not self.nic.settled):
             run_sync(self.settle())
 
     def clean_up(self) -> None:

@@ -252,8 +252,14 @@ class TlsTx:
             record, err = self._record_with_room(flags)
             if record is None:
                 break
+            first, before = len(record.parts), record.size
             while left and record.size < self.limit and record.frags < MAX_FRAGS:
-                taken += self._add_page(record, left)
+                self._add_page(record, left)
+            # Linux shares the pages with the file or pipe; the model copies them
+            copied = b"".join(record.parts[first:])
+            record.parts[first:] = [copied]
+            taken += record.size - before
+            self._observe(uapi.RECORD_TYPE_DATA, copied)
             full = record.size == self.limit or record.frags == MAX_FRAGS
             if full or not more:
                 err, back = self._close_record(uapi.RECORD_TYPE_DATA, flags)
@@ -291,34 +297,35 @@ class TlsTx:
         sink(body)
         return True
 
-    def send_file(self, pieces: Sequence[Buffer]) -> int:
+    def send_file(self, data: memoryview) -> int:
         """Send full records of a file on the fast path of `send_record`.
 
         Args:
-            pieces: consecutive bytes; all but the last have the length `limit`.
+            data: consecutive bytes.
 
         Returns:
-            Number of pieces sent as records; the others need `sendpages`.
+            Number of bytes sent as records; the others need `sendpages`.
         """
         limit = self.limit
-        whole = len(pieces) if pieces and len(pieces[-1]) == limit else len(pieces) - 1
         # the first record checks the conditions
-        if whole <= 0 or not self.send_record(pieces[0]):
+        if len(data) < limit or not self.send_record(data[:limit]):
             return 0
         sink = self._sink
         assert sink is not None
         seal = self.protection.seal_data
         tcp = self._tcp
-        for done in range(1, whole):
+        at = limit
+        while at + limit <= len(data):
             if tcp.sk_err or tcp.shutdown or self.protection.seq == MAX_NUMBER:
-                return done
-            data = pieces[done]
+                break
+            piece = data[at : at + limit]
             if self._tap is not None:
-                self._tap.app_sent(uapi.RECORD_TYPE_DATA, data)
-            head, body = seal(data)
+                self._tap.app_sent(uapi.RECORD_TYPE_DATA, piece)
+            head, body = seal(piece)
             sink(head)
             sink(body)
-        return whole
+            at += limit
+        return at
 
     def splice_eof(self) -> None:
         """Close the open record at the end of a file (`tls_sw_splice_eof`)."""
@@ -339,17 +346,15 @@ class TlsTx:
         if self._tap is not None and not self._tcp.shutdown & SEND_SHUTDOWN:
             self._tap.app_sent(rtype, data)
 
-    def _add_page(self, record: _OpenRecord, left: deque[memoryview]) -> int:
+    def _add_page(self, record: _OpenRecord, left: deque[memoryview]) -> None:
+        """Move the first page to a record, or as much of it as the record holds."""
         page = left[0]
-        n = min(len(page), self.limit - record.size)
-        # Linux shares the page with the file or pipe; the model copies it
-        record.page(bytes(page[:n]))
-        self._observe(uapi.RECORD_TYPE_DATA, page[:n])
-        if n == len(page):
-            left.popleft()
+        room = self.limit - record.size
+        if len(page) <= room:
+            record.page(left.popleft())
         else:
-            left[0] = page[n:]
-        return n
+            record.page(page[:room])
+            left[0] = page[room:]
 
     def _record_with_room(self, flags: int) -> tuple[_OpenRecord | None, int]:
         """Return the open record or a new one once the send buffer has room, or an errno."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 
 import textwrap
 
-from contract.contract import COLUMNS, ENUM_DOCS, ENUMS, NOTE, SPDX, Contract, Register, Struct
+from contract.contract import (
+    COLUMNS,
+    ENUM_DOCS,
+    ENUMS,
+    NOTE,
+    SPDX,
+    Contract,
+    Field,
+    Register,
+    Struct,
+)
 
 PYTHON_HEAD = f"""\
 # {SPDX}
@@ -16,10 +26,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from struct import Struct, error
 from typing import ClassVar
 
-from ktls_hw.fields import Field, put_bytes, put_int, structure_value
+from ktls_hw.fields import Field, check_size, fit_bytes, put_int
 """
+# code of `struct` for an integer, by its width in bits
+_INTEGERS = {8: "B", 16: "H", 32: "I", 64: "Q"}
 
 
 def python(c: Contract) -> str:
@@ -80,12 +93,69 @@ def {low}_of(addr: int) -> tuple[int, int]:
 """.splitlines()
 
 
+def _values(s: Struct) -> list[tuple[int, int, list[Field]]]:
+    """Return the values of a structure in the format of `struct`: offset, bytes, fields.
+
+    A value is a field, or a word with a field that `struct` cannot read on its own.
+    """
+    out = []
+    for word in s.words:
+        held = [f for f in s.fields if word.holds(f)]
+        if all(f.lsb % 8 == 0 and (f.verbatim or f.width in _INTEGERS) for f in held):
+            out += [(f.lsb // 8, f.width // 8, [f]) for f in held]
+        else:
+            out.append((word.offset, word.bits // 8, held))
+    return out
+
+
+def _python_format(s: Struct) -> str:
+    """Return the format of a structure."""
+    out = ""
+    position = 0
+    for at, size, fields in _values(s):
+        out += f"{at - position}x" * (at != position)
+        out += f"{size}s" if fields[0].verbatim else _INTEGERS[8 * size]
+        position = at + size
+    return "<" + out + f"{s.size - position}x" * (position != s.size)
+
+
+def _python_packed(s: Struct) -> list[str]:
+    """Return the expressions of the values of `_values`; `struct` checks those of one integer."""
+    out = []
+    for at, size, fields in _values(s):
+        if len(fields) == 1 and not fields[0].verbatim:
+            out.append(f"self.{fields[0].name}")
+        elif len(fields) == 1:
+            out.append(f'fit_bytes(self.{fields[0].name}, {size}, "{fields[0].name}")')
+        else:
+            parts = (
+                f'put_int(self.{f.name}, {f.lsb - 8 * at}, {f.width}, "{f.name}")' for f in fields
+            )
+            out.append("\n                | ".join(parts))
+    return out
+
+
+def _python_unpacked(s: Struct) -> list[str]:
+    """Return an expression for each field, from the list `values` of `_values`."""
+    out = []
+    for index, (at, _, fields) in enumerate(_values(s)):
+        whole = len(fields) == 1
+        for f in fields:
+            part = f"values[{index}] >> {f.lsb - 8 * at} & 0x{f.mask:X}"
+            out.append(f"values[{index}]" if whole else part)
+    return out
+
+
 def _python_struct(s: Struct) -> list[str]:
     cls = "".join(p.capitalize() for p in s.name.split("_"))
     out = [
         "",
         "",
-        "@dataclass(frozen=True, slots=True)",
+        f'_{s.name.upper()} = Struct("{_python_format(s)}")',
+        "",
+        "",
+        # not frozen: that would double the time to construct one
+        "@dataclass(slots=True)",
         f"class {cls}:",
         *_docstring(f"{s.title}. {s.size} bytes, little endian."),
         "",
@@ -103,13 +173,14 @@ def _python_struct(s: Struct) -> list[str]:
         "        Raises:",
         "            ValueError: the value of a field does not fit.",
         '        """',
-        "        value = 0",
+        "        try:",
+        f"            return _{s.name.upper()}.pack(",
     ]
-    for f in s.fields:
-        put = "put_bytes" if f.verbatim else "put_int"
-        out.append(f'        value |= {put}(self.{f.name}, {f.lsb}, {f.width}, "{f.name}")')
+    out += [f"                {value}," for value in _python_packed(s)]
     out += [
-        '        return value.to_bytes(self.SIZE, "little")',
+        "            )",
+        "        except error as e:",
+        '            raise ValueError(f"a value does not fit into its field: {self!r}") from e',
         "",
         "    @classmethod",
         f"    def unpack(cls, data: bytes) -> {cls}:",
@@ -118,15 +189,11 @@ def _python_struct(s: Struct) -> list[str]:
         "        Raises:",
         f"            ValueError: not {s.size} bytes.",
         '        """',
-        "        value = structure_value(data, cls.SIZE, cls.__name__)",
+        "        check_size(data, cls.SIZE, cls.__name__)",
+        f"        values = _{s.name.upper()}.unpack(data)",
         "        return cls(",
     ]
-    for f in s.fields:
-        if f.verbatim:
-            first, size = f.lsb // 8, f.width // 8
-            out.append(f"            {f.name}=bytes(data[{first} : {first + size}]),")
-        else:
-            out.append(f"            {f.name}=(value >> {f.lsb}) & 0x{f.mask:X},")
+    out += [f"            {value}," for value in _python_unpacked(s)]
     out.append("        )")
     if any(f.verbatim and f.name == "key" for f in s.fields):
         out += [

@@ -100,7 +100,7 @@ class FaultInjector:
             held, data = self._held
             self._held = None
             self._displaced = (held, result.data)
-            return replace(result, data=data, length=len(data))
+            return result._replace(data=data, length=len(data))
         if self._fault is None or self._sealed != self._fault[1]:
             return result
         fault = self._fault[0]
@@ -112,7 +112,7 @@ class FaultInjector:
             self._held = (d, result.data)
             return result
         data = _SEAL_EFFECTS[fault](context, d.rtype, source, result.data)
-        return replace(result, data=data, length=len(data))
+        return result._replace(data=data, length=len(data))
 
     def _opened(self, context: Context, d: SqeRecord, source: bytes, result: Result) -> Result:
         fault, self._open_fault = self._open_fault, None
@@ -122,9 +122,9 @@ class FaultInjector:
         if fault == OpenFault.NUMBER_MISSED:
             return self._engine(replace(context, seq=context.seq - 1), d, source)
         if fault == OpenFault.WRONG_TYPE:
-            return replace(result, rtype=result.rtype + 1)
+            return result._replace(rtype=result.rtype + 1)
         if fault == OpenFault.PADDING_KEPT:
-            return replace(result, length=result.length + 1)
+            return result._replace(length=result.length + 1)
         nonce = engine.record_nonce(context, d)
         text = engine.counter_mode(context.key, nonce, source[: d.len])
         return Result(text, d.rtype, d.len, authentic=fault == OpenFault.BAD_TAG_ACCEPTED)

@@ -51,11 +51,11 @@ def register_address(addr: int) -> int:
 
 
 def put_int(value: int, lsb: int, width: int, name: str) -> int:
-    """Return an integer field at its position in a structure.
+    """Return an integer field at its position in a word.
 
     Args:
         value: the field's value.
-        lsb: position of its least significant bit, counted from byte 0, bit 0.
+        lsb: position of its least significant bit.
         width: number of bits.
         name: name of the field, for the error.
 
@@ -67,25 +67,24 @@ def put_int(value: int, lsb: int, width: int, name: str) -> int:
     return value << lsb
 
 
-def put_bytes(value: bytes, lsb: int, width: int, name: str) -> int:
-    """Return a field of bytes, stored in order, at its position in a structure.
+def fit_bytes(value: bytes, size: int, name: str) -> bytes:
+    """Return the value of a field of bytes, after a check of its length.
 
     Args:
-        value: the bytes; a shorter value is padded with zeros at its end.
-        lsb: position of the first byte's bit 0, counted from byte 0, bit 0.
-        width: number of bits.
+        value: the bytes; the structure pads a shorter value with zeros at its end.
+        size: bytes of the field.
         name: name of the field, for the error.
 
     Raises:
         ValueError: the bytes do not fit into the field.
     """
-    if len(value) * 8 > width:
-        raise ValueError(f"{name} holds {len(value)} bytes, at most {width // 8} fit")
-    return int.from_bytes(value, "little") << lsb
+    if len(value) > size:
+        raise ValueError(f"{name} holds {len(value)} bytes, at most {size} fit")
+    return value
 
 
-def structure_value(data: bytes, size: int, name: str) -> int:
-    """Return the bytes of a structure as one little-endian integer.
+def check_size(data: bytes, size: int, name: str) -> None:
+    """Check the length of a structure's bytes.
 
     Args:
         data: the bytes.
@@ -97,4 +96,3 @@ def structure_value(data: bytes, size: int, name: str) -> int:
     """
     if len(data) != size:
         raise ValueError(f"{name} is {size} bytes, got {len(data)}")
-    return int.from_bytes(data, "little")

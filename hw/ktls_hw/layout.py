@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from struct import Struct, error
 from typing import ClassVar
 
-from ktls_hw.fields import Field, put_bytes, put_int, structure_value
+from ktls_hw.fields import Field, check_size, fit_bytes, put_int
 
 
 class Opcode(IntEnum):
@@ -255,7 +256,10 @@ def ring_of(addr: int) -> tuple[int, int]:
     return (ring, Reg.RING0_SQ_BASE_LO + offset) if 0 <= ring < RING_COUNT else (0, addr)
 
 
-@dataclass(frozen=True, slots=True)
+_SQE_CTX = Struct("<BBHHBBHH4s8s8s32s")
+
+
+@dataclass(slots=True)
 class SqeCtx:
     """Submission descriptor of CTX_SET, CTX_DEL and RESYNC. 64 bytes, little endian."""
 
@@ -295,20 +299,23 @@ class SqeCtx:
         Raises:
             ValueError: the value of a field does not fit.
         """
-        value = 0
-        value |= put_int(self.opcode, 0, 8, "opcode")
-        value |= put_int(self.gen, 8, 8, "gen")
-        value |= put_int(self.cookie, 16, 16, "cookie")
-        value |= put_int(self.ctx, 32, 16, "ctx")
-        value |= put_int(self.epoch, 48, 8, "epoch")
-        value |= put_int(self.dir, 56, 8, "dir")
-        value |= put_int(self.version, 64, 16, "version")
-        value |= put_int(self.cipher, 80, 16, "cipher")
-        value |= put_bytes(self.salt, 96, 32, "salt")
-        value |= put_bytes(self.iv, 128, 64, "iv")
-        value |= put_bytes(self.rec_seq, 192, 64, "rec_seq")
-        value |= put_bytes(self.key, 256, 256, "key")
-        return value.to_bytes(self.SIZE, "little")
+        try:
+            return _SQE_CTX.pack(
+                self.opcode,
+                self.gen,
+                self.cookie,
+                self.ctx,
+                self.epoch,
+                self.dir,
+                self.version,
+                self.cipher,
+                fit_bytes(self.salt, 4, "salt"),
+                fit_bytes(self.iv, 8, "iv"),
+                fit_bytes(self.rec_seq, 8, "rec_seq"),
+                fit_bytes(self.key, 32, "key"),
+            )
+        except error as e:
+            raise ValueError(f"a value does not fit into its field: {self!r}") from e
 
     @classmethod
     def unpack(cls, data: bytes) -> SqeCtx:
@@ -317,27 +324,31 @@ class SqeCtx:
         Raises:
             ValueError: not 64 bytes.
         """
-        value = structure_value(data, cls.SIZE, cls.__name__)
+        check_size(data, cls.SIZE, cls.__name__)
+        values = _SQE_CTX.unpack(data)
         return cls(
-            opcode=(value >> 0) & 0xFF,
-            gen=(value >> 8) & 0xFF,
-            cookie=(value >> 16) & 0xFFFF,
-            ctx=(value >> 32) & 0xFFFF,
-            epoch=(value >> 48) & 0xFF,
-            dir=(value >> 56) & 0xFF,
-            version=(value >> 64) & 0xFFFF,
-            cipher=(value >> 80) & 0xFFFF,
-            salt=bytes(data[12 : 16]),
-            iv=bytes(data[16 : 24]),
-            rec_seq=bytes(data[24 : 32]),
-            key=bytes(data[32 : 64]),
+            values[0],
+            values[1],
+            values[2],
+            values[3],
+            values[4],
+            values[5],
+            values[6],
+            values[7],
+            values[8],
+            values[9],
+            values[10],
+            values[11],
         )
 
     def __repr__(self) -> str:
         return f"SqeCtx(ctx={self.ctx}, cipher={self.cipher}, key=<hidden>)"
 
 
-@dataclass(frozen=True, slots=True)
+_SQE_RECORD = Struct("<BBHHBBIIQQHH4s8sII8x")
+
+
+@dataclass(slots=True)
 class SqeRecord:
     """Submission descriptor of SEAL and OPEN. 64 bytes, little endian."""
 
@@ -394,27 +405,30 @@ class SqeRecord:
         Raises:
             ValueError: the value of a field does not fit.
         """
-        value = 0
-        value |= put_int(self.opcode, 0, 8, "opcode")
-        value |= put_int(self.gen, 8, 8, "gen")
-        value |= put_int(self.cookie, 16, 16, "cookie")
-        value |= put_int(self.ctx, 32, 16, "ctx")
-        value |= put_int(self.rtype, 48, 8, "rtype")
-        value |= put_int(self.epoch, 56, 8, "epoch")
-        value |= put_int(self.len, 64, 32, "len")
-        value |= put_int(self.dst_len, 96, 32, "dst_len")
-        value |= put_int(self.src_sg, 128, 64, "src_sg")
-        value |= put_int(self.dst_sg, 192, 64, "dst_sg")
-        value |= put_int(self.src_cnt, 256, 16, "src_cnt")
-        value |= put_int(self.dst_cnt, 272, 16, "dst_cnt")
-        value |= put_bytes(self.nonce, 288, 32, "nonce")
-        value |= put_bytes(self.explicit_nonce, 320, 64, "explicit_nonce")
-        value |= put_int(self.aad_len, 384, 32, "aad_len")
-        value |= put_int(self.tag_len, 416, 8, "tag_len")
-        value |= put_int(self.src_direct, 424, 1, "src_direct")
-        value |= put_int(self.dst_direct, 425, 1, "dst_direct")
-        value |= put_int(self.pad, 432, 16, "pad")
-        return value.to_bytes(self.SIZE, "little")
+        try:
+            return _SQE_RECORD.pack(
+                self.opcode,
+                self.gen,
+                self.cookie,
+                self.ctx,
+                self.rtype,
+                self.epoch,
+                self.len,
+                self.dst_len,
+                self.src_sg,
+                self.dst_sg,
+                self.src_cnt,
+                self.dst_cnt,
+                fit_bytes(self.nonce, 4, "nonce"),
+                fit_bytes(self.explicit_nonce, 8, "explicit_nonce"),
+                self.aad_len,
+                put_int(self.tag_len, 0, 8, "tag_len")
+                | put_int(self.src_direct, 8, 1, "src_direct")
+                | put_int(self.dst_direct, 9, 1, "dst_direct")
+                | put_int(self.pad, 16, 16, "pad"),
+            )
+        except error as e:
+            raise ValueError(f"a value does not fit into its field: {self!r}") from e
 
     @classmethod
     def unpack(cls, data: bytes) -> SqeRecord:
@@ -423,31 +437,35 @@ class SqeRecord:
         Raises:
             ValueError: not 64 bytes.
         """
-        value = structure_value(data, cls.SIZE, cls.__name__)
+        check_size(data, cls.SIZE, cls.__name__)
+        values = _SQE_RECORD.unpack(data)
         return cls(
-            opcode=(value >> 0) & 0xFF,
-            gen=(value >> 8) & 0xFF,
-            cookie=(value >> 16) & 0xFFFF,
-            ctx=(value >> 32) & 0xFFFF,
-            rtype=(value >> 48) & 0xFF,
-            epoch=(value >> 56) & 0xFF,
-            len=(value >> 64) & 0xFFFFFFFF,
-            dst_len=(value >> 96) & 0xFFFFFFFF,
-            src_sg=(value >> 128) & 0xFFFFFFFFFFFFFFFF,
-            dst_sg=(value >> 192) & 0xFFFFFFFFFFFFFFFF,
-            src_cnt=(value >> 256) & 0xFFFF,
-            dst_cnt=(value >> 272) & 0xFFFF,
-            nonce=bytes(data[36 : 40]),
-            explicit_nonce=bytes(data[40 : 48]),
-            aad_len=(value >> 384) & 0xFFFFFFFF,
-            tag_len=(value >> 416) & 0xFF,
-            src_direct=(value >> 424) & 0x1,
-            dst_direct=(value >> 425) & 0x1,
-            pad=(value >> 432) & 0xFFFF,
+            values[0],
+            values[1],
+            values[2],
+            values[3],
+            values[4],
+            values[5],
+            values[6],
+            values[7],
+            values[8],
+            values[9],
+            values[10],
+            values[11],
+            values[12],
+            values[13],
+            values[14],
+            values[15] >> 0 & 0xFF,
+            values[15] >> 8 & 0x1,
+            values[15] >> 9 & 0x1,
+            values[15] >> 16 & 0xFFFF,
         )
 
 
-@dataclass(frozen=True, slots=True)
+_SGE = Struct("<QI4x")
+
+
+@dataclass(slots=True)
 class Sge:
     """Scatter-gather entry. 16 bytes, little endian."""
 
@@ -464,10 +482,13 @@ class Sge:
         Raises:
             ValueError: the value of a field does not fit.
         """
-        value = 0
-        value |= put_int(self.addr, 0, 64, "addr")
-        value |= put_int(self.len, 64, 32, "len")
-        return value.to_bytes(self.SIZE, "little")
+        try:
+            return _SGE.pack(
+                self.addr,
+                self.len,
+            )
+        except error as e:
+            raise ValueError(f"a value does not fit into its field: {self!r}") from e
 
     @classmethod
     def unpack(cls, data: bytes) -> Sge:
@@ -476,14 +497,18 @@ class Sge:
         Raises:
             ValueError: not 16 bytes.
         """
-        value = structure_value(data, cls.SIZE, cls.__name__)
+        check_size(data, cls.SIZE, cls.__name__)
+        values = _SGE.unpack(data)
         return cls(
-            addr=(value >> 0) & 0xFFFFFFFFFFFFFFFF,
-            len=(value >> 64) & 0xFFFFFFFF,
+            values[0],
+            values[1],
         )
 
 
-@dataclass(frozen=True, slots=True)
+_CQE = Struct("<HBBHBBIIQII")
+
+
+@dataclass(slots=True)
 class Cqe:
     """Completion. 32 bytes, little endian."""
 
@@ -525,22 +550,25 @@ class Cqe:
         Raises:
             ValueError: the value of a field does not fit.
         """
-        value = 0
-        value |= put_int(self.cookie, 0, 16, "cookie")
-        value |= put_int(self.status, 16, 8, "status")
-        value |= put_int(self.opcode, 24, 8, "opcode")
-        value |= put_int(self.ctx, 32, 16, "ctx")
-        value |= put_int(self.rtype, 48, 8, "rtype")
-        value |= put_int(self.gen, 56, 8, "gen")
-        value |= put_int(self.len, 64, 32, "len")
-        value |= put_int(self.cycles, 96, 32, "cycles")
-        value |= put_int(self.rec_seq, 128, 64, "rec_seq")
-        value |= put_int(self.sq_index, 192, 32, "sq_index")
-        value |= put_int(self.latency, 224, 24, "latency")
-        value |= put_int(self.rekey, 253, 1, "rekey")
-        value |= put_int(self.numbered, 254, 1, "numbered")
-        value |= put_int(self.phase, 255, 1, "phase")
-        return value.to_bytes(self.SIZE, "little")
+        try:
+            return _CQE.pack(
+                self.cookie,
+                self.status,
+                self.opcode,
+                self.ctx,
+                self.rtype,
+                self.gen,
+                self.len,
+                self.cycles,
+                self.rec_seq,
+                self.sq_index,
+                put_int(self.latency, 0, 24, "latency")
+                | put_int(self.rekey, 29, 1, "rekey")
+                | put_int(self.numbered, 30, 1, "numbered")
+                | put_int(self.phase, 31, 1, "phase"),
+            )
+        except error as e:
+            raise ValueError(f"a value does not fit into its field: {self!r}") from e
 
     @classmethod
     def unpack(cls, data: bytes) -> Cqe:
@@ -549,20 +577,21 @@ class Cqe:
         Raises:
             ValueError: not 32 bytes.
         """
-        value = structure_value(data, cls.SIZE, cls.__name__)
+        check_size(data, cls.SIZE, cls.__name__)
+        values = _CQE.unpack(data)
         return cls(
-            cookie=(value >> 0) & 0xFFFF,
-            status=(value >> 16) & 0xFF,
-            opcode=(value >> 24) & 0xFF,
-            ctx=(value >> 32) & 0xFFFF,
-            rtype=(value >> 48) & 0xFF,
-            gen=(value >> 56) & 0xFF,
-            len=(value >> 64) & 0xFFFFFFFF,
-            cycles=(value >> 96) & 0xFFFFFFFF,
-            rec_seq=(value >> 128) & 0xFFFFFFFFFFFFFFFF,
-            sq_index=(value >> 192) & 0xFFFFFFFF,
-            latency=(value >> 224) & 0xFFFFFF,
-            rekey=(value >> 253) & 0x1,
-            numbered=(value >> 254) & 0x1,
-            phase=(value >> 255) & 0x1,
+            values[0],
+            values[1],
+            values[2],
+            values[3],
+            values[4],
+            values[5],
+            values[6],
+            values[7],
+            values[8],
+            values[9],
+            values[10] >> 0 & 0xFFFFFF,
+            values[10] >> 29 & 0x1,
+            values[10] >> 30 & 0x1,
+            values[10] >> 31 & 0x1,
         )

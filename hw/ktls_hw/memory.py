@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from ktls_hw.layout import Sge
 
-_WHOLE = (1 << 32) - 1  # more bytes than any record has
-
 
 class BusHung(Exception):
     """The bus does not answer the device; see `ModelMemory.hang`."""
@@ -36,14 +34,16 @@ class ModelMemory:
     """
 
     def __init__(self, size: int = 4 << 20) -> None:
-        self._data = bytearray(size)
+        self._size = size
+        # a slice of a view is no copy
+        self._data = memoryview(bytearray(size))
         self._bad: list[tuple[int, int, bool, bool]] = []
         self._accesses_left: int | None = None  # until the bus hangs; None: never
 
     @property
     def size(self) -> int:
         """Number of bytes."""
-        return len(self._data)
+        return self._size
 
     def read(self, addr: int, length: int) -> bytes:
         """Read as the host does.
@@ -64,7 +64,7 @@ class ModelMemory:
         self._data[addr : addr + len(data)] = data
 
     def _check_host(self, addr: int, length: int) -> None:
-        if addr < 0 or addr + length > self.size:
+        if addr < 0 or addr + length > self._size:
             raise ValueError(
                 f"host access to {addr:#x}..{addr + length:#x} outside of {self.size:#x} bytes"
             )
@@ -117,7 +117,7 @@ class ModelMemory:
             beat: bytes per beat.
             write: the access is a write.
         """
-        if addr + beat > self.size:
+        if addr + beat > self._size:
             return True
         return any(
             addr + beat > lo and addr < hi and (w if write else r) for lo, hi, r, w in self._bad
@@ -125,7 +125,7 @@ class ModelMemory:
 
     def _all_good(self, addr: int, length: int, beat: int) -> bool:
         """Return whether no beat can fail, so that the slow check can be skipped."""
-        return not self._bad and addr + length + beat <= self.size
+        return not self._bad and addr + length + beat <= self._size
 
     def device_read(self, addr: int, length: int, beat: int) -> tuple[bytes, bool]:
         """Read as the device does.
@@ -180,10 +180,8 @@ class ModelMemory:
             at += n
         return good
 
-    def _list(self, addr: int, count: int | None, beat: int) -> tuple[list[Sge], bool]:
+    def _list(self, addr: int, count: int, beat: int) -> tuple[list[Sge], bool]:
         """Read a scatter-gather list; an entry that cannot be read counts as empty."""
-        if count is None:
-            return [Sge(addr, _WHOLE)], False
         entries = []
         bad = False
         for i in range(count):
@@ -204,6 +202,9 @@ class ModelMemory:
         Returns:
             `length` bytes, padded with zeros if the list is short, and the errors.
         """
+        if count is None:
+            data, good = self.device_read(addr, length, beat) if length else (b"", True)
+            return data, Access(not good, False)
         entries, bad = self._list(addr, count, beat)
         data = b""
         for e in entries:
@@ -225,6 +226,9 @@ class ModelMemory:
         Returns:
             The errors.
         """
+        if count is None:
+            good = self.device_write(addr, data, beat) if data else True
+            return Access(False, False, not good)
         entries, bad = self._list(addr, count, beat)
         lost = False
         at = 0

@@ -14,13 +14,14 @@ faults (`NicModel.inject`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ktls_hw import engine, layout
 from ktls_hw.engine import Context, Engine
 from ktls_hw.faults import Fault, FaultInjector, OpenFault
 from ktls_hw.fields import register_address
 from ktls_hw.layout import (
+    RING_STRIDE,
     Cqe,
     Opcode,
     Reg,
@@ -75,7 +76,8 @@ _RING_MASKS: dict[int, int] = {
     Reg.RING0_IRQ_MOD: _MASK32,
 }
 _CTRL_ORDERED = layout.CTRL_ORDERED.put(1)
-_CTRL_MASK = layout.CTRL_ENABLE.put(1) | _CTRL_ORDERED
+_CTRL_ENABLE = layout.CTRL_ENABLE.put(1)
+_CTRL_MASK = _CTRL_ENABLE | _CTRL_ORDERED
 _MASKS: dict[int, int] = {Reg.CTRL: _CTRL_MASK, Reg.IRQ_ENABLE: 7, **_RING_MASKS}
 # the registers whose writes can be refused, and the field of ERRORS that counts them
 _REFUSABLE = {
@@ -155,6 +157,7 @@ class NicModel:
         self.lanes = lanes
         self.rings = rings
         self._beat = 16 * lanes
+        self._sq_prods = [ring_reg(ring, Reg.RING0_SQ_PROD) for ring in range(rings)]
         self._faults = FaultInjector(record_engine)
         self._readers: dict[int, Callable[[], int]] = {
             Reg.ID: lambda: layout.ID_VALUE_RESET,
@@ -319,11 +322,11 @@ class NicModel:
             posted = (value - self._sq_cons[ring]) & _MASK32
             before = (self._ring(ring, Reg.RING0_SQ_PROD) - self._sq_cons[ring]) & _MASK32
             slots = 1 << self._ring(ring, Reg.RING0_SQ_SIZE)
-            bases = (
-                self._base(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_BASE_HI),
-                self._base(ring, Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_BASE_HI),
+            return not (
+                before <= posted <= slots
+                and self._base(ring, Reg.RING0_SQ_BASE_LO)
+                and self._base(ring, Reg.RING0_CQ_BASE_LO)
             )
-            return not (before <= posted <= slots and all(bases))
         if reg == Reg.RING0_CQ_CONS:
             cons = self._ring(ring, Reg.RING0_CQ_CONS)
             return (value - cons) & _MASK32 > self._unread(ring)
@@ -362,26 +365,25 @@ class NicModel:
 
     def _ring(self, ring: int, reg: Reg) -> int:
         """Return a register of a ring; `reg` is the name in ring 0."""
-        return self._regs[ring_reg(ring, reg)]
+        return self._regs[reg + RING_STRIDE * ring]
 
     def _unread(self, ring: int) -> int:
         return (self._cq_prod[ring] - self._ring(ring, Reg.RING0_CQ_CONS)) & _MASK32
 
-    def _waiting(self, ring: int) -> bool:
-        return self._sq_cons[ring] != self._ring(ring, Reg.RING0_SQ_PROD)
-
     def _pending(self) -> bool:
-        return any(map(self._waiting, range(self.rings)))
+        return self._sq_cons != [self._regs[at] for at in self._sq_prods]
 
-    def _base(self, ring: int, lo: Reg, hi: Reg) -> int:
-        return self._ring(ring, hi) << 32 | self._ring(ring, lo)
+    def _base(self, ring: int, low: Reg) -> int:
+        """Return the address in a register of a ring and in the next one, its high half."""
+        at = low + RING_STRIDE * ring
+        return self._regs[at + 4] << 32 | self._regs[at]
 
     def _next_ring(self) -> int | None:
         """Return the next ring, in turn, that has work and room for its completion."""
         for step in range(1, self.rings + 1):
             ring = (self._turn + step) % self.rings
-            room = 1 << self._ring(ring, Reg.RING0_CQ_SIZE)
-            if self._waiting(ring) and self._unread(ring) < room:
+            waits = self._sq_cons[ring] != self._regs[self._sq_prods[ring]]
+            if waits and self._unread(ring) < 1 << self._ring(ring, Reg.RING0_CQ_SIZE):
                 return ring
         return None
 
@@ -396,7 +398,7 @@ class NicModel:
         if self._stuck or self._reset_waits:
             self._look_at_bus()
         try:
-            while layout.CTRL_ENABLE.get(self._regs[Reg.CTRL]) and not self._halted:
+            while self._regs[Reg.CTRL] & _CTRL_ENABLE and not self._halted:
                 ring = self._next_ring()
                 if ring is None or self._stuck:
                     return
@@ -421,28 +423,30 @@ class NicModel:
         """Fetch, execute and complete the next descriptor of a ring."""
         index = self._sq_cons[ring]
         slot = index & ((1 << self._ring(ring, Reg.RING0_SQ_SIZE)) - 1)
-        base = self._base(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_BASE_HI)
+        base = self._base(ring, Reg.RING0_SQ_BASE_LO)
         addr = base + SqeRecord.SIZE * slot
         raw, good = self.mem.device_read(addr, SqeRecord.SIZE, self._beat)
         self._sq_cons[ring] = (index + 1) & _MASK32
-        unread = Cqe(status=Status.SQ_BUS_ERROR, sq_index=index)
-        self._complete(ring, self._execute(raw, index) if good else unread)
+        if good:
+            self._complete(ring, self._execute(raw, index))
+        else:
+            self._complete(ring, Cqe(status=Status.SQ_BUS_ERROR, sq_index=index))
 
     def _complete(self, ring: int, cqe: Cqe) -> None:
         self._counters[Reg.CNT_DESCRIPTORS] += 1
-        status = Status(cqe.status)
-        if status != Status.OK:
-            self._counters[_ERROR_COUNTERS.get(status, Reg.CNT_ERR_REFUSED)] += 1
+        if cqe.status != Status.OK:
+            counter = _ERROR_COUNTERS.get(Status(cqe.status), Reg.CNT_ERR_REFUSED)
+            self._counters[counter] += 1
         for _ in range(self._faults.completions(cqe)):
             self._write_cqe(ring, cqe)
 
     def _write_cqe(self, ring: int, cqe: Cqe) -> None:
         log2 = self._ring(ring, Reg.RING0_CQ_SIZE)
         serial = self._cq_prod[ring]
-        base = self._base(ring, Reg.RING0_CQ_BASE_LO, Reg.RING0_CQ_BASE_HI)
+        base = self._base(ring, Reg.RING0_CQ_BASE_LO)
         addr = base + Cqe.SIZE * (serial & ((1 << log2) - 1))
-        phase = ~(serial >> log2) & 1
-        good = self.mem.device_write(addr, replace(cqe, phase=phase).pack(), self._beat)
+        cqe.phase = ~(serial >> log2) & 1
+        good = self.mem.device_write(addr, cqe.pack(), self._beat)
         if good or self._ordered:
             self._cq_prod[ring] = (serial + 1) & _MASK32
         if not good or self._lost:
@@ -582,6 +586,8 @@ def _generation(d: SqeCtx | SqeRecord) -> int:
 
 def _moved(src: Access, dst: Access, authentic: bool) -> Status:
     """Return the status of an executed record; the first error in this order counts."""
+    if authentic and not (any(src) or any(dst)):
+        return Status.OK
     for wrong, status in (
         (src.bus_error, Status.SRC_BUS_ERROR),
         (src.short, Status.SRC_SHORT),

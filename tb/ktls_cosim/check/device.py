@@ -58,6 +58,7 @@ class _Pending:
     Attributes:
         index: Submission index, 32 bits.
         raw: The descriptor.
+        record: The same as the descriptor of a record, whatever its opcode is.
         source: Bytes of its source list at the time of the doorbell.
         posted_ns: Time of the doorbell in nanoseconds.
     """
@@ -66,6 +67,7 @@ class _Pending:
     opcode: int
     posted_ns: int
     raw: bytes = field(repr=False)
+    record: SqeRecord
     source: bytes = field(repr=False)
 
 
@@ -137,7 +139,7 @@ class CheckedPort:
         for queue in (self._checking, *self._pending):
             for at, pending in enumerate(queue):
                 if pending.opcode in _RECORDS:
-                    d = SqeRecord.unpack(pending.raw)
+                    d = pending.record
                     entries = _entries(memory, d, destination=True)
                     if any(e.addr <= addr < e.addr + e.len for e in entries):
                         where = f"context {d.ctx}, descriptor {pending.index}"
@@ -159,7 +161,7 @@ class CheckedPort:
             return "not judged, because a context command is in flight"
         context = self._contexts.get(d.ctx)
         index = context.used if isinstance(context, Keys) else 0
-        index += sum(p.opcode == d.opcode and SqeRecord.unpack(p.raw).ctx == d.ctx for p in earlier)
+        index += sum(p.opcode == d.opcode and p.record.ctx == d.ctx for p in earlier)
         if pending in self._checking:
             index -= 1  # it has consumed its number already
 
@@ -238,16 +240,14 @@ class CheckedPort:
 
     def _entry(self, ring: int, base: Reg, size: Reg, index: int, length: int) -> bytes:
         """Read slot `index` (modulo the ring size) of a ring with slots of `length` bytes."""
-        return self.mem.read(self._slot(ring, base, size, index, length), length)
+        return self._port.mem.read(self._slot(ring, base, size, index, length), length)
 
     # ---------------------------------------------------------------------- accesses
 
-    def _allow(self, ring: int, index: int, d: SqeRecord) -> None:
+    def _allow(self, observed: Observed, ring: int, index: int, d: SqeRecord) -> None:
         """Allow what the device needs for one descriptor."""
-        if self._observed is None:
-            return
         if self._accesses is None:
-            self._accesses = Accesses(self._observed.beat)
+            self._accesses = Accesses(observed.beat)
         allow = self._accesses.allow
         sq = self._slot(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeRecord.SIZE)
         allow(False, sq, SqeRecord.SIZE)
@@ -293,12 +293,13 @@ class CheckedPort:
         while index != new:
             raw = self._entry(ring, Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_SIZE, index, SqeRecord.SIZE)
             record = SqeRecord.unpack(raw)
-            self._allow(ring, index, record)
+            if self._observed is not None:
+                self._allow(self._observed, ring, index, record)
             source = b""
             if record.opcode in _RECORDS:
                 source = self._bytes_of(record, self._source(ring, record), destination=False)
             posted = self._port.now()
-            self._pending[ring].append(_Pending(index, record.opcode, posted, raw, source))
+            self._pending[ring].append(_Pending(index, record.opcode, posted, raw, record, source))
             index = (index + 1) & _MASK32
 
     def _pushed(self, ring: int) -> None:
@@ -328,13 +329,14 @@ class CheckedPort:
         self, d: SqeRecord, length: int, *, destination: bool = True, memory: Memory | None = None
     ) -> bytes:
         """Collect at most `length` bytes from the source or the destination of a descriptor."""
-        memory = memory or self.mem
-        out = bytearray()
+        memory = memory or self._port.mem
+        pieces: list[bytes] = []
         for e in _entries(memory, d, destination=destination):
-            n = min(e.len, length - len(out), memory.size - e.addr)
+            n = min(e.len, length, memory.size - e.addr)
             if n > 0:
-                out += memory.read(e.addr, n)
-        return bytes(out)
+                pieces.append(memory.read(e.addr, n))
+                length -= n
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _reaped(self, ring: int, old: int, new: int) -> None:
         """Check the completions that the driver has consumed."""
@@ -366,7 +368,7 @@ class CheckedPort:
             return
         if pending.opcode in _RECORDS:
             self._checking = (pending,)
-            d = SqeRecord.unpack(pending.raw)
+            d = pending.record
             context = self._contexts.get(d.ctx)
             if isinstance(context, RawKeys) and context.opcode == d.opcode:
                 self._plain(context, d, pending.source, cqe)

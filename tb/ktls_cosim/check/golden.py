@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
@@ -27,6 +28,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20
 _TLS13 = 0x0304
 _CHACHA = 54
 _CCM = 53
+_AEADS: dict[int, type[AESCCM] | type[ChaCha20Poly1305]] = {_CCM: AESCCM, _CHACHA: ChaCha20Poly1305}
 _TAG = 16
 _HEADER = 5
 _MASK64 = 2**64 - 1
@@ -44,6 +46,7 @@ class TrafficKeys:
         iv: TLS 1.2 with AES: explicit nonce of the first record, 8 bytes. Otherwise the
             rest of the static IV, 8 or 12 bytes.
         first_number: Record number of the first record.
+        aead: The AEAD with this key.
     """
 
     version: int
@@ -52,6 +55,13 @@ class TrafficKeys:
     salt: bytes = field(repr=False)
     iv: bytes = field(repr=False)
     first_number: int
+    # once per key: making the AEAD takes as long as sealing a short record
+    aead: AESGCM | AESCCM | ChaCha20Poly1305 = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make the AEAD."""
+        kind = _AEADS.get(self.cipher, AESGCM)
+        object.__setattr__(self, "aead", kind(self.key))
 
     @classmethod
     def from_crypto_info(cls, blob: bytes) -> TrafficKeys:
@@ -80,12 +90,6 @@ class TrafficKeys:
             first_number=int.from_bytes(blob[-8:], "big"),
         )
 
-    def aead(self) -> AESGCM | AESCCM | ChaCha20Poly1305:
-        """Return the AEAD with this key."""
-        if self.cipher == _CHACHA:
-            return ChaCha20Poly1305(self.key)
-        return AESCCM(self.key) if self.cipher == _CCM else AESGCM(self.key)
-
     def explicit_nonce(self, index: int) -> bytes:
         """Return the nonce bytes that record `index` carries on the wire: 8, or none.
 
@@ -107,35 +111,41 @@ class TrafficKeys:
         """
         if explicit:
             return self.salt + explicit
-        base = self.salt + self.iv
-        number = ((self.first_number + index) & _MASK64).to_bytes(12, "big")
-        return bytes(x ^ y for x, y in zip(base, number, strict=True))
+        number = (self.first_number + index) & _MASK64
+        return (int.from_bytes(self.salt + self.iv, "big") ^ number).to_bytes(12, "big")
 
 
-@dataclass(frozen=True, slots=True)
-class GoldenRecord:
+class GoldenRecord(NamedTuple):
     """A sealed record in its parts, with the inputs of the AEAD.
 
     Attributes:
         header: 5 bytes.
         explicit: Explicit nonce, 8 bytes, or empty.
-        ciphertext: Sealed text; in TLS 1.3 with its inner type and padding.
-        tag: 16 bytes.
+        sealed: Ciphertext and tag.
         nonce: AEAD nonce, 12 bytes.
         aad: AAD, 13 bytes in TLS 1.2, 5 bytes in TLS 1.3.
     """
 
     header: bytes
     explicit: bytes
-    ciphertext: bytes
-    tag: bytes
+    sealed: bytes
     nonce: bytes
     aad: bytes
 
     @property
+    def ciphertext(self) -> bytes:
+        """Sealed text; in TLS 1.3 with its inner type and padding."""
+        return self.sealed[:-_TAG]
+
+    @property
+    def tag(self) -> bytes:
+        """The last 16 bytes."""
+        return self.sealed[-_TAG:]
+
+    @property
     def wire(self) -> bytes:
         """The record as it appears on the wire."""
-        return self.header + self.explicit + self.ciphertext + self.tag
+        return b"".join((self.header, self.explicit, self.sealed))
 
     def fields(self) -> list[tuple[str, int, bytes]]:
         """Return name, offset in the record and bytes of each part."""
@@ -181,8 +191,8 @@ def seal_record(
             + b"\x03\x03"
             + len(plaintext).to_bytes(2, "big")
         )
-    sealed = keys.aead().encrypt(nonce, inner, aad)
-    return GoldenRecord(header, explicit, sealed[:-_TAG], sealed[-_TAG:], nonce, aad)
+    sealed = keys.aead.encrypt(nonce, inner, aad)
+    return GoldenRecord(header, explicit, sealed, nonce, aad)
 
 
 def open_record(keys: TrafficKeys, index: int, record: bytes) -> tuple[int, bytes] | None:
@@ -198,9 +208,8 @@ def open_record(keys: TrafficKeys, index: int, record: bytes) -> tuple[int, byte
     """
     if len(record) < _HEADER or int.from_bytes(record[3:5], "big") != len(record) - _HEADER:
         return None
-    explicit_len = len(keys.explicit_nonce(index))
-    explicit = record[_HEADER : _HEADER + explicit_len]
-    sealed = record[_HEADER + explicit_len :]
+    at = _HEADER + len(keys.explicit_nonce(index))
+    explicit, sealed = record[_HEADER:at], record[at:]
     if len(sealed) < _TAG:
         return None
     if keys.version == _TLS13 and record[0] != 23:
@@ -244,7 +253,7 @@ def decrypt_body(
     """
     nonce, aad = open_inputs(keys, index, rtype, explicit, len(sealed))
     try:
-        return keys.aead().decrypt(nonce, sealed, aad)
+        return keys.aead.decrypt(nonce, sealed, aad)
     except InvalidTag:
         return None
 
@@ -317,6 +326,7 @@ def split_records(stream: bytearray) -> Iterator[bytes]:
         size = _HEADER + int.from_bytes(stream[3:5], "big")
         if len(stream) < size:
             return
-        record = bytes(stream[:size])
+        with memoryview(stream) as view:
+            record = bytes(view[:size])
         del stream[:size]
         yield record

@@ -206,7 +206,10 @@ class Scoreboard:
     # -------------------------------------------------- ktls.stack.Observer: transmit
 
     def _conn(self, number: int) -> _Connection:
-        return self._connections.setdefault(number, _Connection())
+        c = self._connections.get(number)
+        if c is None:
+            c = self._connections[number] = _Connection()
+        return c
 
     def tx_configured(self, conn: int, crypto_info: bytes) -> None:
         """Note the transmit keys: TLS_TX was set to this `struct tls12_crypto_info_*`."""
@@ -260,7 +263,7 @@ class Scoreboard:
         while c.expected and not c.expected[0][1]:
             c.expected.popleft()
         want_type, want = c.expected[0] if c.expected else (-1, bytearray())
-        if plain and (rtype != want_type or bytes(want[: len(plain)]) != plain):
+        if plain and (rtype != want_type or not want.startswith(plain)):
             c.broken = True
             at = next((i for i, x in enumerate(plain) if i >= len(want) or want[i] != x), 0)
             due = f"type {want_type}: {want[at : at + 16].hex(' ')}" if want else "no more bytes"

@@ -67,13 +67,13 @@ def build_record(suite: CryptoSuite, r: dict[str, Any]) -> bytes:
         if r.get("inner_zero"):
             inner = bytes(len(inner))
         aad = bytes([r.get("aad_t", first)]) + version + struct.pack(">H", len(inner) + 16)
-        body = keys.aead().encrypt(keys.nonce(signed_number, b""), inner, aad)
+        body = keys.aead.encrypt(keys.nonce(signed_number, b""), inner, aad)
     else:
         first = rtype
         explicit = bytes.fromhex(r["nonce"]) if "nonce" in r else number.to_bytes(8, "big")
         explicit = explicit[: len(keys.explicit_nonce(0))]
         aad = struct.pack(">QBHH", signed_number, r.get("aad_t", first), 0x0303, len(text))
-        body = explicit + keys.aead().encrypt(keys.nonce(signed_number, explicit), text, aad)
+        body = explicit + keys.aead.encrypt(keys.nonce(signed_number, explicit), text, aad)
     header = bytes([first]) + version + struct.pack(">H", r.get("hdrlen", len(body)))
     record = bytearray(header + body)
     if "flip" in r:

@@ -6,21 +6,20 @@ from __future__ import annotations
 import os
 import re
 import stat
-from pathlib import Path
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-def inside(folder: str, path: str) -> bool:
+def inside(root: str, path: str) -> bool:
     """Return whether a path, all symbolic links followed, lies in a folder.
 
     Args:
-        folder: The folder.
+        root: The folder, as `os.path.realpath` names it.
         path: A path, which need not exist.
     """
     try:
-        return Path(path).resolve().is_relative_to(Path(folder).resolve())
-    except (OSError, ValueError, RuntimeError):  # a zero byte, or a loop of links
+        return os.path.commonpath((root, os.path.realpath(path))) == root
+    except (OSError, ValueError):  # a zero byte
         return False
 
 

@@ -51,8 +51,13 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     server_version = "ktls-cosim"
     connection: Any
     server: Any
-    _range: range | None = None
+    _part: range | None = None  # the bytes of a file to send; None: all there are
     _file_follows = False  # the header joins the first record of the file
+
+    def setup(self) -> None:
+        """Follow the links of the folder, once per connection."""
+        super().setup()
+        self._root = os.path.realpath(self.directory)
 
     def handle_one_request(self) -> None:
         """Wait for a request, then answer it; an idle connection ends with close_notify."""
@@ -79,9 +84,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def send_head(self) -> Any:
         """Send the header of a response to GET or HEAD, and return the open file."""
-        self._range = None
+        self._part = None
         path = self.translate_path(self.path)
-        if not inside(self.directory, path) or not is_servable(path):
+        if not inside(self._root, path) or not is_servable(path):
             self.send_error(404, "File not found")
             return None
         if os.path.isdir(path):
@@ -90,24 +95,24 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.send_error(404, "File not found")
             return None
         try:
-            file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
+            file = open(path, "rb")  # noqa: SIM115 - the caller closes it
         except OSError:
             self.send_error(404, "File not found")
             return None
         info = os.fstat(file.fileno())
-        self._range = byte_range(self.headers.get("Range"), info.st_size)
-        if self._range is not None and not self._range:
+        asked = byte_range(self.headers.get("Range"), info.st_size)
+        if asked is not None and not asked:
             file.close()
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{info.st_size}")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return None
-        part = self._range if self._range is not None else range(info.st_size)
-        self.send_response(200 if self._range is None else 206)
+        part = self._part = asked if asked is not None else range(info.st_size)
+        self.send_response(200 if asked is None else 206)
         self.send_header("Content-Type", self.guess_type(path))
         self.send_header("Content-Length", str(len(part)))
-        if self._range is not None:
+        if asked is not None:
             self.send_header("Content-Range", f"bytes {part.start}-{part.stop - 1}/{info.st_size}")
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Last-Modified", self.date_time_string(int(info.st_mtime)))
@@ -129,7 +134,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """Send a file with sendfile, and generated content with write."""
         if isinstance(self.connection, Connection) and hasattr(source, "fileno"):
             self.wfile.flush()
-            part = self._range
+            part = self._part
             if part is None:
                 self.connection.sendfile(source)
             else:
