@@ -42,7 +42,7 @@ module ktls_csr #(
     input  wire [        11:0] s_axil_araddr,
     input  wire                s_axil_arvalid,
     output wire                s_axil_arready,
-    output reg  [        31:0] s_axil_rdata,
+    output wire [        31:0] s_axil_rdata,
     output wire [         1:0] s_axil_rresp,
     output reg                 s_axil_rvalid,
     input  wire                s_axil_rready,
@@ -217,6 +217,10 @@ module ktls_csr #(
   // A driver that polls memory may consume an entry before its write has been answered, so the
   // bound is not cq_prod.
   wire cons_ok = cons_new - cons_old <= cq_written[32*w_at+:32] - cons_old;
+  // bytes of the written word that are not 0
+  wire [3:0] w_given = s_axil_wstrb & {
+    |s_axil_wdata[31:24], |s_axil_wdata[23:16], |s_axil_wdata[15:8], |s_axil_wdata[7:0]
+  };
   // an address is a multiple of 64 already, so its old bits need no check
   wire base_ok = !s_axil_wstrb[0] || s_axil_wdata[5:0] == 6'd0;
 
@@ -253,7 +257,11 @@ module ktls_csr #(
       reg [7:0] err_cons;
       reg [7:0] err_base;
 
-      assign set_up[g] = sq_base[64*g+:64] != 64'd0 && cq_base[64*g+:64] != 64'd0;
+      // bytes of the two addresses that are not 0, which shortens the path of a doorbell
+      reg [7:0] sq_given;
+      reg [7:0] cq_given;
+
+      assign set_up[g] = sq_given != 8'd0 && cq_given != 8'd0;
       assign ring_errors[32*g+:32] = {8'd0, err_base, err_cons, err_prod};
 
       always @(posedge clk) begin
@@ -263,10 +271,12 @@ module ktls_csr #(
               REG_RING0_SQ_BASE_LO:
               if (base_ok) begin
                 sq_base[64*g+:32] <= merge(sq_base[64*g+:32], s_axil_wdata, s_axil_wstrb);
+                sq_given[3:0] <= (sq_given[3:0] & ~s_axil_wstrb) | w_given;
+              end else if (!(&err_base)) err_base <= err_base + 8'd1;
+              REG_RING0_SQ_BASE_HI: begin
+                sq_base[64*g+32+:32] <= merge(sq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
+                sq_given[7:4] <= (sq_given[7:4] & ~s_axil_wstrb) | w_given;
               end
-              else if (!(&err_base)) err_base <= err_base + 8'd1;
-              REG_RING0_SQ_BASE_HI:
-              sq_base[64*g+32+:32] <= merge(sq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
               REG_RING0_SQ_SIZE: if (s_axil_wstrb[0]) sq_log2[4*g+:4] <= s_axil_wdata[3:0];
               REG_RING0_SQ_PROD, REG_RING0_SQ_PUSH:
               if (prod_ok) sq_prod[32*g+:32] <= prod_new;
@@ -274,10 +284,12 @@ module ktls_csr #(
               REG_RING0_CQ_BASE_LO:
               if (base_ok) begin
                 cq_base[64*g+:32] <= merge(cq_base[64*g+:32], s_axil_wdata, s_axil_wstrb);
+                cq_given[3:0] <= (cq_given[3:0] & ~s_axil_wstrb) | w_given;
+              end else if (!(&err_base)) err_base <= err_base + 8'd1;
+              REG_RING0_CQ_BASE_HI: begin
+                cq_base[64*g+32+:32] <= merge(cq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
+                cq_given[7:4] <= (cq_given[7:4] & ~s_axil_wstrb) | w_given;
               end
-              else if (!(&err_base)) err_base <= err_base + 8'd1;
-              REG_RING0_CQ_BASE_HI:
-              cq_base[64*g+32+:32] <= merge(cq_base[64*g+32+:32], s_axil_wdata, s_axil_wstrb);
               REG_RING0_CQ_SIZE: if (s_axil_wstrb[0]) cq_log2[4*g+:4] <= s_axil_wdata[3:0];
               REG_RING0_CQ_CONS:
               if (cons_ok) cq_cons[32*g+:32] <= cons_new;
@@ -293,6 +305,8 @@ module ktls_csr #(
             endcase
           end
           if (core_rst) begin
+            sq_given <= 8'd0;
+            cq_given <= 8'd0;
             sq_base[64*g+:64] <= 64'd0;
             sq_log2[4*g+:4] <= 4'd0;
             sq_prod[32*g+:32] <= 32'd0;
@@ -316,7 +330,7 @@ module ktls_csr #(
 
   wire pushing = do_write && w_first == REG_RING0_SQ_PUSH && w_ring < RINGS;
   // the pushed descriptor is the only one that the ring has to offer
-  wire alone = prod_ok && in_ring == 32'd0 && posted == 32'd1;
+  wire alone = set_up[w_at] && prod_old == fetched && prod_new == fetched + 32'd1;
   wire fills = do_write && waddr[11:6] == REG_PUSH0_WORD[11:6];
 
   always @(posedge clk) begin
@@ -420,7 +434,18 @@ module ktls_csr #(
 
   assign irq = |(causes & irq_enable);
 
+  // for reads: one cycle old, so never newer than the interrupt
+  reg [31:0] causes_read;
+
+  always @(posedge clk) causes_read <= causes;
+
   // ---------------------------------------------------------------- bus, reads
+
+  // Two registers, of which at most one is not 0: one multiplexer for all would be a long path.
+  reg [31:0] global_data;
+  reg [31:0] ring_data;
+
+  assign s_axil_rdata = global_data | ring_data;
 
   reg [31:0] bytes_hi;  // upper half of each counter when its lower half was read
   reg [31:0] cycles_hi;
@@ -446,50 +471,51 @@ module ktls_csr #(
       if (raddr == REG_STATUS && ready) armed <= 1'b1;
       s_axil_rvalid <= 1'b1;
       case (raddr)
-        REG_ID: s_axil_rdata <= ID_VALUE_RESET;
-        REG_VERSION: s_axil_rdata <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
-        REG_CAPS: s_axil_rdata <= {contexts, 4'd0, rings, 4'd0, lanes};
-        REG_SUITES: s_axil_rdata <= {22'd0, SUITES};
-        REG_CTRL: s_axil_rdata <= ctrl_now;
-        REG_STATUS: s_axil_rdata <= {28'd0, bus_dead, cq_failed, idle, ready};
-        REG_IRQ_STATUS: s_axil_rdata <= causes;
-        REG_IRQ_ENABLE: s_axil_rdata <= irq_enable;
-        REG_KEY_WARN: s_axil_rdata <= key_warn;
-        REG_KEY_LIMIT: s_axil_rdata <= key_limit;
-        REG_WATCHDOG: s_axil_rdata <= watchdog;
-        REG_RESETS: s_axil_rdata <= resets;
-        REG_CNT_DESCRIPTORS: s_axil_rdata <= cnt_descriptors;
-        REG_CNT_RECORDS: s_axil_rdata <= cnt_records;
+        REG_ID: global_data <= ID_VALUE_RESET;
+        REG_VERSION: global_data <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
+        REG_CAPS: global_data <= {contexts, 4'd0, rings, 4'd0, lanes};
+        REG_SUITES: global_data <= {22'd0, SUITES};
+        REG_CTRL: global_data <= ctrl_now;
+        REG_STATUS: global_data <= {28'd0, bus_dead, cq_failed, idle, ready};
+        REG_IRQ_STATUS: global_data <= causes_read;
+        REG_IRQ_ENABLE: global_data <= irq_enable;
+        REG_KEY_WARN: global_data <= key_warn;
+        REG_KEY_LIMIT: global_data <= key_limit;
+        REG_WATCHDOG: global_data <= watchdog;
+        REG_RESETS: global_data <= resets;
+        REG_CNT_DESCRIPTORS: global_data <= cnt_descriptors;
+        REG_CNT_RECORDS: global_data <= cnt_records;
         REG_CNT_BYTES_LO: begin
-          s_axil_rdata <= cnt_bytes[31:0];
+          global_data <= cnt_bytes[31:0];
           bytes_hi <= cnt_bytes[63:32];
         end
         REG_CYCLES_LO: begin
-          s_axil_rdata <= cycles[31:0];
+          global_data <= cycles[31:0];
           cycles_hi <= cycles[63:32];
         end
-        REG_CNT_BYTES_HI: s_axil_rdata <= bytes_hi;
-        REG_CYCLES_HI: s_axil_rdata <= cycles_hi;
-        REG_CNT_ERR_REFUSED: s_axil_rdata <= cnt_refused;
-        REG_CNT_ERR_SHORT: s_axil_rdata <= cnt_short;
-        REG_CNT_ERR_BUS: s_axil_rdata <= cnt_bus;
-        REG_CNT_ERR_AUTH: s_axil_rdata <= cnt_auth;
-        default: s_axil_rdata <= 32'd0;
+        REG_CNT_BYTES_HI: global_data <= bytes_hi;
+        REG_CYCLES_HI: global_data <= cycles_hi;
+        REG_CNT_ERR_REFUSED: global_data <= cnt_refused;
+        REG_CNT_ERR_SHORT: global_data <= cnt_short;
+        REG_CNT_ERR_BUS: global_data <= cnt_bus;
+        REG_CNT_ERR_AUTH: global_data <= cnt_auth;
+        default: global_data <= 32'd0;
       endcase
+      ring_data <= 32'd0;
       if (r_ring < RINGS) begin
         case (r_first)
-          REG_RING0_SQ_BASE_LO: s_axil_rdata <= sq_base[64*r_at+:32];
-          REG_RING0_SQ_BASE_HI: s_axil_rdata <= sq_base[64*r_at+32+:32];
-          REG_RING0_SQ_SIZE: s_axil_rdata <= {28'd0, sq_log2[4*r_at+:4]};
-          REG_RING0_SQ_PROD: s_axil_rdata <= sq_prod[32*r_at+:32];
-          REG_RING0_SQ_CONS: s_axil_rdata <= sq_cons[32*r_at+:32];
-          REG_RING0_CQ_BASE_LO: s_axil_rdata <= cq_base[64*r_at+:32];
-          REG_RING0_CQ_BASE_HI: s_axil_rdata <= cq_base[64*r_at+32+:32];
-          REG_RING0_CQ_SIZE: s_axil_rdata <= {28'd0, cq_log2[4*r_at+:4]};
-          REG_RING0_CQ_CONS: s_axil_rdata <= cq_cons[32*r_at+:32];
-          REG_RING0_CQ_PROD: s_axil_rdata <= cq_prod[32*r_at+:32];
-          REG_RING0_IRQ_MOD: s_axil_rdata <= irq_mod[32*r_at+:32];
-          REG_RING0_ERRORS: s_axil_rdata <= ring_errors[32*r_at+:32];
+          REG_RING0_SQ_BASE_LO: ring_data <= sq_base[64*r_at+:32];
+          REG_RING0_SQ_BASE_HI: ring_data <= sq_base[64*r_at+32+:32];
+          REG_RING0_SQ_SIZE: ring_data <= {28'd0, sq_log2[4*r_at+:4]};
+          REG_RING0_SQ_PROD: ring_data <= sq_prod[32*r_at+:32];
+          REG_RING0_SQ_CONS: ring_data <= sq_cons[32*r_at+:32];
+          REG_RING0_CQ_BASE_LO: ring_data <= cq_base[64*r_at+:32];
+          REG_RING0_CQ_BASE_HI: ring_data <= cq_base[64*r_at+32+:32];
+          REG_RING0_CQ_SIZE: ring_data <= {28'd0, cq_log2[4*r_at+:4]};
+          REG_RING0_CQ_CONS: ring_data <= cq_cons[32*r_at+:32];
+          REG_RING0_CQ_PROD: ring_data <= cq_prod[32*r_at+:32];
+          REG_RING0_IRQ_MOD: ring_data <= irq_mod[32*r_at+:32];
+          REG_RING0_ERRORS: ring_data <= ring_errors[32*r_at+:32];
           default: ;
         endcase
       end
