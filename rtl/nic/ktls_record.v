@@ -408,8 +408,6 @@ module ktls_record #(
       .clk(clk),
       .rst(rst),
       .clean(release_clean),
-      .new_valid(take_job),
-      .new_slot(job_slot),
       .tag_valid(tag_valid),
       .tag_slot(tag_slot),
       .tag_data(received_tag),

@@ -122,8 +122,7 @@ def test_device_mutant_is_caught(simulator: str, target: Target, mutant: Mutant)
 
 
 SCENARIO = [
-    (Mutant("tag_not_compared", "ktls_release.v", "authentic[a_slot] <= equal && ",
-            "authentic[a_slot] <= ", "open"),
+    (Mutant("tag_not_compared", "ktls_release.v", "good = equal && ", "good = ", "open"),
      "open_rejects_forged_records"),
     (Mutant("tag_compared_in_part", "ktls_release.v", "{128{1'b1}} >> {a_tag_len, 3'b000}",
             "128'hff", "open"),
@@ -529,8 +528,10 @@ WIPE = [
     (Mutant("text_survives_in_the_output_queue", "ktls_release.v",
             "ring[xp[RING_W-1:0]] <= {ENTRY_W{1'b0}};", ";", ""),
      "text_vanishes_while_its_context_lives"),
-    (Mutant("reset_forgets_the_output_queue", "ktls_release.v", "if (rst) rp <= wp_next;",
-            "if (rst) rp <= xp;", ""),
+    (Mutant("text_survives_beside_the_output_queue", "ktls_release.v", "leaves || enters || rst",
+            "leaves || enters", ""),
+     "a_reset_leaves_nothing"),
+    (Mutant("reset_forgets_the_output_queue", "ktls_release.v", "      rp   <= wp;", "      rp   <= xp;", ""),
      "a_reset_leaves_nothing"),
     (Mutant("wipe_waits_for_the_bus", "ktls_csr.v", "if (flush && !wiped) begin",
             "if (flush && masters_idle && !wiped) begin", ""),
