@@ -65,6 +65,7 @@ module ktls_cq #(
     input  wire                res_ok,
     input  wire [         7:0] res_rtype,
     input  wire [        14:0] res_len,
+    output wire                res_take,
     // writes
     output wire                req_valid,
     input  wire                req_ready,
@@ -206,6 +207,7 @@ module ktls_cq #(
   assign cycles_slot = head[CPL_SLOT_LSB+:SLOT_W];
 
   assign retire = take && has_job;
+  assign res_take = retire && opened;
   assign done = take;
   assign done_status = final_status;
   assign done_record = good;

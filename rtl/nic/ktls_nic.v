@@ -439,7 +439,7 @@ module ktls_nic #(
   wire src_done, src_short, src_err, dst_done, dst_short, dst_err;
   wire [SLOT_W-1:0] cycles_slot;
   wire [31:0] cycles;
-  wire res_valid, res_ok;
+  wire res_take, res_valid, res_ok;
   wire [ 7:0] res_rtype;
   wire [14:0] res_len;
 
@@ -489,7 +489,7 @@ module ktls_nic #(
       .dst_err(dst_err),
       .cycles_slot(cycles_slot),
       .cycles(cycles),
-      .res_take(retire),
+      .res_take(res_take),
       .res_valid(res_valid),
       .res_ok(res_ok),
       .res_rtype(res_rtype),
@@ -534,6 +534,7 @@ module ktls_nic #(
       .res_ok(res_ok),
       .res_rtype(res_rtype),
       .res_len(res_len),
+      .res_take(res_take),
       .req_valid(wr_req_valid[WR_CQ]),
       .req_ready(wr_req_ready[WR_CQ]),
       .req_addr(wr_req_addr[64*WR_CQ+:64]),

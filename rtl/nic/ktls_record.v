@@ -154,32 +154,35 @@ module ktls_record #(
   reg [COUNT_W-1:0] aad_left;  // words of AAD for the core
   reg [COUNT_W-1:0] text_left;  // words of text from the source
   reg [COUNT_W-1:0] inner_left;  // words of text for the core
+  // Comparisons of these counters, made when the command is taken and when a word moves, so that
+  // no decision waits for them.
+  reg aad_over;  // aad_left == 0
+  reg text_over;  // text_left == 0
+  reg inner_over;  // inner_left == 0
+  reg inner_last;  // inner_left == 1
+  // The tag ends in a word without text. Otherwise all of it came with the last text word.
+  reg tag_word;
   reg [31:0] count;  // cycles of the record, this one included
 
   reg [31:0] cycle_mem[0:(1<<SLOT_W)-1];
-  // The record has a source error. The bit is set when the bad word enters the core, long
-  // before that word leaves it.
-  reg [(1<<SLOT_W)-1:0] poison;
+  // The record has a source error. The command clears the bit, and the bad word sets it when it
+  // enters the core, long before that word leaves it.
+  reg poison[0:(1<<SLOT_W)-1];
 
   wire o_ready;  // the queue of jobs after the core has room
-  wire aad_phase = in_busy && cmd_sent && aad_left != 0;
-  wire in_text = in_busy && cmd_sent && aad_left == 0;
-  wire text_over = text_left == 0;
-  wire inner_over = inner_left == 0;
+  wire aad_phase = cmd_sent && !aad_over;
+  wire in_text = cmd_sent && aad_over;
   wire text_phase = in_text && !text_over;
   wire made_phase = in_text && text_over && !inner_over;
   wire tag_phase = in_text && opening && text_over;
 
   wire [WORD_LOG2-1:0] end_at = len[WORD_LOG2-1:0];  // bytes of text in its last word, 0: all
   wire [WORD_LOG2:0] tag_end = {1'b0, end_at} + {{WORD_LOG2 - 4{1'b0}}, tag_len};
-  // The tag ends in a word without text. Otherwise all of it came with the last text word.
-  wire tag_word = end_at == 0 || tag_end > WORD[WORD_LOG2:0];
   wire received = tag_phase && (src_valid || !tag_word);
 
   // SEAL ends with its last word to the core, OPEN with its tag. A record without any word
   // after the AAD spends one cycle here.
-  wire in_last = in_text && (opening ? received :
-                             inner_over || (inner_left == 1 && s_valid && s_ready));
+  wire in_last = in_text && (opening ? received : inner_over || (inner_last && s_valid && s_ready));
   wire in_free = !in_busy || in_last;
 
   assign job_ready = in_free && o_ready;
@@ -233,14 +236,13 @@ module ktls_record #(
   assign src_ready = (from_source && s_ready) || (tag_phase && tag_word);
 
   // The received tag follows the ciphertext at any byte, so it is joined from the last word of
-  // the text, shifted left by end_at bytes, and the word after it, shifted right by tag_split:
+  // the text and the word after it, and rotated left by end_at bytes:
   //
-  //   previous     | text (end_at bytes)  | tag, front |
-  //   src_swapped  | tag, back |          0            |
+  //   previous     | text (end_at bytes) | tag, front |
+  //   src_swapped  | tag, back           |     0      |
+  //   joined       | tag, back           | tag, front |
   reg [DATA_W-1:0] previous;
-  wire [WORD_LOG2:0] tag_split = WORD[WORD_LOG2:0] - {1'b0, end_at};  // bytes of its front
-  reg [DATA_W-1:0] tag_front;
-  reg [127:0] tag_back;
+  reg [DATA_W-1:0] joined;
   reg [127:0] received_tag;
   reg tag_valid;
   reg [SLOT_W-1:0] tag_slot;
@@ -248,6 +250,7 @@ module ktls_record #(
   wire take_cmd = cmd_valid && cmd_ready;
   wire give_word = s_valid && s_ready;
   wire take_word = src_valid && src_ready;
+  wire bad_word = take_word && src_err;
   wire ending = in_busy && in_last;
   wire take_job = job_valid && job_ready;
 
@@ -255,29 +258,43 @@ module ktls_record #(
     count <= count + 32'd1;
     if (take_cmd) begin
       cmd_sent <= 1'b1;
+      aad_over <= aad_left == 0;
+      text_over <= text_left == 0;
+      inner_over <= inner_left == 0;
+      inner_last <= inner_left == 1;
+      tag_word <= end_at == 0 || tag_end > WORD[WORD_LOG2:0];
       count <= 32'd2;  // the first cycle that reads it is the second of the record
     end
     if (give_word) begin
-      if (aad_phase) aad_left <= aad_left - 1'b1;
-      else inner_left <= inner_left - 1'b1;
+      if (aad_phase) begin
+        aad_left <= aad_left - 1'b1;
+        aad_over <= aad_left == 1;
+      end else begin
+        inner_left <= inner_left - 1'b1;
+        inner_over <= inner_last;
+        inner_last <= inner_left == 2;
+      end
       if (made_phase) tail <= 1'b0;
     end
     if (take_word) begin
-      if (text_phase) text_left <= text_left - 1'b1;
+      if (text_phase) begin
+        text_left <= text_left - 1'b1;
+        text_over <= text_left == 1;
+      end
       previous <= src_swapped;
-      if (src_err) poison[slot] <= 1'b1;
     end
+    if (take_cmd || bad_word) poison[slot] <= bad_word;
     tag_valid <= received;
     if (received) begin
-      tag_front = end_at == 0 ? {DATA_W{1'b0}} : previous << {end_at, 3'b000};
-      tag_back  = tag_word ? src_swapped[DATA_W-1-:128] : 128'd0;
       // With end_at = 0 the text fills its word, and the whole tag is in the word after it.
-      if (end_at != 0) tag_back = tag_back >> {tag_split, 3'b000};
-      received_tag <= tag_front[DATA_W-1-:128] | tag_back;
+      joined = end_at == 0 ? {DATA_W{1'b0}} : previous & ~text_bytes;
+      if (tag_word) joined = joined | (end_at == 0 ? src_swapped : src_swapped & text_bytes);
+      received_tag <= {joined, joined[DATA_W-1-:128]} >> (DATA_W - {end_at, 3'b000});
       tag_slot <= slot;
     end
     if (ending) begin
       in_busy <= 1'b0;
+      cmd_sent <= 1'b0;
       // A record without text has used its last cycle only to end.
       cycle_mem[slot] <= inner_over && !opening ? count - 32'd1 : count;
     end
@@ -301,15 +318,13 @@ module ktls_record #(
       aad_left <= job_raw ? words(job_aad_len) : 1;
       text_left <= words(job_len);
       inner_left <= words(job_inner);
-      poison[job_slot] <= 1'b0;
     end
     if (wipe || rst) begin
       salt <= 32'd0;
       iv <= 64'd0;
       seq <= 64'd0;
       previous <= {DATA_W{1'b0}};
-      tag_front = {DATA_W{1'b0}};
-      tag_back  = 128'd0;
+      joined = {DATA_W{1'b0}};
       received_tag <= 128'd0;
     end
     if (rst) begin
@@ -320,8 +335,6 @@ module ktls_record #(
   end
 
   assign cycles = cycle_mem[cycles_slot];
-
-  `KTLS_UNUSED(tag_front)
 
   // ----------------------------------------------------------------- after the core
   //
@@ -378,11 +391,12 @@ module ktls_record #(
   wire [4:0] header_cnt = o_tls13 ? 5'd5 : 5'd13;
   wire [4:0] short_cnt = header_sent ? o_tag_len : header_cnt;
 
+  wire o_poison = poison[o_slot];
   reg [DATA_W-1:0] piece;
 
   always @* begin
     if (header_sent) begin
-      piece = poison[o_slot] ? {DATA_W{1'b0}} : m_data;
+      piece = o_poison ? {DATA_W{1'b0}} : m_data;
     end else begin
       piece = {DATA_W{1'b0}};
       piece[DATA_W-1-:128] = header;
@@ -408,8 +422,6 @@ module ktls_record #(
       .clk(clk),
       .rst(rst),
       .clean(release_clean),
-      .new_valid(take_job),
-      .new_slot(job_slot),
       .tag_valid(tag_valid),
       .tag_slot(tag_slot),
       .tag_data(received_tag),
@@ -424,7 +436,7 @@ module ktls_record #(
       .a_tag_len(o_tag_len),
       .a_tls13(o_tls13),
       .a_rtype(o_rtype),
-      .a_poison(poison[o_slot]),
+      .a_poison(o_poison),
       .out_valid(out_valid),
       .out_ready(out_ready),
       .out_data(out_data),

@@ -5,12 +5,12 @@
 // Interface: a_* takes pieces (up to one word) together with the properties of their record. A
 //   sealed record delivers all its pieces. An opened record (a_open) delivers its text and then
 //   the computed tag (a_tag), which is not passed on; its first a_tag_len bytes count. tag_* is
-//   the received tag; it may arrive before or after the computed one. new_* clears the tag of
-//   the previous record in a slot. out_* offers pieces until they are accepted.
-//   Zeros overwrite the pieces that have left; `clean` is high when none is left to overwrite.
-//   res_* reports the result of the opened record in slot res_slot, from res_valid until
-//   res_take: whether it is authentic, its type, and the bytes of its text (TLS 1.3: without
-//   type and padding).
+//   the received tag; it may arrive before or after the computed one. Both come in the order of
+//   the opened records, and results are taken in that order. out_* offers pieces until they are
+//   accepted. Zeros overwrite the pieces that have left; `clean` is high when none is left to
+//   overwrite. res_* reports the result of the opened record in slot res_slot, the oldest whose
+//   result has not been taken, from res_valid until res_take: whether it is authentic, its type,
+//   and the bytes of its text (TLS 1.3: without type and padding).
 // Latency/throughput: one piece per cycle in and out. A piece of a sealed record can leave 1
 //   cycle after it entered; the text of an opened record, 1 cycle after its tag. Times depend on
 //   lengths only, never on the content of tag or text.
@@ -19,6 +19,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_release #(
     // 16-byte blocks of a piece
@@ -30,8 +31,6 @@ module ktls_release #(
     input  wire                      rst,
     output wire                      clean,
     // received tags
-    input  wire                      new_valid,
-    input  wire [        SLOT_W-1:0] new_slot,
     input  wire                      tag_valid,
     input  wire [        SLOT_W-1:0] tag_slot,
     input  wire [             127:0] tag_data,
@@ -74,6 +73,7 @@ module ktls_release #(
   reg [RING_W:0] wp;  // place of the next piece to store
   reg [RING_W:0] cp;  // pieces before this place may leave
   reg [RING_W:0] rp;  // place of the next piece to leave
+  reg [RING_W:0] used;  // wp - rp
   reg [RING_W:0] xp;  // place of the oldest piece that has left and is not overwritten
 
   // A reset drops all pieces but must not forget where they are, so it does not set these
@@ -83,11 +83,16 @@ module ktls_release #(
     xp = 0;
   end
 
+  // By slot. Counters tell which slots hold a tag or a result, because both come in order; flags
+  // of every slot would cost a wide selection in front of each decision.
   reg [127:0] tag_mem[0:(1<<SLOT_W)-1];
-  reg [(1<<SLOT_W)-1:0] tag_here;
-  reg [22:0] result[0:(1<<SLOT_W)-1];
-  reg [(1<<SLOT_W)-1:0] result_here;
-  reg [(1<<SLOT_W)-1:0] authentic;
+  reg [SLOT_W:0] tags;  // received tags that wait for the computed one
+  reg tag_here;  // tags != 0
+  reg [23:0] result[0:(1<<SLOT_W)-1];
+  reg [SLOT_W:0] results;  // results that have not been taken
+  reg result_here;  // results != 0
+  // The text may leave as it is. Each piece of text clears the bit, and the tag sets it.
+  reg authentic[0:(1<<SLOT_W)-1];
 
   // --------------------------------------------------------------- pieces in
 
@@ -96,31 +101,38 @@ module ktls_release #(
   // pieces pass, so that no second pass is needed.
   reg [14:0] last_at;
   reg [7:0] last_byte;
-  reg [WORD_LOG2:0] found;
-  reg [7:0] found_byte;
-  reg [4:0] in_block;
-  reg [7:0] block_byte;
+  reg has_type;  // such a byte has passed
+  // The search is a tree: bytes of a group of four, groups of a block, blocks of a word.
+  `KTLS_TMP(32, group)
+  `KTLS_TMP(4, filled)  // which of the four are not zero, the first on the left
+  `KTLS_TMP(4, filled_groups)
+  `KTLS_TMP(2, at)  // place of the last of them
+  `KTLS_TMP(64, ends)  // for each group: place and value of that byte
+  `KTLS_TMP(10, end_of_group)
+  `KTLS_TMP(WORD_LOG2 + 9, found)  // the same for the word, preceded by whether there is one
   integer n;
   integer i;
 
-  wire [RING_W:0] used = wp - rp;
   wire verdict = a_open && a_tag;
-  wire stores = a_valid && a_ready && !verdict;
+  wire stores = a_valid && a_ready && !verdict && !rst;
   wire judges = a_valid && a_ready && verdict;
-  wire has_type = last_byte != 8'd0;
   // Icarus: temporaries of the clocked block, because wires would be evaluated for every piece
   reg [127:0] after_tag;
   reg equal;
+  reg good;
 
-  assign a_ready = verdict ? tag_here[a_slot] : !used[RING_W];
+  wire leaves = out_valid && out_ready;
+
+  assign a_ready = verdict ? tag_here : !used[RING_W];
   assign clean   = xp == rp;
 
-  wire [RING_W:0] wp_next = wp + {{RING_W{1'b0}}, stores};
+  wire [ENTRY_W-1:0] entry = {a_open, a_slot, a_cnt, a_data};
+  wire [RING_W:0] wp_next = wp + 1'b1;
   wire [RING_W:0] unwiped = wp - xp;  // pieces inside or not overwritten
 
   always @(posedge clk) begin
     if (stores) begin
-      ring[wp[RING_W-1:0]] <= {a_open, a_slot, a_cnt, a_data};
+      ring[wp[RING_W-1:0]] <= entry;
       wp <= wp_next;
       if (!a_open) cp <= wp_next;
       if (unwiped[RING_W]) xp <= xp + 1'b1;
@@ -130,26 +142,33 @@ module ktls_release #(
     end
     if (stores && a_open) begin
       word <= word + 1'b1;
-      found = WORD[WORD_LOG2:0];
-      found_byte = 8'd0;
-      // block by block, so that a wide word is not one long chain
+      authentic[a_slot] <= 1'b0;
+      `KTLS_V(found) = {WORD_LOG2 + 9{1'b0}};
       for (n = 0; n < LANES; n = n + 1) begin
-        in_block   = 5'd16;
-        block_byte = 8'd0;
-        for (i = 0; i < 16; i = i + 1) begin
-          if (a_data[8*(WORD-1-16*n-i)+:8] != 8'd0) begin
-            in_block   = i[4:0];
-            block_byte = a_data[8*(WORD-1-16*n-i)+:8];
-          end
+        for (i = 0; i < 4; i = i + 1) begin
+          `KTLS_V(group) = a_data[DATA_W-1-128*n-32*i-:32];
+          `KTLS_V(filled) = {
+            |`KTLS_V(group)[31:24],
+            |`KTLS_V(group)[23:16],
+            |`KTLS_V(group)[15:8],
+            |`KTLS_V(group)[7:0]
+          };
+          `KTLS_V(filled_groups)[3-i] = |`KTLS_V(filled);
+          `KTLS_V(at)[1] = |`KTLS_V(filled)[1:0];
+          `KTLS_V(at)[0] = `KTLS_V(filled)[0] || `KTLS_V(filled)[2:1] == 2'b10;
+          `KTLS_V(ends)[16*i+:10] = {`KTLS_V(at), `KTLS_V(group)[8*(3-`KTLS_V(at))+:8]};
         end
-        if (!in_block[4]) begin
-          found = 16 * n[WORD_LOG2:0] + {{WORD_LOG2 - 4{1'b0}}, in_block};
-          found_byte = block_byte;
+        `KTLS_V(at)[1] = |`KTLS_V(filled_groups)[1:0];
+        `KTLS_V(at)[0] = `KTLS_V(filled_groups)[0] || `KTLS_V(filled_groups)[2:1] == 2'b10;
+        if (|`KTLS_V(filled_groups)) begin
+          `KTLS_V(end_of_group) = `KTLS_V(ends)[16*`KTLS_V(at)+:10];
+          `KTLS_V(found) = {1'b1, n[WORD_LOG2-1:0] << 4, 8'd0} |
+              {{WORD_LOG2 - 3{1'b0}}, `KTLS_V(at), `KTLS_V(end_of_group)};
         end
       end
-      if (!found[WORD_LOG2]) begin
-        last_at   <= {word, found[WORD_LOG2-1:0]};
-        last_byte <= found_byte;
+      if (`KTLS_V(found)[WORD_LOG2+8]) begin
+        {last_at, last_byte} <= {word, `KTLS_V(found)[WORD_LOG2+7:0]};
+        has_type <= 1'b1;
       end
     end
     if (judges) begin
@@ -158,43 +177,50 @@ module ktls_release #(
       equal = (a_data[DATA_W-1-:128] | after_tag) == (tag_mem[a_slot] | after_tag);
       // All text of the record may leave, as zeros if it is not authentic.
       cp <= wp;
-      authentic[a_slot] <= equal && !a_poison && (!a_tls13 || has_type);
-      result_here[a_slot] <= 1'b1;
-      result[a_slot] <= {a_tls13 ? last_byte : a_rtype, a_tls13 ? last_at : a_len};
+      good = equal && !a_poison && (!a_tls13 || has_type);
+      authentic[a_slot] <= good;
+      result[a_slot] <= {good, a_tls13 ? last_byte : a_rtype, a_tls13 ? last_at : a_len};
       word <= 0;
       last_byte <= 8'd0;
+      has_type <= 1'b0;
     end
-    if (tag_valid) begin
-      tag_mem[tag_slot]  <= tag_data;
-      tag_here[tag_slot] <= 1'b1;
+    if (tag_valid) tag_mem[tag_slot] <= tag_data;
+    if (tag_valid != judges) begin
+      tags <= tag_valid ? tags + 1'b1 : tags - 1'b1;
+      tag_here <= tag_valid || tags != 1;
     end
-    if (new_valid) begin
-      tag_here[new_slot]  <= 1'b0;
-      authentic[new_slot] <= 1'b0;
+    if (judges != res_take) begin
+      results <= judges ? results + 1'b1 : results - 1'b1;
+      result_here <= judges || results != 1;
     end
-    if (res_take) result_here[res_slot] <= 1'b0;
     if (rst) begin
-      authentic <= 0;
-      result_here <= 0;
-      cp <= wp_next;
+      tags <= 0;
+      tag_here <= 1'b0;
+      results <= 0;
+      result_here <= 1'b0;
+      cp <= wp;
       word <= 0;
       last_byte <= 8'd0;
+      has_type <= 1'b0;
     end
   end
 
-  assign res_valid = result_here[res_slot];
-  assign res_ok = authentic[res_slot];
-  assign {res_rtype, res_len} = result[res_slot];
+  assign res_valid = result_here;
+  assign {res_ok, res_rtype, res_len} = result[res_slot];
 
   // -------------------------------------------------------------- pieces out
 
+  // The piece at rp is in one of two registers and the other is zero: `fresh` if it entered when
+  // it was the only one, and otherwise `old`, the output register of the ring. So a block RAM
+  // fits, and no text stays behind when the last piece leaves.
+  reg [ENTRY_W-1:0] fresh;
+  reg [ENTRY_W-1:0] old;
   wire opened;
   wire [SLOT_W-1:0] slot;
   wire [DATA_W-1:0] held;
 
-  assign {opened, slot, out_cnt, held} = ring[rp[RING_W-1:0]];
+  assign {opened, slot, out_cnt, held} = fresh | old;
   assign out_valid = rp != cp;
-  wire leaves = out_valid && out_ready;
 
   ktls_swap #(
       .LANES(LANES)
@@ -203,9 +229,25 @@ module ktls_release #(
       .z(out_data)
   );
 
+  wire [RING_W:0] rp_next = rp + 1'b1;
+  wire only = used[RING_W:1] == 0;  // at most one piece is inside
+  wire enters = stores && only && leaves == used[0];  // it will be the only one
+
   always @(posedge clk) begin
-    if (leaves) rp <= rp + 1'b1;
-    if (rst) rp <= wp_next;
+    if (leaves || enters || rst) begin
+      fresh <= {ENTRY_W{1'b0}};
+      if (enters) fresh <= entry;
+    end
+    if (leaves || rst) begin
+      old <= ring[rp_next[RING_W-1:0]];
+      if (only || rst) old <= {ENTRY_W{1'b0}};
+    end
+    if (leaves) rp <= rp_next;
+    if (leaves != stores) used <= stores ? used + 1'b1 : used - 1'b1;
+    if (rst) begin
+      rp   <= wp;
+      used <= 0;
+    end
   end
 
 endmodule

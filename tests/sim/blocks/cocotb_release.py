@@ -27,10 +27,7 @@ class Bench:
 
     @classmethod
     async def create(cls, dut: Any, share: float = 0.0) -> Bench:
-        idle = dict.fromkeys(
-            ("new_valid", "new_slot", "tag_valid", "tag_slot", "tag_data", "res_slot", "res_take"),
-            0,
-        )
+        idle = dict.fromkeys(("tag_valid", "tag_slot", "tag_data", "res_slot", "res_take"), 0)
         cycles = await start(dut, a_valid=0, out_ready=1, **idle)
         pause = random_pause(random.Random(cocotb.RANDOM_SEED), share) if share else never
         return cls(dut, cycles, pause)
@@ -39,13 +36,13 @@ class Bench:
         """A piece as a word, with byte 0 on the left."""
         return int.from_bytes(piece.ljust(self.word, b"\0"), "big")
 
-    async def pulse(self, name: str, slot: int, **values: int) -> None:
-        getattr(self.dut, name + "_valid").value = 1
-        getattr(self.dut, name + "_slot").value = slot
-        for key, value in values.items():
-            getattr(self.dut, f"{name}_{key}").value = value
+    async def receive(self, slot: int, tag: bytes = TAG) -> None:
+        """Deliver the received tag of a record."""
+        self.dut.tag_valid.value = 1
+        self.dut.tag_slot.value = slot
+        self.dut.tag_data.value = int.from_bytes(tag, "big")
         await RisingEdge(self.dut.clk)
-        getattr(self.dut, name + "_valid").value = 0
+        self.dut.tag_valid.value = 0
 
     def send(
         self, slot: int, inner: bytes, *, tls13: bool, poison: bool = False, tag_len: int = 16
@@ -101,9 +98,8 @@ async def text_of_every_length(dut: Any) -> None:
     for n in (*range(35), 255, 256):
         slot = n % 8
         text = bytes(1 + i % 255 for i in range(n))
-        await bench.pulse("new", slot)
         bench.send(slot, text, tls13=False)
-        await bench.pulse("tag", slot, data=int.from_bytes(TAG, "big"))
+        await bench.receive(slot)
         assert await bench.text(n) == text
         assert await bench.result(slot) == (1, 22, n)
 
@@ -115,14 +111,12 @@ async def tls13_type_and_padding(dut: Any) -> None:
         # zeros at the end of the text are part of it
         text = bytes(n)
         inner = text + b"\x15" + bytes(padding)
-        await bench.pulse("new", 3)
         bench.send(3, inner, tls13=True)
-        await bench.pulse("tag", 3, data=int.from_bytes(TAG, "big"))
+        await bench.receive(3)
         assert await bench.text(len(inner)) == inner
         assert await bench.result(3) == (1, 0x15, n)
-    await bench.pulse("new", 3)
     bench.send(3, bytes(50), tls13=True)
-    await bench.pulse("tag", 3, data=int.from_bytes(TAG, "big"))
+    await bench.receive(3)
     await bench.text(50)
     assert (await bench.result(3))[0] == 0
 
@@ -130,13 +124,12 @@ async def tls13_type_and_padding(dut: Any) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def no_text_leaves_before_the_tag_arrives(dut: Any) -> None:
     bench = await Bench.create(dut)
-    await bench.pulse("new", 1)
     bench.send(1, b"\x55" * 64, tls13=False)
     for _ in range(50):
         await RisingEdge(dut.clk)
         assert not int(dut.out_valid.value)
         assert not int(dut.res_valid.value)
-    await bench.pulse("tag", 1, data=int.from_bytes(TAG, "big"))
+    await bench.receive(1)
     assert await bench.text(64) == b"\x55" * 64
 
 
@@ -150,8 +143,7 @@ async def wrong_tag_yields_zeros_in_constant_time(dut: Any) -> None:
         tag = bytearray(TAG)
         if isinstance(case, int):
             tag[case] ^= 0x10
-        await bench.pulse("new", 2)
-        await bench.pulse("tag", 2, data=int.from_bytes(tag, "big"))
+        await bench.receive(2, tag)
         begin = bench.cycles.now
         bench.send(2, b"\xaa" * length, tls13=False, poison=case == "poison")
         await bench.out.wait_for(3)
@@ -166,8 +158,7 @@ async def wrong_tag_yields_zeros_in_constant_time(dut: Any) -> None:
 async def records_back_to_back_keep_one_piece_per_cycle(dut: Any) -> None:
     bench = await Bench.create(dut)
     for slot in range(4):
-        await bench.pulse("new", slot)
-        await bench.pulse("tag", slot, data=int.from_bytes(TAG, "big"))
+        await bench.receive(slot)
     for slot in range(4):
         bench.send(slot, bytes([slot + 1]) * 40 * bench.word, tls13=False)
     await bench.out.wait_for(160)
@@ -184,14 +175,13 @@ async def sealed_records_keep_their_place(dut: Any) -> None:
     bench = await Bench.create(dut)
     header, tag = b"\x17\x03\x03\x00\x25", bytes(range(16))
     bench.send_sealed(0, [header, b"A" * 16, b"B" * 4, tag])
-    await bench.pulse("new", 1)
     bench.send(1, b"\x77" * (bench.word + 4), tls13=False)
     bench.send_sealed(2, [header, b"C" * 16, tag])
     await bench.out.wait_for(4)
     for _ in range(40):
         await RisingEdge(dut.clk)
         assert not int(dut.out_valid.value)
-    await bench.pulse("tag", 1, data=int.from_bytes(TAG, "big"))
+    await bench.receive(1)
     await bench.out.wait_for(4 + 2 + 3)
     out = b""
     for beat in bench.out.beats:
