@@ -14,7 +14,7 @@ import pytest
 from cards import SOURCES, Work, build, card, play
 from ktls_cosim.card.function import DEVICE, VENDOR
 from ktls_cosim.paths import HW, ROOT
-from support import missing
+from support import have_simulator, missing
 
 README_RECORD = "170303001da0a1a2a3a4a5a6a7d4f1b86258af8d52d6dc228ab116d75f84f9818a60\n"
 SIZES = (0, 16, 300, 1500, 16384)
@@ -70,9 +70,10 @@ def test_the_header_compiles_in_a_kernel_build(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_hello_seal(programs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("port", ["model", "sim"])
+def test_hello_seal(port: str, programs: Path, tmp_path: Path) -> None:
     """Twice on one card: the second client finds it as the first one did."""
-    with card(tmp_path) as process:
+    with card(tmp_path, "--port", port) as process:
         for _ in range(2):
             done = subprocess.run(
                 [programs / "hello_seal", process.socket],
@@ -113,6 +114,21 @@ def test_10000_random_records(programs: Path, tmp_path: Path, rng: random.Random
         assert not work.differences(done.stdout)[:5]
         assert process.stop() == 0
         assert "refused" not in process.output
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_random_records_on_the_rtl(
+    lanes: int, programs: Path, tmp_path: Path, rng: random.Random
+) -> None:
+    """Bursts are served from the memory of the client; strobes, lists and pieces of any length."""
+    have_simulator()
+    work = Work(rng, rings=3)
+    work.fill(40, (0, 16, 300, 1500), contexts=6)
+    with card(tmp_path, "--port", "sim", "--lanes", str(lanes)) as process:
+        done = play(programs / "ktls_play", process.socket, 3, 3, work.commands)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not work.differences(done.stdout)[:5]
+        assert process.stop() == 0
 
 
 @pytest.mark.parametrize("log2", [1, 10])

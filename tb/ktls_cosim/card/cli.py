@@ -14,7 +14,9 @@ from pathlib import Path
 from ktls_cosim.card.device import Device
 from ktls_cosim.card.model import ModelDevice
 from ktls_cosim.card.server import Server
+from ktls_cosim.errors import CosimError
 from ktls_cosim.options import add_port
+from ktls_cosim.sim.build import Build
 
 _INTERRUPTED = 130
 
@@ -24,14 +26,28 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--socket", type=Path, required=True, metavar="PATH", help="where vfio-user clients connect"
     )
-    add_port(parser, "model", default="model")
+    add_port(parser, "model", "sim", default="model")
+    parser.add_argument(
+        "--waves", action="store_true", help="record all signals in build/runs/card/waves.fst"
+    )
     parser.set_defaults(run=_run)
 
 
 @contextmanager
 def _open_device(args: Namespace) -> Iterator[Device]:
-    del args
-    yield ModelDevice()
+    if args.port == "model":
+        if args.waves:
+            raise CosimError("the functional model records no waves; use --port sim")
+        yield ModelDevice()
+        return
+    # imported late: the model needs no simulator
+    from ktls_cosim.card.simulation import SimDevice
+    from ktls_cosim.sim.card import CardSim
+
+    target = args.target
+    build = Build.device(lanes=target.lanes, own=target.rtl, EXTERNAL=1)
+    with CardSim(build, simulator=target.simulator, name="card", waves=args.waves) as sim:
+        yield SimDevice(sim)
 
 
 def _run(args: Namespace) -> int:

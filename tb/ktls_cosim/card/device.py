@@ -7,14 +7,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ktls_cosim.client_memory import Area
-from ktls_hw.layout import Reg
-
-ACKNOWLEDGING = frozenset({Reg.IRQ_ENABLE, Reg.RING0_CQ_CONS, Reg.RING0_ERRORS, Reg.RING0_IRQ_MOD})
-"""Registers (of ring 0) whose write answers an interrupt.
-
-MSI-X sends a message when the level rises. If the level stays high behind such a write, a further
-message follows: otherwise a driver that has left a completion unread would wait for ever.
-"""
 
 
 class Device(Protocol):

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ktls import run_sync
-from ktls_cosim.card.device import ACKNOWLEDGING
 from ktls_cosim.client_memory import Area, ClientMemory
+from ktls_cosim.sim.wire import ACKNOWLEDGING
 from ktls_hw.layout import CTRL_RESET, Reg, ring_of
 from ktls_hw.memory import ModelMemory
 from ktls_hw.model import NicModel

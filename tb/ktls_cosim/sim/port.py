@@ -138,10 +138,15 @@ class SimPort:
             if await First(edge, Timer(_IRQ_STEP_NS, unit="ns")) is edge:
                 return True
             waited += _IRQ_STEP_NS
-            if not any(self._timers.values()) and STATUS_IDLE.get(await self.read32(Reg.STATUS)):
+            if not self.timers_run and STATUS_IDLE.get(await self.read32(Reg.STATUS)):
                 # the last completion may have arrived during the read of STATUS
                 return bool(irq.value == 1)
         return True
+
+    @property
+    def timers_run(self) -> bool:
+        """Whether the interrupt of a ring is moderated by a timer."""
+        return any(self._timers.values())
 
     def watch(self) -> None:
         """Log the bursts of the device from now on, for `bursts`."""

@@ -92,6 +92,7 @@ def test_every_command_is_tried() -> None:
         ("card", "the following arguments are required: --socket"),
         ("card --socket /no/such/folder/card", "cannot listen at /no/such/folder/card"),
         ("card --socket x --port software", "--port: invalid choice: 'software'"),
+        ("card --socket x --waves", "the functional model records no waves"),
         ("doctor --port model", "unrecognized arguments: --port model"),
     ],
 )
