@@ -128,6 +128,13 @@ class ClientMemory:
             at += n
         return out
 
+    def writable(self, address: int, length: int) -> bool:
+        """Return whether the device may write a whole range."""
+        return all(
+            area is not None and area.writable and area.fd >= 0
+            for area, _, _ in self._pieces(address, length)
+        )
+
     def read(self, address: int, length: int) -> bytes | None:
         """Read as the device does.
 

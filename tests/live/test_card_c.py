@@ -70,7 +70,7 @@ def test_the_header_compiles_in_a_kernel_build(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("port", ["model", "sim"])
+@pytest.mark.parametrize("port", ["model", "sim", "lockstep"])
 def test_hello_seal(port: str, programs: Path, tmp_path: Path) -> None:
     """Twice on one card: the second client finds it as the first one did."""
     with card(tmp_path, "--port", port) as process:
@@ -131,6 +131,38 @@ def test_random_records_on_the_rtl(
         assert process.stop() == 0
 
 
+def test_lockstep(programs: Path, tmp_path: Path, rng: random.Random) -> None:
+    """RTL and model agree on every byte, completion and register, also behind a foreign reset."""
+    have_simulator()
+    work = Work(rng, rings=2)
+    work.fill(40, (0, 16, 300), contexts=6)
+    work.commands += ["wait", "recover"]
+    work.fill(10, (0, 300), contexts=3)
+    with card(tmp_path, "--port", "lockstep") as process:
+        done = play(programs / "ktls_play", process.socket, 2, 3, work.commands)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not work.differences(done.stdout)[:5]
+        assert process.stop() == 0, process.output
+    assert "differences: 0" in process.output
+
+
+def test_lockstep_finds_a_fault_of_the_rtl(programs: Path, tmp_path: Path) -> None:
+    """The fault of docs/tutorial-break-it.md."""
+    have_simulator()
+    good = (ROOT / "rtl" / "core" / "ktls_gcm.v").read_text()
+    broken = tmp_path / "ktls_gcm.v"
+    broken.write_text(good.replace("ctr <= 32'd2;", "ctr <= 32'd3;"))
+    assert broken.read_text() != good
+    with card(tmp_path, "--port", "lockstep", "--rtl", str(broken)) as process:
+        done = subprocess.run(
+            [programs / "hello_seal", process.socket],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.stdout != README_RECORD
+        assert process.stop() == 1
+    assert re.search(r"lockstep: memory at 0x\w+ differs\n  RTL   17 03 03", process.output)
+
+
 @pytest.mark.parametrize("log2", [1, 10])
 def test_small_and_large_rings(
     log2: int, programs: Path, tmp_path: Path, rng: random.Random
@@ -143,7 +175,10 @@ def test_small_and_large_rings(
     assert not work.differences(done.stdout)[:5]
 
 
-def test_errors_reset_and_recovery(programs: Path, tmp_path: Path, rng: random.Random) -> None:
+@pytest.mark.parametrize("port", ["model", "lockstep"])
+def test_errors_reset_and_recovery(
+    port: str, programs: Path, tmp_path: Path, rng: random.Random
+) -> None:
     work = Work(rng, rings=1)
     work.add(0, opens=False)
     for _ in range(3):
@@ -158,8 +193,9 @@ def test_errors_reset_and_recovery(programs: Path, tmp_path: Path, rng: random.R
     work.commands.append("resync 0 0")
     if work.expected[10].split()[4] != "0":
         work.expected[len(work.commands)] = "5 -22 12"
-    with card(tmp_path) as process:
+    with card(tmp_path, "--port", port) as process:
         done = play(programs / "ktls_play", process.socket, 1, 3, work.commands)
+        assert process.stop() == 0, process.output
     assert (done.returncode, done.stderr) == (0, "")
     assert not work.differences(done.stdout)
 

@@ -26,7 +26,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--socket", type=Path, required=True, metavar="PATH", help="where vfio-user clients connect"
     )
-    add_port(parser, "model", "sim", default="model")
+    add_port(parser, "model", "sim", "lockstep", default="model")
     parser.add_argument(
         "--waves", action="store_true", help="record all signals in build/runs/card/waves.fst"
     )
@@ -41,13 +41,14 @@ def _open_device(args: Namespace) -> Iterator[Device]:
         yield ModelDevice()
         return
     # imported late: the model needs no simulator
+    from ktls_cosim.card.lockstep import LockstepDevice
     from ktls_cosim.card.simulation import SimDevice
     from ktls_cosim.sim.card import CardSim
 
     target = args.target
     build = Build.device(lanes=target.lanes, own=target.rtl, EXTERNAL=1)
     with CardSim(build, simulator=target.simulator, name="card", waves=args.waves) as sim:
-        yield SimDevice(sim)
+        yield SimDevice(sim) if args.port == "sim" else LockstepDevice(sim, target.lanes)
 
 
 def _run(args: Namespace) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from cocotb.handle import Immediate
 
 from ktls_cosim.client_memory import ClientMemory
+from ktls_cosim.sim.port import SimMemory
 from ktls_cosim.sim.wire import LINE
 
 _SLOT = 4096
@@ -45,16 +46,10 @@ class ExternalMemory:
         self._beat = beat
         self._maps = maps
         self._wrote = wrote
-        self._lines: dict[int, Any] = {}  # handles by number: cocotb creates them slowly
+        self._lines = SimMemory(host)
         self._bad = {"ext_ar_bad": 0, "ext_b_bad": 0}
         self.allowed = False
         self.bursts = 0
-
-    def _line(self, number: int) -> Any:
-        handle = self._lines.get(number)
-        if handle is None:
-            handle = self._lines[number] = self._host.mem[number]
-        return handle
 
     def _answer(self, name: str, slot: int, good: bool) -> None:
         bad = self._bad[name] & ~(1 << slot) | int(not good) << slot
@@ -72,39 +67,38 @@ class ExternalMemory:
         host = self._host
         while True:
             await host.ext_ar.value_change
-            slot, address, length = self._burst(int(host.ext_ar_burst.value))
+            slot, address, length = self._burst(int(str(host.ext_ar_burst.value), 2))
             data = self._maps.read(address, length) if self.allowed else None
             self._answer("ext_ar_bad", slot, data is not None)
             if data is not None:
                 first, offset = divmod(slot * _SLOT + address % _SLOT, LINE)
                 data = bytes(offset) + data
                 for at in range(0, len(data), LINE):
-                    value = int.from_bytes(data[at : at + LINE], "little")
-                    self._line(first + at // LINE).value = Immediate(value)
+                    self._lines.put_line(first + at // LINE, data[at : at + LINE])
 
     async def serve_writes(self) -> None:
         """Write the bytes of every write that have their strobe."""
         host = self._host
         while True:
             await host.ext_w.value_change
-            slot, address, length = self._burst(int(host.ext_w_burst.value))
+            slot, address, length = self._burst(int(str(host.ext_w_burst.value), 2))
             first, offset = divmod((_SLOTS + slot) * _SLOT + address % _SLOT, LINE)
             numbers = range(first, first + (offset + length - 1) // LINE + 1)
-            data = b"".join(int(self._line(n).value).to_bytes(LINE, "little") for n in numbers)
+            data = b"".join(self._lines.get_line(n) for n in numbers)
             data = data[offset : offset + length]
             pieces = [(0, length)]
-            if not host.ext_w_whole.value:
+            if str(host.ext_w_whole.value) != "1":
                 base = first - _SLOTS * _SLOT // LINE
                 strobes = 0
                 for n in reversed(range(base, base + len(numbers))):
-                    strobes = strobes << LINE | int(host.strobes[n].value)
+                    strobes = strobes << LINE | int(str(host.strobes[n].value), 2)
                 pieces = _runs(strobes >> offset & (1 << length) - 1)
             good = self.allowed
             for at, end in pieces:
-                if self.allowed:
-                    good &= self._maps.write(address + at, data[at:end])
-                if self._wrote is not None:
-                    self._wrote(address + at, data[at:end])
+                piece = data[at:end]
+                good = good and self._maps.write(address + at, piece)
+                if good and self._wrote is not None:
+                    self._wrote(address + at, piece)
             self._answer("ext_b_bad", slot, good)
 
 
