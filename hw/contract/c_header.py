@@ -15,12 +15,14 @@ C_HEAD = f"""\
 
 /* Little-endian words in memory: convert with cpu_to_le32() or htole32() and their kin. */
 #ifdef __KERNEL__
+#include <linux/stddef.h>
 #include <linux/types.h>
 typedef __u8 ktls_u8;
 typedef __le16 ktls_le16;
 typedef __le32 ktls_le32;
 typedef __le64 ktls_le64;
 #else
+#include <stddef.h>
 #include <stdint.h>
 typedef uint8_t ktls_u8;
 typedef uint16_t ktls_le16;
@@ -96,6 +98,14 @@ def _c_struct(s: Struct) -> list[str]:
         f"KTLS_STATIC_ASSERT(sizeof(struct ktls_{s.name}) == {s.size}, "
         f'"{s.name} is {s.size} bytes");'
     )
+    for word in s.words:
+        member = _c_member(word, [f for f in s.fields if word.holds(f)])
+        name = member.split()[1].partition("[")[0]
+        if name != "reserved":
+            out.append(
+                f"KTLS_STATIC_ASSERT(offsetof(struct ktls_{s.name}, {name}) == {word.offset}, "
+                f'"{name}");'
+            )
     shown = ""
     for f in s.fields:
         word = s.word_of(f)

@@ -5,12 +5,14 @@
 
 /* Little-endian words in memory: convert with cpu_to_le32() or htole32() and their kin. */
 #ifdef __KERNEL__
+#include <linux/stddef.h>
 #include <linux/types.h>
 typedef __u8 ktls_u8;
 typedef __le16 ktls_le16;
 typedef __le32 ktls_le32;
 typedef __le64 ktls_le64;
 #else
+#include <stddef.h>
 #include <stdint.h>
 typedef uint8_t ktls_u8;
 typedef uint16_t ktls_le16;
@@ -226,6 +228,13 @@ struct ktls_sqe_ctx {
 	ktls_u8 key[32];
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_ctx) == 64, "sqe_ctx is 64 bytes");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_ctx, word0) == 0, "word0");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_ctx, word1) == 4, "word1");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_ctx, word2) == 8, "word2");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_ctx, salt) == 12, "salt");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_ctx, iv) == 16, "iv");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_ctx, rec_seq) == 24, "rec_seq");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_ctx, key) == 32, "key");
 /* in word0: */
 #define KTLS_SQE_CTX_OPCODE_SHIFT 0
 #define KTLS_SQE_CTX_OPCODE_MASK 0xFFu
@@ -271,6 +280,18 @@ struct ktls_sqe_record {
 	ktls_le32 word15;
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sqe_record) == 64, "sqe_record is 64 bytes");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, word0) == 0, "word0");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, word1) == 4, "word1");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, len) == 8, "len");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, dst_len) == 12, "dst_len");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, src_sg) == 16, "src_sg");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, dst_sg) == 24, "dst_sg");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, word8) == 32, "word8");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, nonce) == 36, "nonce");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, explicit_nonce) == 40, "explicit_nonce");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, aad_len) == 48, "aad_len");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, word13) == 52, "word13");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sqe_record, word15) == 60, "word15");
 /* in word0: */
 #define KTLS_SQE_RECORD_OPCODE_SHIFT 0
 #define KTLS_SQE_RECORD_OPCODE_MASK 0xFFu
@@ -310,6 +331,9 @@ struct ktls_sge {
 	ktls_le32 word3;
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_sge) == 16, "sge is 16 bytes");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sge, addr) == 0, "addr");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sge, len) == 8, "len");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_sge, word3) == 12, "word3");
 
 /*
  * Completion. 32 bytes. The device writes it in one burst; the last beat contains the phase.
@@ -325,6 +349,13 @@ struct ktls_cqe {
 	ktls_le32 word7;
 };
 KTLS_STATIC_ASSERT(sizeof(struct ktls_cqe) == 32, "cqe is 32 bytes");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_cqe, word0) == 0, "word0");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_cqe, word1) == 4, "word1");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_cqe, len) == 8, "len");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_cqe, cycles) == 12, "cycles");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_cqe, rec_seq) == 16, "rec_seq");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_cqe, sq_index) == 24, "sq_index");
+KTLS_STATIC_ASSERT(offsetof(struct ktls_cqe, word7) == 28, "word7");
 /* in word0: */
 #define KTLS_CQE_COOKIE_SHIFT 0
 #define KTLS_CQE_COOKIE_MASK 0xFFFFu

@@ -64,7 +64,7 @@ def _run(argv: list[str]) -> int:
         if args.verbose:
             _show_log(args.verbose)
         if "sim" in args:
-            if args.rtl and getattr(args, "port", "sim") != "sim":
+            if args.rtl and getattr(args, "port", "sim") not in ("sim", "lockstep"):
                 raise CosimError("only the simulated device has RTL; use --rtl with --port sim")
             args.target = Target.from_environment(
                 os.environ, simulator=args.sim, lanes=args.lanes, rtl=args.rtl

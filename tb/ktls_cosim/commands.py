@@ -49,6 +49,11 @@ COMMANDS = (
         "run an unmodified program on the kTLS model and the simulated device",
     ),
     Command(
+        "card",
+        "ktls_cosim.card.cli:add_options",
+        "a PCI card for drivers in C and for QEMU: a vfio-user server",
+    ),
+    Command(
         "conformance",
         "ktls_cosim.conformance.cli:add_options",
         "play recordings of real kernels on the model and compare",

@@ -13,6 +13,7 @@ PORTS = {
     "software": "no device, the CPU seals",
     "model": "the functional device",
     "sim": "the Verilog in a simulator",
+    "lockstep": "the Verilog, compared with the functional model",
 }
 TLS_VERSIONS = ("1.2", "1.3")
 _LONGEST = 1e6  # seconds

@@ -176,6 +176,7 @@ ROOMS = {
     "capture": {"check"},
     "https": {"check", "capture"},
     "run": {"capture"},
+    "card": {"check", "sim"},
     "conformance": {"check"},
     "kernel": {"conformance"},
     "vectors": {"check"},

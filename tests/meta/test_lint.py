@@ -33,7 +33,12 @@ DEVICE = [
     ("ktls_nic", {"SMALL_CORE": 1}),
 ]
 CORE = [("ktls_gcm", {"LANES": 1}), ("ktls_gcm", {"LANES": 2}), ("ktls_gcm", {"LANES": 4})]
-TEST_BENCH = [("ktls_tb", {"LANES": 4}), ("ktls_tb", {"SMALL_CORE": 1}), ("ktls_alone", {})]
+TEST_BENCH = [
+    ("ktls_tb", {"LANES": 4}),
+    ("ktls_tb", {"SMALL_CORE": 1}),
+    ("ktls_tb", {"EXTERNAL": 1}),
+    ("ktls_alone", {}),
+]
 
 
 def designs(*lists: list[tuple[str, Parameters]]) -> pytest.MarkDecorator:

@@ -10,8 +10,7 @@ from ktls_cosim.check.access import Burst, Observed
 from ktls_cosim.port import Memory, Port, moment
 from ktls_hw.layout import RING_COUNT, STATUS_IDLE, Cqe, Reg, ring_of, ring_reg
 
-# registers whose value depends on the time of the read
-_TIMED = {
+TIMED = {
     Reg.CYCLES_LO,
     Reg.CYCLES_HI,
     Reg.STATUS,
@@ -19,6 +18,7 @@ _TIMED = {
     *(ring_reg(ring, Reg.RING0_SQ_CONS) for ring in range(RING_COUNT)),
     *(ring_reg(ring, Reg.RING0_CQ_PROD) for ring in range(RING_COUNT)),
 }
+"""Registers whose value depends on the time of the read."""
 _IDLE_POLLS = 1000
 _CLOCK = {Reg.CYCLES_LO, Reg.CYCLES_HI}
 
@@ -91,12 +91,14 @@ class LockstepPort:
         for _ in range(_IDLE_POLLS):
             if STATUS_IDLE.get(await self.primary.read32(Reg.STATUS)):
                 break
-        for addr in sorted(_TIMED - _CLOCK):
+        for addr in sorted(TIMED - _CLOCK):
             a = await self.primary.read32(addr)
             b = await self.shadow.read32(addr)
             self.compared += 1
             if a != b:
-                raise self._error(f"register {_name(addr)}", f"  primary {a:#x}, shadow {b:#x}")
+                raise self._error(
+                    f"register {register_name(addr)}", f"  primary {a:#x}, shadow {b:#x}"
+                )
 
     def compare_memory(self, addr: int, a: bytes, b: bytes) -> bytes:
         """Compare the contents of both memories at `addr`.
@@ -119,7 +121,7 @@ class LockstepPort:
                 return a  # the primary has not written this completion yet
             if p.cycles < s.cycles:
                 raise self._error(f"memory at {addr:#x}", f"  {p.cycles} cycles, law {s.cycles}")
-            x, y = _untimed(p), _untimed(s)
+            x, y = untimed(p), untimed(s)
         else:
             x, y = a, b
         self.compared += 1
@@ -129,7 +131,7 @@ class LockstepPort:
             raise self._error(
                 f"memory at {addr + at:#x}",
                 f"  primary {x[lo : lo + 16].hex(' ')}\n  shadow  {y[lo : lo + 16].hex(' ')}",
-                _fields(x, y) if in_ring else self._verdicts(addr + at),
+                completion_fields(x, y) if in_ring else self._verdicts(addr + at),
             )
         return a
 
@@ -158,10 +160,12 @@ class LockstepPort:
             if self._resets_before is None:
                 self._resets_before = a - b
             b += self._resets_before
-        if addr not in _TIMED:
+        if addr not in TIMED:
             self.compared += 1
             if a != b:
-                raise self._error(f"register {_name(addr)}", f"  primary {a:#x}, shadow {b:#x}")
+                raise self._error(
+                    f"register {register_name(addr)}", f"  primary {a:#x}, shadow {b:#x}"
+                )
         return a
 
     async def write32(self, addr: int, value: int) -> None:
@@ -191,14 +195,14 @@ class LockstepPort:
         return self.primary.now()
 
 
-def _name(addr: int) -> str:
+def register_name(addr: int) -> str:
     """Name a register; those of other rings have the names of ring 0."""
     ring, in_first = ring_of(addr)
     known = [r.name for r in Reg if r == in_first]
     return f"{addr:#05x} ({known[0]}{f' of ring {ring}' if ring else ''})" if known else hex(addr)
 
 
-def _fields(primary: bytes, shadow: bytes) -> str:
+def completion_fields(primary: bytes, shadow: bytes) -> str:
     """Name the fields in which two completions differ."""
     if len(primary) != Cqe.SIZE:
         return ""
@@ -208,6 +212,6 @@ def _fields(primary: bytes, shadow: bytes) -> str:
     )
 
 
-def _untimed(cqe: Cqe) -> bytes:
+def untimed(cqe: Cqe) -> bytes:
     """Pack a completion without `cycles` and `latency`."""
     return replace(cqe, cycles=0, latency=0).pack()

@@ -14,6 +14,7 @@ import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.paths import build_root
@@ -27,7 +28,6 @@ from ktls_hw.fields import register_address
 
 ANSWER_LIMIT_S = 120.0
 EXIT_LIMIT_S = 10.0
-_MODULE = "ktls_cosim.sim.server"
 _log = logging.getLogger("ktls.sim")
 
 
@@ -68,6 +68,7 @@ class RemoteSim:
         log: Log file of the simulator.
         waves: FST file, or None.
         pid: Process ID of the simulator.
+        socket: Connection to the simulator.
 
     Raises:
         SimulatorMissing: The simulator is unknown or not installed.
@@ -75,6 +76,7 @@ class RemoteSim:
     """
 
     LINES = 32768
+    MODULE = "ktls_cosim.sim.server"
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class RemoteSim:
             find_simulator(simulator),
             folder,
             build.toplevel,
-            _MODULE,
+            self.MODULE,
             seed=seed,
             results=self.out / "results.xml",
             waves=self.waves,
@@ -118,7 +120,7 @@ class RemoteSim:
         _log.info("%s runs as process %d, log %s", simulator, self.pid, self.log)
         _log.debug("%s", " ".join(command))
         ours.settimeout(ANSWER_LIMIT_S)
-        self._sock = ours
+        self.socket = ours
         self._pending = bytearray()
         self.mem = RemoteMemory(self, LINE * int(str(build.parameters.get("LINES", self.LINES))))
 
@@ -128,7 +130,7 @@ class RemoteSim:
         """Queue a request that has no answer; a full queue is sent at once."""
         self._pending += HEAD.pack(op, addr, n) + payload
         if len(self._pending) > 1 << 16:
-            self._send()
+            self.flush()
 
     def ask(self, op: Op, addr: int = 0, n: int = 0, *, answer: int) -> bytes:
         """Send all queued requests and this one, and return its answer of `answer` bytes.
@@ -137,11 +139,19 @@ class RemoteSim:
             SimulatorError: The simulator ended, or did not answer within `ANSWER_LIMIT_S`.
         """
         self.tell(op, addr, n)
-        self._send()
+        self.flush()
+        return self.receive(answer)
+
+    def receive(self, answer: int) -> bytes:
+        """Receive `answer` bytes from the simulation.
+
+        Raises:
+            SimulatorError: The simulator ended, or did not answer within `ANSWER_LIMIT_S`.
+        """
         out = bytearray()
         while len(out) < answer:
             try:
-                piece = self._sock.recv(answer - len(out))
+                piece = self.socket.recv(answer - len(out))
             except TimeoutError as e:
                 self._process.kill()
                 raise self._gone(f"did not answer within {ANSWER_LIMIT_S:.0f} s") from e
@@ -152,9 +162,10 @@ class RemoteSim:
             out += piece
         return bytes(out)
 
-    def _send(self) -> None:
+    def flush(self) -> None:
+        """Send all queued requests; raises `SimulatorError` if the simulator has ended."""
         try:
-            self._sock.sendall(self._pending)
+            self.socket.sendall(self._pending)
         except OSError as e:
             raise self._gone(f"ended ({e})") from e
         self._pending.clear()
@@ -201,16 +212,16 @@ class RemoteSim:
             _log.info("process %d ends", self.pid)
             try:
                 self.tell(Op.END)
-                self._send()
+                self.flush()
                 self._process.wait(timeout=30)
             except (SimulatorError, subprocess.TimeoutExpired):
                 self._process.kill()
                 self._process.wait()
-        self._sock.close()
+        self.socket.close()
         if self.waves:
             clean_log(self.log)
 
-    def __enter__(self) -> RemoteSim:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

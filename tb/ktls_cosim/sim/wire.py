@@ -11,6 +11,8 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
+from ktls_hw.layout import Reg
+
 FD_VARIABLE = "KTLS_SIM_FD"
 """Environment variable with the simulator's end of the socket pair."""
 
@@ -21,6 +23,23 @@ LINE = 128
 """Bytes of a line of `ktls_host_mem`: long, because Python needs one call per line."""
 
 HEAD = struct.Struct("<BQI")
+ANSWER = struct.Struct("<BI")
+"""What a simulation behind a card sends: kind and value."""
+VALUE, DONE, INTERRUPT, WROTE = range(4)
+"""Kinds of `ANSWER`: of READ32, of UNMAP, an interrupt message, a write of the device.
+
+Eight bytes of address and as many bytes as the value says follow WROTE.
+"""
+AREA = struct.Struct("<QQ??")
+"""Behind MAP and UNMAP: size, offset in the file, readable, writable."""
+
+ACKNOWLEDGING = frozenset({Reg.IRQ_ENABLE, Reg.RING0_CQ_CONS, Reg.RING0_ERRORS, Reg.RING0_IRQ_MOD})
+"""Registers (of ring 0) whose write answers an interrupt.
+
+MSI-X sends a message when the level rises. If the level stays high behind such a write, a further
+message follows: otherwise a driver that has left a completion unread would wait for ever.
+"""
+
 U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")
 
@@ -36,6 +55,12 @@ class Op(IntEnum):
     NOW = 6
     KNOB = 7  # addr is an index into KNOBS, n the value
     END = 8
+    # of a card only; memory is outside of the simulation
+    MAP = 9  # addr is the bus address; AREA and a descriptor follow
+    UNMAP = 10  # the same without descriptor
+    UNMAP_ALL = 11
+    ALLOW = 12  # n: whether the device may access memory
+    REPORT_WRITES = 13
 
 
 KNOBS = (

@@ -35,6 +35,7 @@ QUICK = {
     "serve": (("--port", "model", "--listen", "nonsense", "."), 2),
     "fetch": (("https://127.0.0.1:1/",), 1),
     "run": (("--", "/bin/true"), 1),
+    "card": (("--socket", "/no/such/folder/card"), 2),
     "conformance": ((ULP,), 0),
     "kernel": ((), 2),
     "vectors": (("--port", "model", "--sample", "1"), 0),
@@ -88,6 +89,10 @@ def test_every_command_is_tried() -> None:
         ("bench rtl --lanes 0", "--lanes: invalid choice:"),
         ("bench model --lanes 2", "bench model simulates nothing"),
         ("bench sim --sim icarus", "bench sim measures every simulator"),
+        ("card", "the following arguments are required: --socket"),
+        ("card --socket /no/such/folder/card", "cannot listen at /no/such/folder/card"),
+        ("card --socket x --port software", "--port: invalid choice: 'software'"),
+        ("card --socket x --waves", "the functional model records no waves"),
         ("doctor --port model", "unrecognized arguments: --port model"),
     ],
 )
@@ -190,7 +195,7 @@ def test_a_closed_pipe_ends_a_command_quietly(command: str, tmp_path: Path) -> N
     os.close(reader)
     done = finish(command, *arguments, PATH=str(tmp_path), stdout=writer)
     os.close(writer)
-    prints = command not in ("fetch", "run", "kernel", "bench")
+    prints = command not in ("fetch", "run", "kernel", "bench", "card")
     assert done.returncode == (141 if prints else status)
     if prints:
         assert done.stderr == ""
@@ -247,7 +252,7 @@ def interrupted(*argv: str) -> int:
 
 
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("command", sorted(set(QUICK) - {"run", "serve"}))
+@pytest.mark.parametrize("command", sorted(set(QUICK) - {"card", "run", "serve"}))
 def test_ctrl_c_is_one_line(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,6 +291,11 @@ def interrupted_when_ready(*argv: str) -> tuple[int, str]:
 def test_ctrl_c_ends_a_server_without_a_client(tmp_path: Path) -> None:
     status, err = interrupted_when_ready("serve", str(tmp_path), "--listen", "127.0.0.1:0")
     assert (status, err) == (130, "ktls-cosim: no client connected, so nothing was checked\n")
+
+
+def test_ctrl_c_ends_a_card_without_a_client(tmp_path: Path) -> None:
+    status, err = interrupted_when_ready("card", "--socket", str(tmp_path / "card"))
+    assert (status, err) == (130, "ktls-cosim: no client connected\n")
 
 
 def test_ctrl_c_ends_the_program_of_run() -> None:

@@ -8,7 +8,13 @@
 //   err_write is set; accesses beyond the end of `mem` are answered with DECERR. A write that is
 //   answered with an error changes nothing. While `dead` is set, no channel moves and all open
 //   transactions are discarded, as after the reset of a bus.
-// Data format: mem[n] holds bytes 128 n to 128 n + 127, byte 128 n in [7:0].
+//   EXTERNAL = 1: the memory is outside of the simulation. Python serves each burst once
+//   (sim/external.py): ext_ar and ext_w change 1 ns after the clock edge that takes a read address
+//   or the last beat of a write. Burst n of a kind has slot n mod Q; a set bit in ext_ar_bad or
+//   ext_b_bad answers it with DECERR.
+// Data format: mem[n] holds bytes 128 n to 128 n + 127, byte 128 n in [7:0]. EXTERNAL = 1: mem has
+//   2 Q slots of 4 KiB, those of reads first; a burst lies in its slot as it lies in its page, and
+//   strobes has the strobes of the slots of writes.
 // verilator lint_off PROCASSINIT
 `timescale 1ns / 1ps
 `default_nettype none
@@ -17,7 +23,8 @@
 module ktls_host_mem #(
     parameter DATA_W = 128,
     // lines of 128 bytes (`LINE` in sim/wire.py)
-    parameter LINES  = 32768
+    parameter LINES = 32768,
+    parameter EXTERNAL = 0
 ) (
     input  wire                clk,
     input  wire                rst,
@@ -69,6 +76,17 @@ module ktls_host_mem #(
   reg err_write = 0;
   reg dead = 0;
 
+  // Python serves these if EXTERNAL is 1: slot, beats - 1 and address of a burst.
+  reg ext_ar = 0;
+  reg [79:0] ext_ar_burst = 0;
+  reg [Q-1:0] ext_ar_bad = 0;
+  reg ext_w = 0;
+  reg [79:0] ext_w_burst = 0;
+  reg [Q-1:0] ext_b_bad = 0;
+  reg ext_w_whole = 0;  // all strobes of the burst are set
+  reg [127:0] strobes[0:32*Q-1];
+  initial if (EXTERNAL != 0) for (n = 0; n < 32 * Q; n = n + 1) strobes[n] = 128'd0;
+
   reg [31:0] now = 0;
   reg go_ar = 1;
   reg go_r = 1;
@@ -107,9 +125,9 @@ module ktls_host_mem #(
   end
 
   // The response to a beat. A macro, because in Icarus a function call costs as much as the beat.
-  `define KTLS_RESPOND(resp, addr, errors) \
+  `define KTLS_RESPOND(resp, addr, errors, lost) \
       resp = 2'b00; \
-      if (addr[63:7] >= LINES) resp = 2'b11; \
+      if (EXTERNAL != 0 ? lost : addr[63:7] >= LINES) resp = 2'b11; \
       else if (errors) if (addr + LAST >= err_lo && addr < err_hi) resp = err_resp;
 
   // ---------------------------------------------------------------------- reads
@@ -122,6 +140,7 @@ module ktls_host_mem #(
   reg [7:0] beat = 0;
   `KTLS_TMP(1, r_now)
   `KTLS_TMP(64, r_addr)
+  `KTLS_TMP(64, r_at)
   `KTLS_TMP(2, r_resp)
   `KTLS_TMP(1, r_last)
   wire [7:0] ar_waiting = ar_wp - ar_rp;
@@ -135,6 +154,10 @@ module ktls_host_mem #(
       ar_len[ar_wp] <= arlen;
       ar_due[ar_wp] <= now + latency;
       ar_wp <= ar_wp + 1;
+      if (EXTERNAL != 0) begin
+        ext_ar_burst <= #1{ar_wp, arlen, araddr};
+        ext_ar <= #1 !ext_ar;
+      end
     end
     `KTLS_V(r_now) = 1'b0;
     if (ar_waiting != 0)
@@ -143,11 +166,13 @@ module ktls_host_mem #(
       `KTLS_V(r_addr) = ar_addr[ar_rp] + beat * BYTES;
       `KTLS_V(r_last) = beat == ar_len[ar_rp];
       rvalid <= 1'b1;
-      `KTLS_RESPOND(`KTLS_V(r_resp), `KTLS_V(r_addr), err_read)
+      `KTLS_RESPOND(`KTLS_V(r_resp), `KTLS_V(r_addr), err_read, ext_ar_bad[ar_rp])
+      `KTLS_V(r_at) = `KTLS_V(r_addr);
+      if (EXTERNAL != 0) `KTLS_V(r_at) = {44'd0, ar_rp, `KTLS_V(r_addr) [11:0]};
       rresp <= `KTLS_V(r_resp);
       // The device must not use data that came with an error: make it recognisable.
       if (`KTLS_V(r_resp) != 0) rdata <= {DATA_W / 8{8'hEE}};
-      else rdata <= mem[`KTLS_V(r_addr) [7+:LINE_W]][8*`KTLS_V(r_addr) [6:0]+:DATA_W];
+      else rdata <= mem[`KTLS_V(r_at) [7+:LINE_W]][8*`KTLS_V(r_at) [6:0]+:DATA_W];
       rlast <= `KTLS_V(r_last);
       if (`KTLS_V(r_last)) begin
         beat  <= 0;
@@ -179,6 +204,8 @@ module ktls_host_mem #(
   reg [1:0] worst = 0;
   `KTLS_TMP(1, b_now)
   `KTLS_TMP(64, w_addr)
+  `KTLS_TMP(64, w_at)
+  reg whole = 1;
   `KTLS_TMP(2, w_resp)
   integer i;
   wire [7:0] aw_waiting = aw_wp - aw_rp;
@@ -194,13 +221,24 @@ module ktls_host_mem #(
     end
     if (wvalid && wready) begin
       `KTLS_V(w_addr) = aw_addr[aw_rp] + wbeat * BYTES;
-      `KTLS_RESPOND(`KTLS_V(w_resp), `KTLS_V(w_addr), err_write)
+      `KTLS_RESPOND(`KTLS_V(w_resp), `KTLS_V(w_addr), err_write, 1'b0)
+      `KTLS_V(w_at) = `KTLS_V(w_addr);
+      if (EXTERNAL != 0) `KTLS_V(w_at) = {44'd1, aw_rp, `KTLS_V(w_addr) [11:0]};
       if (`KTLS_V(w_resp) == 0) begin
-        if (&wstrb) mem[`KTLS_V(w_addr) [7+:LINE_W]][8*`KTLS_V(w_addr) [6:0]+:DATA_W] <= wdata;
+        if (&wstrb) mem[`KTLS_V(w_at) [7+:LINE_W]][8*`KTLS_V(w_at) [6:0]+:DATA_W] <= wdata;
         else
           for (i = 0; i < BYTES; i = i + 1)
           if (wstrb[i])
-            mem[`KTLS_V(w_addr) [7+:LINE_W]][8*`KTLS_V(w_addr) [6:0]+8*i+:8] <= wdata[8*i+:8];
+            mem[`KTLS_V(w_at) [7+:LINE_W]][8*`KTLS_V(w_at) [6:0]+8*i+:8] <= wdata[8*i+:8];
+      end
+      if (EXTERNAL != 0) begin
+        strobes[`KTLS_V(w_at) [7+:13]][`KTLS_V(w_at) [6:0]+:BYTES] <= wstrb;
+        whole <= whole && &wstrb || wlast;
+        if (wlast) begin
+          ext_w_burst <= #1{aw_rp, wbeat, aw_addr[aw_rp]};
+          ext_w_whole <= #1 whole && &wstrb;
+          ext_w <= #1 !ext_w;
+        end
       end
       wbeat <= wbeat + 1;
       worst <= worst | `KTLS_V(w_resp);
@@ -218,7 +256,7 @@ module ktls_host_mem #(
       if (go_b) if (!bvalid || bready) `KTLS_V(b_now) = $signed(now - b_due[b_rp]) >= 0;
     if (`KTLS_V(b_now)) begin
       bvalid <= 1'b1;
-      bresp  <= b_resp[b_rp];
+      bresp  <= EXTERNAL != 0 ? b_resp[b_rp] | {2{ext_b_bad[b_rp]}} : b_resp[b_rp];
       b_rp   <= b_rp + 1;
     end else if (bready) begin
       bvalid <= 1'b0;
@@ -231,6 +269,7 @@ module ktls_host_mem #(
       b_rp   <= 0;
       wbeat  <= 0;
       worst  <= 0;
+      whole  <= 1;
     end
   end
 

@@ -17,7 +17,8 @@ module ktls_tb #(
     parameter RINGS = 4,
     parameter SMALL_CORE = 0,
     parameter [9:0] SUITES = 10'h3ff,
-    parameter LINES = 32768
+    parameter LINES = 32768,
+    parameter EXTERNAL = 0
 );
 
   localparam DATA_W = 128 * LANES;
@@ -160,7 +161,8 @@ module ktls_tb #(
 
   ktls_host_mem #(
       .DATA_W(DATA_W),
-      .LINES (LINES)
+      .LINES(LINES),
+      .EXTERNAL(EXTERNAL)
   ) host (
       .clk(clk),
       .rst(rst),

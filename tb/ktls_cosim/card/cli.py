@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command line of `ktls-cosim card`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ktls_cosim.card.device import Device
+from ktls_cosim.card.model import ModelDevice
+from ktls_cosim.card.server import Server
+from ktls_cosim.errors import CosimError
+from ktls_cosim.options import add_port
+from ktls_cosim.sim.build import Build
+
+_INTERRUPTED = 130
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `card`."""
+    parser.add_argument(
+        "--socket", type=Path, required=True, metavar="PATH", help="where vfio-user clients connect"
+    )
+    add_port(parser, "model", "sim", "lockstep", default="model")
+    parser.add_argument(
+        "--waves", action="store_true", help="record all signals in build/runs/card/waves.fst"
+    )
+    parser.set_defaults(run=_run)
+
+
+@contextmanager
+def _open_device(args: Namespace) -> Iterator[Device]:
+    if args.port == "model":
+        if args.waves:
+            raise CosimError("the functional model records no waves; use --port sim")
+        yield ModelDevice()
+        return
+    # imported late: the model needs no simulator
+    from ktls_cosim.card.lockstep import LockstepDevice
+    from ktls_cosim.card.simulation import SimDevice
+    from ktls_cosim.sim.card import CardSim
+
+    target = args.target
+    build = Build.device(lanes=target.lanes, own=target.rtl, EXTERNAL=1)
+    with CardSim(build, simulator=target.simulator, name="card", waves=args.waves) as sim:
+        yield SimDevice(sim) if args.port == "sim" else LockstepDevice(sim, target.lanes)
+
+
+def _run(args: Namespace) -> int:
+    if not args.verbose:
+        _show_refusals()
+    with _open_device(args) as device:
+        server = Server(args.socket, device)
+        # a shell starts background jobs with SIGINT ignored
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: server.stop())
+        try:
+            print(f"card at {args.socket} (device: {args.port})", flush=True)
+            server.run()
+        finally:
+            server.close()
+        wrong = device.finish()
+    if wrong is not None:
+        print(wrong)
+        return 1
+    print(f"clients: {server.clients}")
+    if not server.clients:
+        print("ktls-cosim: no client connected", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _show_refusals() -> None:
+    """Show on standard error what the card refuses: it is a mistake of the driver."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("ktls-cosim card: %(message)s"))
+    log = logging.getLogger("ktls.card")
+    log.addHandler(handler)
+    log.setLevel(logging.WARNING)
+    log.propagate = False

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device of a card: what the PCI function and the loop need of a model or a simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ktls_cosim.client_memory import Area
+
+
+class Device(Protocol):
+    """A device with access to the memory of one client.
+
+    Attributes:
+        bus_master: Returns whether the card may access memory.
+        interrupt: Called when the device asks for service.
+    """
+
+    bus_master: Callable[[], bool]
+    interrupt: Callable[[], None]
+
+    def read32(self, addr: int) -> int:
+        """Return the register at byte offset `addr`."""
+
+    def write32(self, addr: int, value: int) -> None:
+        """Write the register at byte offset `addr`."""
+
+    def reset(self) -> None:
+        """Reset the device."""
+
+    def add(self, area: Area) -> None:
+        """Map memory of the client and take its descriptor; raises `MapError`."""
+
+    def remove(self, address: int, size: int) -> None:
+        """End one map; raises `MapError`."""
+
+    def clear(self) -> None:
+        """End all maps."""
+
+    def fileno(self) -> int | None:
+        """Descriptor that is readable when the device wants `progress`; None: it never does."""
+
+    def progress(self) -> None:
+        """Handle what the device has done on its own."""
+
+    def finish(self) -> str | None:
+        """Return what is wrong with the device, None if nothing is."""

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The functional model as the device of a card, with the client's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ktls import run_sync
+from ktls_cosim.client_memory import Area, ClientMemory
+from ktls_cosim.sim.wire import ACKNOWLEDGING
+from ktls_hw.layout import CTRL_RESET, Reg, ring_of
+from ktls_hw.memory import ModelMemory
+from ktls_hw.model import NicModel
+
+
+class BusMemory(ModelMemory):
+    """The client's memory as the model's device sees it.
+
+    Args:
+        maps: The maps of the client.
+        allowed: Whether the card may access memory.
+    """
+
+    def __init__(self, maps: ClientMemory, allowed: Callable[[], bool]) -> None:
+        super().__init__(0)
+        self._maps = maps
+        self._allowed = allowed
+
+    def device_read(self, addr: int, length: int, beat: int) -> tuple[bytes, bool]:
+        """See `ModelMemory.device_read`; maps are pages, so no beat is part of two."""
+        del beat
+        data = self._maps.read(addr, length) if self._allowed() else None
+        return (bytes(length), False) if data is None else (data, True)
+
+    def device_write(self, addr: int, data: bytes, beat: int) -> bool:
+        """See `ModelMemory.device_write`."""
+        del beat
+        return self._allowed() and self._maps.write(addr, data)
+
+
+class ModelDevice:
+    """The functional model; a register access executes everything that it starts.
+
+    Attributes:
+        bus_master: Returns whether the card may access memory.
+        interrupt: Called when the device asks for service.
+    """
+
+    def __init__(self) -> None:
+        self.bus_master: Callable[[], bool] = lambda: False
+        self.interrupt: Callable[[], None] = lambda: None
+        self._maps = ClientMemory()
+        self._nic = NicModel(memory=BusMemory(self._maps, lambda: self.bus_master()))
+        self._level = False
+
+    def read32(self, addr: int) -> int:
+        """Return the register at byte offset `addr`."""
+        return run_sync(self._nic.read32(addr))
+
+    def write32(self, addr: int, value: int) -> None:
+        """Write a register, and interrupt if the level rises or stays high behind an answer."""
+        run_sync(self._nic.write32(addr, value))
+        before, self._level = self._level, run_sync(self._nic.wait_irq())
+        if self._level and (not before or ring_of(addr)[1] in ACKNOWLEDGING):
+            self.interrupt()
+
+    def reset(self) -> None:
+        """Reset the device."""
+        self.write32(Reg.CTRL, CTRL_RESET.put(1))
+
+    def add(self, area: Area) -> None:
+        """Map memory of the client; raises `MapError`."""
+        self._maps.add(area)
+
+    def remove(self, address: int, size: int) -> None:
+        """End one map; raises `MapError`."""
+        self._maps.remove(address, size)
+
+    def clear(self) -> None:
+        """End all maps."""
+        self._maps.clear()
+
+    def fileno(self) -> int | None:
+        """Descriptor to wait for; None: the model does nothing on its own."""
+        return None
+
+    def progress(self) -> None:
+        """Handle what `fileno` announces."""
+
+    def finish(self) -> str | None:
+        """Return what is wrong with the device, None if nothing is."""
+        return None

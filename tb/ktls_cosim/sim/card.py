@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulation of the device behind a card: its memory is that of the card's client.
+
+The child process maps the client's files itself. It simulates while the device works and answers
+register accesses meanwhile; it sends interrupts when they happen.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from ktls_cosim.client_memory import Area, ClientMemory
+from ktls_cosim.sim.build import Build
+from ktls_cosim.sim.remote import RemoteSim
+from ktls_cosim.sim.wire import ANSWER, AREA, DONE, INTERRUPT, VALUE, WROTE, Op
+from ktls_hw.fields import register_address
+from ktls_hw.layout import CTRL_RESET, Reg
+
+
+class CardSim(RemoteSim):
+    """A simulation that a card uses; build it with the parameter EXTERNAL = 1.
+
+    The methods of `HostPort` are not for a card; use `read_register` and `write_register`.
+
+    Attributes:
+        maps: The memory of the client.
+        wrote: Called with address and bytes of each write of the device, once
+            `report_writes` was called.
+        interrupt: Called when the device asks for service.
+        bus_master: Returns whether the device may access memory.
+    """
+
+    MODULE = "ktls_cosim.sim.card_server"
+
+    def __init__(self, build: Build, *, simulator: str, name: str, waves: bool) -> None:
+        super().__init__(build, simulator=simulator, name=name, waves=waves)
+        self.maps = ClientMemory()
+        self.bus_master: Callable[[], bool] = lambda: False
+        self.interrupt: Callable[[], None] = lambda: None
+        self.wrote: Callable[[int, bytes], None] = lambda _address, _data: None
+        self._allowed = False
+
+    def _next(self, wanted: int) -> int:
+        """Handle messages until an answer of the wanted kind; returns its value."""
+        while True:
+            kind, value = ANSWER.unpack(self.receive(ANSWER.size))
+            self._handle(kind, value)
+            if kind == wanted:
+                return int(value)
+
+    def _handle(self, kind: int, value: int) -> None:
+        if kind == INTERRUPT:
+            self.interrupt()
+        elif kind == WROTE:
+            raw = self.receive(8 + value)
+            self.wrote(int.from_bytes(raw[:8], "little"), raw[8:])
+
+    def _allow(self) -> None:
+        allowed = self.bus_master()
+        if allowed != self._allowed:
+            self._allowed = allowed
+            self.tell(Op.ALLOW, 0, int(allowed))
+
+    def read_register(self, addr: int) -> int:
+        """Return the register at byte offset `addr`; the device works on meanwhile."""
+        self._allow()
+        self.tell(Op.READ32, register_address(addr))
+        self.flush()
+        return self._next(VALUE)
+
+    def write_register(self, addr: int, value: int) -> None:
+        """Write the register at byte offset `addr`; the write is posted."""
+        self._allow()
+        self.tell(Op.WRITE32, register_address(addr), value & 0xFFFFFFFF)
+        self.flush()
+
+    def reset(self) -> None:
+        """Reset the device and wait until it has finished its bus accesses."""
+        self.write_register(Reg.CTRL, CTRL_RESET.put(1))
+        self.read_register(Reg.CTRL)
+
+    def add(self, area: Area) -> None:
+        """Map memory of the client and take its descriptor; raises `MapError`."""
+        self.maps.add(area)
+        raw = AREA.pack(area.size, area.offset, area.readable, area.writable)
+        self.tell(Op.MAP, area.address, 0)
+        self.flush()
+        socket.send_fds(self.socket, [raw], [area.fd] if area.fd >= 0 else [])
+
+    def remove(self, address: int, size: int) -> None:
+        """End one map, also for the device; raises `MapError`."""
+        self.maps.remove(address, size)
+        self.tell(Op.UNMAP, address, 0, AREA.pack(size, 0, False, False))
+        self.flush()
+        self._next(DONE)
+
+    def clear(self) -> None:
+        """End all maps."""
+        self.maps.clear()
+        self.tell(Op.UNMAP_ALL)
+        self.flush()
+        self._next(DONE)
+
+    def report_writes(self) -> None:
+        """Let the simulation report each write of the device, see `wrote`."""
+        self.tell(Op.REPORT_WRITES)
+
+    def fileno(self) -> int:
+        """Descriptor that is readable when the simulation has sent something."""
+        return self.socket.fileno()
+
+    def progress(self) -> None:
+        """Handle one message of the simulation."""
+        kind, value = ANSWER.unpack(self.receive(ANSWER.size))
+        self._handle(kind, value)
