@@ -271,8 +271,9 @@ module ktls_gather #(
       .off(off[BEAT_LOG2-1:0]),
       .push_valid(push_valid),
       .push_ready(push_ready),
-      .push_data(is_missing ? {DATA_W{1'b0}} : b_data),
+      .push_data(b_data),
       .push_cnt(n[BEAT_LOG2:0]),
+      .push_zero(is_missing),
       .avail(avail),
       .data(m_data),
       .pop_cnt(pop_cnt)

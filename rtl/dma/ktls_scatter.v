@@ -186,6 +186,7 @@ module ktls_scatter #(
       .push_ready(s_ready),
       .push_data(s_data),
       .push_cnt(s_cnt),
+      .push_zero(1'b0),
       .avail(avail),
       .data(w_data),
       .pop_cnt(move ? n[BEAT_LOG2:0] : {BEAT_LOG2 + 1{1'b0}})
