@@ -1,4 +1,6 @@
 rtl/common/ktls_fifo.v
+rtl/common/ktls_mux4.v
+rtl/common/ktls_rotate.v
 rtl/common/ktls_swap.v
 rtl/core/ktls_aes.v
 rtl/core/ktls_aes_iter.v

