@@ -21,6 +21,7 @@ EDGES = {
     # the folder for all output: KTLS_BUILD
     "tb/ktls_cosim/paths.py",
     # entries of the simulator process, which receives its arguments in variables
+    "tb/ktls_cosim/sim/card_server.py",
     "tb/ktls_cosim/sim/server.py",
     "tb/ktls_cosim/sim/measure_core.py",
     "tb/ktls_cosim/sim/measure_record.py",
