@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Buffers in DMA memory, and their scatter-gather entries."""
+"""Buffers in DMA memory, their scatter-gather entries, and the secrets in it."""
 
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 
+from ktls.port import HostPort
 from ktls_hw.layout import Sge
 
 PAGE = 4096
@@ -66,6 +68,50 @@ class DmaBuffers:
     def address(self, number: int) -> int:
         """Return the bus address of a buffer."""
         return self.base + number * self.SIZE
+
+
+class Secrets:
+    """Places in DMA memory that hold keys or text until zeros overwrite them.
+
+    Args:
+        port: the device whose DMA memory it is.
+    """
+
+    def __init__(self, port: HostPort) -> None:
+        self._port = port
+        self._places: list[tuple[int, int]] = []
+
+    def add(self, addr: int, length: int) -> None:
+        """Note a secret.
+
+        Args:
+            addr: bus address of its first byte.
+            length: number of bytes.
+        """
+        self._places.append((addr, length))
+
+    def wipe(self) -> None:
+        """Overwrite all secrets with zeros; what fails is left for the next call.
+
+        Raises:
+            OSError: a memory access failed.
+            MemoryError: a memory access failed.
+        """
+        while self._places:
+            addr, length = self._places[-1]
+            if length:
+                self._port.mem.write(addr, bytes(length))
+            self._places.pop()
+
+    def wipe_now_and_again(self) -> None:
+        """Overwrite all secrets as far as the memory answers, and again in the next `wipe`.
+
+        A device that is DOWN may still write into its buffers until its reset.
+        """
+        places = list(self._places)
+        with suppress(OSError, MemoryError):
+            self.wipe()
+        self._places = places
 
 
 def page_entries(addr: int, length: int) -> list[Sge]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from ktls import uapi
 from ktls.dma import DmaBuffers
 from ktls.errors import NotOffloadable
-from ktls.nic import DeviceContext, KtlsNic
+from ktls.nic import KtlsNic
+from ktls.nic_contexts import DeviceContext
 from ktls.ring import Done
 from ktls_hw import layout
 from ktls_hw.layout import Opcode, SqeCtx, SqeRecord

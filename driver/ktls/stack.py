@@ -13,7 +13,8 @@ from typing import Protocol
 
 from ktls.errors import BlocksForever
 from ktls.kernels import DEFAULT_KERNEL, Kernel
-from ktls.nic import KtlsNic, NicState
+from ktls.nic import KtlsNic
+from ktls.nic_health import NicState
 from ktls.port import run_sync
 from ktls.ring import Completion
 

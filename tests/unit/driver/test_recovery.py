@@ -13,7 +13,7 @@ from chaos import chaos, gone, lost_completion, repair_port, reset_by_somebody
 from faulty import TLS12, TLS13, FaultyPort, Peer, stack_on
 from ktls import DeviceBusy, KtlsNic, KtlsStack, NotOffloadable, run_sync, uapi
 from ktls.errors import DeviceError, StaleContext
-from ktls.nic import NicState
+from ktls.nic_health import NicState
 from ktls.record import Protection
 from ktls.ring import Completion
 from ktls_hw import engine
