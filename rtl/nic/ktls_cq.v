@@ -11,7 +11,8 @@
 //   is sticky; it is set when the write of an entry was answered with an error, when the entry
 //   lies beyond address 2^64, or by `lost`. `flush` stops new entries. done_* pulses once per
 //   completion, for the counters.
-// Latency/throughput: 4 cycles and one write burst per completion.
+// Latency/throughput: 4 cycles and one write burst per completion, and 1 cycle before if it has
+//   no job and nothing waits.
 // Data format: structure `cqe` of docs/registers.md.
 `resetall
 `timescale 1ns / 1ps
@@ -40,7 +41,7 @@ module ktls_cq #(
     input  wire [ 4*RINGS-1:0] size_log2,
     input  wire [32*RINGS-1:0] cons,
     output reg  [32*RINGS-1:0] prod,
-    // entries handed to the bus, by ring
+    // entries whose burst the bus has taken, by ring
     output reg  [32*RINGS-1:0] written,
     output reg                 failed,
     output wire                idle,
@@ -180,13 +181,16 @@ module ktls_cq #(
   // them changes with every round, which yields the phase bit.
   wire [31:0] serial = written[32*ring+:32];
   wire [3:0] log2 = size_log2[4*ring+:4];
+  wire [31:0] above = 32'hFFFFFFFF << log2;  // the bits of a number of rounds
   wire [31:0] unread = serial - cons[32*ring+:32];
-  wire space = unread >> log2 == 32'd0;
+  wire space = (unread & above) == 32'd0;
   wire [31:0] rounds = serial >> log2;
+  // The ring of the oldest announced completion has space. It is known a cycle after that
+  // completion is, which costs no cycle while an entry is written or a job is under way.
+  reg room;
   reg [63:0] addr;
   wire [63:0] ring_base = base[64*ring+:64];
-  wire [31:0] place = serial & ~(32'hFFFFFFFF << log2);
-  // A ring has at most 2^15 entries, so it passes 2^64 only from the last MiB.
+  wire [31:0] place = serial & ~above;
   reg over;  // the entry lies beyond 2^64
 
   // The first cause in the order of the data path wins, because later units only see its
@@ -198,9 +202,9 @@ module ktls_cq #(
                             (reports[3] || reports[5]) ? CPL_DST_BUS_ERROR :
                             reports[2] ? CPL_DST_SHORT :
                             (opened && !res_ok) ? CPL_AUTH_FAILED : CPL_OK;
-  wire good = has_job && final_status == CPL_OK;
+  wire good = has_job && {reports[5], reports[3:0]} == 5'd0 && (!opened || res_ok);
 
-  assign take = state == ST_WAIT && head_valid && space && !flush && (!has_job || &report_valid) &&
+  assign take = state == ST_WAIT && room && !flush && (!has_job || &report_valid) &&
       // an opened record without text has no writes that wait for its tag
       (!has_job || !opened || res_valid);
   assign use_reports = take && has_job;
@@ -249,6 +253,8 @@ module ktls_cq #(
       else prod[32*owner+:32] <= prod[32*owner+:32] + 32'd1;
     end
     if (lost) failed <= 1'b1;
+    // `written` counts the present entry from the cycle after ST_REQUEST
+    room <= head_valid && space && !take && state != ST_REQUEST;
     case (state)
       ST_WAIT: begin
         if (take) begin
@@ -268,8 +274,7 @@ module ktls_cq #(
           entry[CQE_REKEY_LSB+:CQE_REKEY_W] <= head[CPL_REKEY_LSB];
           entry[CQE_NUMBERED_LSB+:CQE_NUMBERED_W] <= head[CPL_NUMBERED_LSB];
           entry[CQE_PHASE_LSB+:CQE_PHASE_W] <= ~rounds[0];
-          addr <= ring_base + {27'd0, place, 5'd0};
-          over <= &ring_base[63:20] && ring_base[19:5] > ~place[14:0];
+          {over, addr} <= {1'b0, ring_base} + {28'd0, place, 5'd0};
           target <= ring;
           state <= ST_REQUEST;
         end
@@ -281,6 +286,7 @@ module ktls_cq #(
         end else if (req_ready) begin
           beat <= 8'd0;
           owner_mem[wp] <= target;
+          written[32*target+:32] <= written[32*target+:32] + 32'd1;
           wp <= wp + 1'b1;
           state <= ST_WRITE;
         end
@@ -289,10 +295,7 @@ module ktls_cq #(
         if (w_ready) begin
           entry <= entry_rest;
           beat  <= beat + 8'd1;
-          if (beat == BEATS[7:0] - 8'd1) begin
-            written[32*target+:32] <= written[32*target+:32] + 32'd1;
-            state <= ST_WAIT;
-          end
+          if (beat == BEATS[7:0] - 8'd1) state <= ST_WAIT;
         end
       end
     endcase
@@ -303,6 +306,7 @@ module ktls_cq #(
       wp <= 0;
       rp <= 0;
       failed <= 1'b0;
+      room <= 1'b0;
     end
   end
 

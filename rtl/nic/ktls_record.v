@@ -243,6 +243,8 @@ module ktls_record #(
   //   joined       | tag, back           | tag, front |
   reg [DATA_W-1:0] previous;
   reg [DATA_W-1:0] joined;
+  reg [DATA_W+127:0] turned;  // the tag in its last 16 bytes
+  wire [WORD_LOG2+3:0] turn = DATA_W[WORD_LOG2+3:0] - {1'b0, end_at, 3'b000};
   reg [127:0] received_tag;
   reg tag_valid;
   reg [SLOT_W-1:0] tag_slot;
@@ -289,7 +291,8 @@ module ktls_record #(
       // With end_at = 0 the text fills its word, and the whole tag is in the word after it.
       joined = end_at == 0 ? {DATA_W{1'b0}} : previous & ~text_bytes;
       if (tag_word) joined = joined | (end_at == 0 ? src_swapped : src_swapped & text_bytes);
-      received_tag <= {joined, joined[DATA_W-1-:128]} >> (DATA_W - {end_at, 3'b000});
+      turned = {joined, joined[DATA_W-1-:128]} >> turn;
+      received_tag <= turned[127:0];
       tag_slot <= slot;
     end
     if (ending) begin
@@ -325,6 +328,7 @@ module ktls_record #(
       seq <= 64'd0;
       previous <= {DATA_W{1'b0}};
       joined = {DATA_W{1'b0}};
+      turned = {DATA_W + 128{1'b0}};
       received_tag <= 128'd0;
     end
     if (rst) begin
@@ -335,6 +339,8 @@ module ktls_record #(
   end
 
   assign cycles = cycle_mem[cycles_slot];
+
+  `KTLS_UNUSED(turned)
 
   // ----------------------------------------------------------------- after the core
   //

@@ -19,7 +19,6 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
-`include "ktls_defs.vh"
 
 module ktls_release #(
     // 16-byte blocks of a piece
@@ -103,13 +102,14 @@ module ktls_release #(
   reg [7:0] last_byte;
   reg has_type;  // such a byte has passed
   // The search is a tree: bytes of a group of four, groups of a block, blocks of a word.
-  `KTLS_TMP(32, group)
-  `KTLS_TMP(4, filled)  // which of the four are not zero, the first on the left
-  `KTLS_TMP(4, filled_groups)
-  `KTLS_TMP(2, at)  // place of the last of them
-  `KTLS_TMP(64, ends)  // for each group: place and value of that byte
-  `KTLS_TMP(10, end_of_group)
-  `KTLS_TMP(WORD_LOG2 + 9, found)  // the same for the word, preceded by whether there is one
+  reg [31:0] group;
+  reg [3:0] filled;  // which of its bytes are not zero, the first on the left
+  reg [3:0] filled_groups;
+  reg [1:0] at;  // place of the last of them
+  reg [63:0] ends;  // for each group: place and value of that byte
+  reg [9:0] end_of_group;
+  reg [WORD_LOG2:0] found;
+  reg [7:0] found_byte;
   integer n;
   integer i;
 
@@ -143,32 +143,27 @@ module ktls_release #(
     if (stores && a_open) begin
       word <= word + 1'b1;
       authentic[a_slot] <= 1'b0;
-      `KTLS_V(found) = {WORD_LOG2 + 9{1'b0}};
+      found = WORD[WORD_LOG2:0];
+      found_byte = 8'd0;
       for (n = 0; n < LANES; n = n + 1) begin
         for (i = 0; i < 4; i = i + 1) begin
-          `KTLS_V(group) = a_data[DATA_W-1-128*n-32*i-:32];
-          `KTLS_V(filled) = {
-            |`KTLS_V(group)[31:24],
-            |`KTLS_V(group)[23:16],
-            |`KTLS_V(group)[15:8],
-            |`KTLS_V(group)[7:0]
-          };
-          `KTLS_V(filled_groups)[3-i] = |`KTLS_V(filled);
-          `KTLS_V(at)[1] = |`KTLS_V(filled)[1:0];
-          `KTLS_V(at)[0] = `KTLS_V(filled)[0] || `KTLS_V(filled)[2:1] == 2'b10;
-          `KTLS_V(ends)[16*i+:10] = {`KTLS_V(at), `KTLS_V(group)[8*(3-`KTLS_V(at))+:8]};
+          group = a_data[DATA_W-1-128*n-32*i-:32];
+          filled = {|group[31:24], |group[23:16], |group[15:8], |group[7:0]};
+          filled_groups[3-i] = |filled;
+          at = {|filled[1:0], filled[0] || filled[2:1] == 2'b10};
+          ends[16*i+:10] = {at, group[{~at, 3'b000}+:8]};
         end
-        `KTLS_V(at)[1] = |`KTLS_V(filled_groups)[1:0];
-        `KTLS_V(at)[0] = `KTLS_V(filled_groups)[0] || `KTLS_V(filled_groups)[2:1] == 2'b10;
-        if (|`KTLS_V(filled_groups)) begin
-          `KTLS_V(end_of_group) = `KTLS_V(ends)[16*`KTLS_V(at)+:10];
-          `KTLS_V(found) = {1'b1, n[WORD_LOG2-1:0] << 4, 8'd0} |
-              {{WORD_LOG2 - 3{1'b0}}, `KTLS_V(at), `KTLS_V(end_of_group)};
+        at = {|filled_groups[1:0], filled_groups[0] || filled_groups[2:1] == 2'b10};
+        end_of_group = ends[{at, 4'b0000}+:10];
+        if (|filled_groups) begin
+          found = 16 * n[WORD_LOG2:0] + {{WORD_LOG2 - 4{1'b0}}, 1'b0, at, end_of_group[9:8]};
+          found_byte = end_of_group[7:0];
         end
       end
-      if (`KTLS_V(found)[WORD_LOG2+8]) begin
-        {last_at, last_byte} <= {word, `KTLS_V(found)[WORD_LOG2+7:0]};
-        has_type <= 1'b1;
+      if (!found[WORD_LOG2]) begin
+        last_at   <= {word, found[WORD_LOG2-1:0]};
+        last_byte <= found_byte;
+        has_type  <= 1'b1;
       end
     end
     if (judges) begin

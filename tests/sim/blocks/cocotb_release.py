@@ -143,7 +143,7 @@ async def wrong_tag_yields_zeros_in_constant_time(dut: Any) -> None:
         tag = bytearray(TAG)
         if isinstance(case, int):
             tag[case] ^= 0x10
-        await bench.receive(2, tag)
+        await bench.receive(2, bytes(tag))
         begin = bench.cycles.now
         bench.send(2, b"\xaa" * length, tls13=False, poison=case == "poison")
         await bench.out.wait_for(3)
