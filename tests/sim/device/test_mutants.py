@@ -289,8 +289,10 @@ AXI = [
            "AWPROT"),
     Mutant("bytes_of_another_record", "ktls_dma_wr.v", "if (!strb[i])", "if (1'b0)",
            "data in a byte without a strobe"),
-    Mutant("read_crosses_a_page", "ktls_plan.v", "{18 - BURST_LOG2{1'b0}}, e_addr[BURST_LOG2-1:0]",
-           "{22 - BURST_LOG2{1'b0}}, e_addr[BURST_LOG2-5:0]", "crosses 4 KiB"),
+    # a burst of several beats starts at the last beat of its page
+    Mutant("read_crosses_a_page", "ktls_plan.v", "req_addr = {addr[63:BEAT_LOG2], ",
+           "req_addr = {addr[63:12], addr[11:BEAT_LOG2] | {12 - BEAT_LOG2{c_beats != 4'd0}}, ",
+           "crosses 4 KiB"),
 ]  # fmt: skip
 
 
