@@ -66,7 +66,7 @@ module ktls_gather #(
 
   localparam BEAT = DATA_W / 8;
   localparam BEAT_LOG2 = $clog2(BEAT);
-  localparam CHUNK_W = 2 + 17 + 8 + 2;
+  localparam CHUNK_W = 2 + 4 + BEAT_LOG2 + BEAT_LOG2 + 1 + 2;
 
   // ------------------------------------------------------------ plan the reads
 
@@ -75,8 +75,9 @@ module ktls_gather #(
   wire p_valid;
   wire p_ready;
   wire [1:0] p_kind;
-  wire [16:0] p_bytes;
-  wire [7:0] p_off;
+  wire [3:0] p_beats;
+  wire [BEAT_LOG2-1:0] p_off;
+  wire [BEAT_LOG2:0] p_stop;
   wire p_short;
   wire p_err;
   wire unused_at_end;
@@ -106,8 +107,9 @@ module ktls_gather #(
       .c_valid(p_valid),
       .c_ready(p_ready),
       .c_kind(p_kind),
-      .c_bytes(p_bytes),
+      .c_beats(p_beats),
       .c_off(p_off),
+      .c_stop(p_stop),
       .c_short(p_short),
       .c_err(p_err),
       .at_end(unused_at_end),
@@ -120,8 +122,9 @@ module ktls_gather #(
   wire c_valid;
   wire c_ready;
   wire [1:0] c_kind;
-  wire [16:0] c_bytes;
-  wire [7:0] c_off;
+  wire [3:0] c_beats;
+  wire [BEAT_LOG2-1:0] c_off;
+  wire [BEAT_LOG2:0] c_stop;
   wire c_short;
   wire c_err;
   wire [CHUNKS_LOG2:0] unused_chunks;
@@ -134,10 +137,10 @@ module ktls_gather #(
       .rst(rst),
       .s_valid(p_valid),
       .s_ready(p_ready),
-      .s_data({p_kind, p_bytes, p_off, p_short, p_err}),
+      .s_data({p_kind, p_beats, p_off, p_stop, p_short, p_err}),
       .m_valid(c_valid),
       .m_ready(c_ready),
-      .m_data({c_kind, c_bytes, c_off, c_short, c_err}),
+      .m_data({c_kind, c_beats, c_off, c_stop, c_short, c_err}),
       .count(unused_chunks)
   );
 
@@ -185,39 +188,66 @@ module ktls_gather #(
 
   // ------------------------------------------------- beats to bytes to words
   //
-  // Each step moves n bytes: the rest of a beat from the offset of its chunk on, or as many
-  // zeros. ktls_bytes joins them. An END chunk waits until all words of its record have left,
-  // so records never share a word.
+  // Each step moves n bytes: those of one beat of the chunk at the head, or as many zeros.
+  // ktls_bytes joins them. An END chunk waits until all words of its record have left, so records
+  // never share a word. A step is prepared one cycle ahead, while its beat is on its way.
 
-  reg begun;  // the chunk at the head has given bytes, so its next beat starts at offset 0
-  reg [16:0] rest;  // bytes of the chunk that are still to come
+  reg [3:0] beat;  // number of the next beat of the chunk at the head
+  wire first_beat = beat == 4'd0;
+  wire last_beat = beat == c_beats || c_kind == KIND_END;
+  wire [BEAT_LOG2-1:0] next_off = first_beat ? c_off : {BEAT_LOG2{1'b0}};
+  wire [BEAT_LOG2:0] next_stop = last_beat ? c_stop : BEAT[BEAT_LOG2:0];
+
+  // the step, by the kind of its chunk: at most one of these
+  reg is_data;
+  reg is_missing;
+  reg ending;
+  reg [BEAT_LOG2-1:0] off;  // the first byte of the beat
+  reg [BEAT_LOG2:0] n;
+  reg short;
+  reg list_err;
+
   reg bad;  // the record has wrong bytes
 
-  wire [BEAT_LOG2:0] off = begun ? 0 : c_off[BEAT_LOG2:0];
-  wire [16:0] left = begun ? rest : c_bytes;
-  wire [16:0] space = BEAT[16:0] - {{16 - BEAT_LOG2{1'b0}}, off};
-  wire [16:0] n = c_kind == KIND_MISSING ? (left < BEAT[16:0] ? left : BEAT[16:0]) :
-                  (left < space ? left : space);
-
   wire push_ready;
-  wire is_data = c_valid && c_kind == KIND_DATA;
-  wire is_missing = c_valid && c_kind == KIND_MISSING;
   wire push_valid = (is_data && b_valid) || is_missing;
   wire pushed = push_valid && push_ready;
 
   wire [BEAT_LOG2+1:0] avail;
-  wire ending = c_valid && c_kind == KIND_END;
   wire [BEAT_LOG2:0] most;  // bytes of the next word, unless the record ends before
   wire full = avail >= {1'b0, most};
+  wire step_ready = pushed || done_valid || !(is_data || is_missing || ending);
+  wire stepping = step_ready && (c_valid || pushed || done_valid);
 
   assign b_ready = is_data && push_ready;
-  assign c_ready = (pushed && n == left) || (ending && avail == 0);
+  assign c_ready = step_ready && last_beat;
+
+  always @(posedge clk) begin
+    if (stepping) begin
+      is_data    <= c_valid && c_kind == KIND_DATA;
+      is_missing <= c_valid && c_kind == KIND_MISSING;
+      ending     <= c_valid && c_kind == KIND_END;
+      if (c_valid) begin
+        beat     <= last_beat ? 4'd0 : beat + 4'd1;
+        off      <= next_off;
+        n        <= next_stop - {1'b0, next_off};
+        short    <= c_short;
+        list_err <= c_err;
+      end
+    end
+    if (rst) begin
+      is_data <= 1'b0;
+      is_missing <= 1'b0;
+      ending <= 1'b0;
+      beat <= 4'd0;
+    end
+  end
 
   wire [BEAT_LOG2:0] whole = full ? most : avail[BEAT_LOG2:0];
   wire [BEAT_LOG2:0] pop_cnt = (m_valid && m_ready) ? whole : {BEAT_LOG2 + 1{1'b0}};
 
   assign m_valid = full || (ending && avail != 0);
-  assign m_err   = bad || (ending && c_err);
+  assign m_err   = bad || (ending && list_err);
 
   generate
     if (DATA_W == 128) begin : g_cut
@@ -268,11 +298,11 @@ module ktls_gather #(
   ) bytes (
       .clk(clk),
       .rst(rst),
-      .off(off[BEAT_LOG2-1:0]),
+      .off(off),
       .push_valid(push_valid),
       .push_ready(push_ready),
       .push_data(b_data),
-      .push_cnt(n[BEAT_LOG2:0]),
+      .push_cnt(n),
       .push_zero(is_missing),
       .avail(avail),
       .data(m_data),
@@ -282,13 +312,11 @@ module ktls_gather #(
   reg bus_err;
 
   assign done_valid = ending && avail == 0;
-  assign done_short = c_short;
-  assign done_err   = c_err || bus_err;
+  assign done_short = short;
+  assign done_err   = list_err || bus_err;
 
   always @(posedge clk) begin
     if (pushed) begin
-      begun <= n != left;
-      rest  <= left - n;
       if (is_missing || b_err) begin
         bad <= 1'b1;
         if (is_data && b_err) bus_err <= 1'b1;
@@ -299,13 +327,10 @@ module ktls_gather #(
       bus_err <= 1'b0;
     end
     if (rst) begin
-      begun <= 1'b0;
       bad <= 1'b0;
       bus_err <= 1'b0;
     end
   end
-
-  `KTLS_UNUSED({c_off, n})
 
 endmodule
 

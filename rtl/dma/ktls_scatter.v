@@ -51,12 +51,11 @@ module ktls_scatter #(
     output wire                      done_err
 );
 
-  localparam KIND_DATA = 2'd0;
   localparam KIND_MISSING = 2'd1;
 
   localparam BEAT = DATA_W / 8;
   localparam BEAT_LOG2 = $clog2(BEAT);
-  localparam CHUNK_W = 2 + 17 + 8;
+  localparam CHUNK_W = 2 + 4 + BEAT_LOG2 + BEAT_LOG2 + 1;
 
   // ----------------------------------------------------------- plan the writes
 
@@ -64,8 +63,9 @@ module ktls_scatter #(
   wire plan_req_ready;
   wire p_valid;
   wire [1:0] p_kind;
-  wire [16:0] p_bytes;
-  wire [7:0] p_off;
+  wire [3:0] p_beats;
+  wire [BEAT_LOG2-1:0] p_off;
+  wire [BEAT_LOG2:0] p_stop;
   wire p_short;
   wire p_err;
   wire at_end;
@@ -95,8 +95,9 @@ module ktls_scatter #(
       .c_valid(p_valid),
       .c_ready(chunk_ready),
       .c_kind(p_kind),
-      .c_bytes(p_bytes),
+      .c_beats(p_beats),
       .c_off(p_off),
+      .c_stop(p_stop),
       .c_short(p_short),
       .c_err(p_err),
       .at_end(at_end),
@@ -131,8 +132,9 @@ module ktls_scatter #(
   wire c_valid;
   wire c_ready;
   wire [1:0] c_kind;
-  wire [16:0] c_bytes;
-  wire [7:0] c_off;
+  wire [3:0] c_beats;
+  wire [BEAT_LOG2-1:0] c_off;
+  wire [BEAT_LOG2:0] c_stop;
   wire [4:0] unused_chunks;
 
   ktls_fifo #(
@@ -143,10 +145,10 @@ module ktls_scatter #(
       .rst(rst),
       .s_valid(p_valid && !at_end),
       .s_ready(chunk_ready),
-      .s_data({p_kind, p_bytes, p_off}),
+      .s_data({p_kind, p_beats, p_off, p_stop}),
       .m_valid(c_valid),
       .m_ready(c_ready),
-      .m_data({c_kind, c_bytes, c_off}),
+      .m_data({c_kind, c_beats, c_off, c_stop}),
       .count(unused_chunks)
   );
 
@@ -154,26 +156,30 @@ module ktls_scatter #(
   //
   // Each step takes n bytes out of ktls_bytes: those of one beat of the chunk at the head, or
   // as many bytes of a MISSING chunk, which are dropped. A step waits until all its bytes are
-  // there, so every beat but the first and the last of a chunk is full.
+  // there, so every beat but the first and the last of a chunk is full. A step is prepared one
+  // cycle ahead, usually long before its bytes come.
 
-  reg begun;  // the chunk at the head has taken bytes, so its next beat starts at offset 0
-  reg [16:0] rest;  // bytes of the chunk that are still to come
+  reg [3:0] beat;  // number of the next beat of the chunk at the head
+  wire first_beat = beat == 4'd0;
+  wire last_beat = beat == c_beats;
+  wire [BEAT_LOG2-1:0] next_off = first_beat ? c_off : {BEAT_LOG2{1'b0}};
+  wire [BEAT_LOG2:0] next_stop = last_beat ? c_stop : BEAT[BEAT_LOG2:0];
 
-  wire [BEAT_LOG2:0] off = begun ? 0 : c_off[BEAT_LOG2:0];
-  wire [16:0] left = begun ? rest : c_bytes;
-  wire [16:0] space = BEAT[16:0] - {{16 - BEAT_LOG2{1'b0}}, off};
-  wire dropping = c_kind == KIND_MISSING;
-  wire [16:0] most = dropping ? BEAT[16:0] : space;
-  wire [16:0] n = left < most ? left : most;
+  reg step_valid;
+  reg dropping;
+  reg [BEAT_LOG2-1:0] off;  // the first byte of the beat
+  reg [BEAT_LOG2:0] stop;  // the end of its bytes
+  reg [BEAT_LOG2:0] n;
 
   wire [BEAT_LOG2+1:0] avail;
-  wire enough = {{15 - BEAT_LOG2{1'b0}}, avail} >= n;
-  wire move = c_valid && enough && (dropping || w_ready);
+  wire enough = step_valid && avail >= {1'b0, n};
+  wire move = enough && (dropping || w_ready);
+  wire step_ready = move || !step_valid;
   wire [BEAT-1:0] ones = ~{BEAT{1'b0}};
 
-  assign w_valid = c_valid && enough && c_kind == KIND_DATA;
-  assign w_strb  = ~(ones << n[BEAT_LOG2:0]) << off;
-  assign c_ready = move && n == left;
+  assign w_valid = enough && !dropping;
+  assign w_strb  = (ones << off) & ~(ones << stop);
+  assign c_ready = step_ready && last_beat;
 
   ktls_bytes #(
       .W_LOG2(BEAT_LOG2),
@@ -181,7 +187,7 @@ module ktls_scatter #(
   ) bytes (
       .clk(clk),
       .rst(rst),
-      .off(off[BEAT_LOG2-1:0]),
+      .off(off),
       .push_valid(s_valid),
       .push_ready(s_ready),
       .push_data(s_data),
@@ -189,20 +195,25 @@ module ktls_scatter #(
       .push_zero(1'b0),
       .avail(avail),
       .data(w_data),
-      .pop_cnt(move ? n[BEAT_LOG2:0] : {BEAT_LOG2 + 1{1'b0}})
+      .pop_cnt(move ? n : {BEAT_LOG2 + 1{1'b0}})
   );
 
   always @(posedge clk) begin
-    if (move) begin
-      begun <= n != left;
-      rest  <= left - n;
+    if (step_ready && (c_valid || step_valid)) begin
+      step_valid <= c_valid;
+      if (c_valid) begin
+        beat     <= last_beat ? 4'd0 : beat + 4'd1;
+        dropping <= c_kind == KIND_MISSING;
+        off      <= next_off;
+        stop     <= next_stop;
+        n        <= next_stop - {1'b0, next_off};
+      end
     end
     if (rst) begin
-      begun <= 1'b0;
+      step_valid <= 1'b0;
+      beat <= 4'd0;
     end
   end
-
-  `KTLS_UNUSED({c_off, n})
 
 endmodule
 

@@ -88,7 +88,7 @@ DEVICE = [
     Mutant("tls13_iv_counts", "ktls_exec.v", "if (!tls13) iv_mem[ctx] <= iv + 64'd1;",
            "iv_mem[ctx] <= iv + 64'd1;",
            "golden/ciphertext"),
-    Mutant("strobes_ignore_the_end", "ktls_scatter.v", "~(ones << n[BEAT_LOG2:0]) << off",
+    Mutant("strobes_ignore_the_end", "ktls_scatter.v", "(ones << off) & ~(ones << stop)",
            "ones << off", "scenario"),
 ]  # fmt: skip
 
@@ -290,8 +290,10 @@ AXI = [
            "AWPROT"),
     Mutant("bytes_of_another_record", "ktls_dma_wr.v", "if (!strb[i])", "if (1'b0)",
            "data in a byte without a strobe"),
-    Mutant("read_crosses_a_page", "ktls_plan.v", "{17 - BURST_LOG2{1'b0}}, addr[BURST_LOG2-1:0]",
-           "{21 - BURST_LOG2{1'b0}}, addr[BURST_LOG2-5:0]", "crosses 4 KiB"),
+    # a burst of several beats starts at the last beat of its page
+    Mutant("read_crosses_a_page", "ktls_plan.v", "req_addr = {addr[63:BEAT_LOG2], ",
+           "req_addr = {addr[63:12], addr[11:BEAT_LOG2] | {12 - BEAT_LOG2{c_beats != 4'd0}}, ",
+           "crosses 4 KiB"),
 ]  # fmt: skip
 
 
@@ -607,7 +609,7 @@ HOSTILE = [
      "unasked_answers_break_the_bus"),
     (Mutant("late_response_breaks_the_bus", "ktls_dma_wr.v", "!owed && begun;", "!owed;", ""),
      "late_answers_after_a_reset_are_dropped"),
-    (Mutant("entry_wraps", "ktls_plan.v", "end else if (after[64]) begin",
+    (Mutant("entry_wraps", "ktls_plan.v", "end else if (passes) begin",
             "end else if (1'b0) begin", ""),
      "nothing_passes_the_top_of_the_addresses"),
     (Mutant("list_wraps", "ktls_sgl.v", "over <= after[60];", "over <= 1'b0;", ""),
