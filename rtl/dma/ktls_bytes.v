@@ -2,10 +2,10 @@
 //
 // Purpose: byte queue. It moves 0 to W bytes per cycle in and out, so data of any alignment is
 //   packed, split and shifted in one place.
-// Interface: push_* adds push_cnt bytes, in a cycle with push_ready: those of push_data, or zeros if
-//   push_zero (only with PACK). `avail` is the number of bytes in the queue; `data` offers the first
-//   of them. pop_cnt bytes leave at the end of the cycle; pop_cnt must not exceed `avail` or W, and
-//   0 takes none. push_ready does not depend on pop_cnt.
+// Interface: push_* adds push_cnt bytes, in a cycle with push_ready: those of push_data, or zeros
+//   if push_zero (only with PACK). `avail` is the number of bytes in the queue; `data` offers the
+//   first of them. pop_cnt bytes leave at the end of the cycle; pop_cnt must not exceed `avail` or
+//   W, and 0 takes none. push_ready does not depend on pop_cnt.
 //   `off` is the place of byte 0 in its word. With PACK it belongs to push_data; `data` begins at
 //   place 0, and its bytes beyond `avail` are 0. Without PACK it belongs to `data`, whose other
 //   bytes are undefined; push_data begins at place 0.
