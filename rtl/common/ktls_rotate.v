@@ -33,9 +33,9 @@ module ktls_rotate #(
           ktls_mux4 mux (
               .sel(turn[2*l-2+:2]),
               .a({
-                g_level[l-1].g_byte[(i+3*W-(3<<2*l-2)%W)%W].b,
-                g_level[l-1].g_byte[(i+2*W-(2<<2*l-2)%W)%W].b,
-                g_level[l-1].g_byte[(i+W-(1<<2*l-2)%W)%W].b,
+                g_level[l-1].g_byte[(i+3*W-(3<<(2*l-2))%W)%W].b,
+                g_level[l-1].g_byte[(i+2*W-(2<<(2*l-2))%W)%W].b,
+                g_level[l-1].g_byte[(i+W-(1<<(2*l-2))%W)%W].b,
                 g_level[l-1].g_byte[i].b
               }),
               .z(b)

@@ -29,10 +29,9 @@ module ktls_gfdot #(
     output wire [    127:0] z
 );
 
-  genvar n, i, k, j;
-
 `ifdef KTLS_FAST_SIM
   wire [128*N-1:0] products;
+  genvar n;
 
   generate
     for (n = 0; n < N; n = n + 1) begin : g_product
@@ -90,14 +89,14 @@ module ktls_gfdot #(
   function [431:0] split(input [127:0] p);
     reg [191:0] half;
     reg [287:0] quarter;
-    integer s;
+    integer part;
     begin
       half = {p[127:64] ^ p[63:0], p};
-      for (s = 0; s < 3; s = s + 1) begin
-        quarter[96*s+:96] = {half[64*s+32+:32] ^ half[64*s+:32], half[64*s+:64]};
+      for (part = 0; part < 3; part = part + 1) begin
+        quarter[96*part+:96] = {half[64*part+32+:32] ^ half[64*part+:32], half[64*part+:64]};
       end
-      for (s = 0; s < 9; s = s + 1) begin
-        split[48*s+:48] = {quarter[32*s+16+:16] ^ quarter[32*s+:16], quarter[32*s+:32]};
+      for (part = 0; part < 9; part = part + 1) begin
+        split[48*part+:48] = {quarter[32*part+16+:16] ^ quarter[32*part+:16], quarter[32*part+:32]};
       end
     end
   endfunction
@@ -106,6 +105,7 @@ module ktls_gfdot #(
   wire [432*N-1:0] b_split;
   wire [27*31-1:0] columns;
   reg  [27*31-1:0] leaves;
+  genvar n, i, k, j;
 
   generate
     for (n = 0; n < N; n = n + 1) begin : g_split
@@ -141,29 +141,39 @@ module ktls_gfdot #(
 
   always @(posedge clk) if (en) leaves <= columns;
 
-  // the products of halves as the product of the whole
-  `define KTLS_MERGE(low, high, middle, width) \
-      (low) ^ ((low) ^ (high) ^ (middle)) << (width) ^ (high) << 2 * (width)
+  // the product of the whole from the products of its halves, `width` bits each
+  function [254:0] merge(input [254:0] l, input [254:0] h, input [254:0] both, input integer width);
+    merge = l ^ ((l ^ h ^ both) << width) ^ (h << 2 * width);
+  endfunction
 
   reg [9*63-1:0] quarters;
   reg [3*127-1:0] halves;
+  reg [254:0] low;
+  reg [254:0] high;
+  reg [254:0] middle;
   reg [254:0] product;
-  integer s;
+  integer m;
 
   always @* begin
-    for (s = 0; s < 9; s = s + 1) begin
-      quarters[63*s+:63] = `KTLS_MERGE({32'd0, leaves[93*s+:31]}, {32'd0, leaves[93*s+31+:31]},
-                                       {32'd0, leaves[93*s+62+:31]}, 16);
+    for (m = 0; m < 9; m = m + 1) begin
+      low = {224'd0, leaves[93*m+:31]};
+      high = {224'd0, leaves[93*m+31+:31]};
+      middle = {224'd0, leaves[93*m+62+:31]};
+      product = merge(low, high, middle, 16);
+      quarters[63*m+:63] = product[62:0];
     end
-    for (s = 0; s < 3; s = s + 1) begin
-      halves[127*s+:127] = `KTLS_MERGE({64'd0, quarters[189*s+:63]}, {64'd0, quarters[189*s+63+:63]},
-                                       {64'd0, quarters[189*s+126+:63]}, 32);
+    for (m = 0; m < 3; m = m + 1) begin
+      low = {192'd0, quarters[189*m+:63]};
+      high = {192'd0, quarters[189*m+63+:63]};
+      middle = {192'd0, quarters[189*m+126+:63]};
+      product = merge(low, high, middle, 32);
+      halves[127*m+:127] = product[126:0];
     end
-    product = `KTLS_MERGE({128'd0, halves[126:0]}, {128'd0, halves[253:127]},
-                          {128'd0, halves[380:254]}, 64);
+    low = {128'd0, halves[126:0]};
+    high = {128'd0, halves[253:127]};
+    middle = {128'd0, halves[380:254]};
+    product = merge(low, high, middle, 64);
   end
-
-  `undef KTLS_MERGE
 
   assign z = gf_turn(gf_reduce(product));
 `endif

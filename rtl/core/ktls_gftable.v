@@ -15,6 +15,7 @@
 `default_nettype none
 `include "ktls_defs.vh"
 
+`ifdef KTLS_FAST_SIM
 module ktls_gftable #(
     // 1: add add_i
     parameter ADDEND = 0
@@ -109,5 +110,6 @@ module ktls_gftable #(
   `undef KTLS_ENTRIES
 
 endmodule
+`endif
 
 `resetall

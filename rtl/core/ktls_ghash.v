@@ -54,12 +54,12 @@ module ktls_ghash #(
 `else
       `include "ktls_gf.vh"
 
-      function [127:0] square(input [127:0] a);
+      function [127:0] square(input [127:0] root);
         reg [254:0] spread;
-        integer i;
+        integer power;
         begin
           spread = 255'd0;
-          for (i = 0; i < 128; i = i + 1) spread[2*i] = a[127-i];
+          for (power = 0; power < 128; power = power + 1) spread[2*power] = root[127-power];
           square = gf_turn(gf_reduce(spread));
         end
       endfunction
@@ -71,10 +71,10 @@ module ktls_ghash #(
           .N(1)
       ) product (
           .clk(clk),
-          .en(v_i),
-          .a(first_i ? x_i : x_i ^ other),
-          .b(last_i ? h_i : square(h_i)),
-          .z(fresh)
+          .en (v_i),
+          .a  (first_i ? x_i : x_i ^ other),
+          .b  (last_i ? h_i : square(h_i)),
+          .z  (fresh)
       );
 
       always @(posedge clk) if (v_i) other <= first_i ? 128'd0 : fresh;
@@ -102,10 +102,10 @@ module ktls_ghash #(
           .N(LANES - 1)
       ) products (
           .clk(clk),
-          .en(v_i),
-          .a(x_i[REST-1:0]),
-          .b(h_i[REST-1:0]),
-          .z(others)
+          .en (v_i),
+          .a  (x_i[REST-1:0]),
+          .b  (h_i[REST-1:0]),
+          .z  (others)
       );
 
 `ifdef KTLS_FAST_SIM

@@ -204,7 +204,7 @@ module ktls_csr #(
 
   // Checks of a write to a ring. They are made once, with the registers of the written ring.
   wire [2:0] w_at = w_ring[2:0];
-  wire [RINGS-1:0] set_up;  // both rings have an address
+  wire [7:0] set_up;  // both rings of the pair have an address
   wire [31:0] prod_old = sq_prod[32*w_at+:32];
   wire [31:0] cons_old = cq_cons[32*w_at+:32];
   wire [31:0] fetched = sq_cons[32*w_at+:32];
@@ -320,6 +320,12 @@ module ktls_csr #(
           end
         end
       end
+    end
+  endgenerate
+
+  generate
+    for (g = RINGS; g < 8; g = g + 1) begin : g_no_ring
+      assign set_up[g] = 1'b0;
     end
   endgenerate
 
@@ -491,7 +497,7 @@ module ktls_csr #(
         end
         REG_CYCLES_LO: begin
           global_data <= cycles[31:0];
-          cycles_hi <= cycles[63:32];
+          cycles_hi   <= cycles[63:32];
         end
         REG_CNT_BYTES_HI: global_data <= bytes_hi;
         REG_CYCLES_HI: global_data <= cycles_hi;

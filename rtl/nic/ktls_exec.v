@@ -510,7 +510,7 @@ module ktls_exec #(
 
   `KTLS_STABLE(g_job_stable, job_valid, job_ready, JOB_W, job_data)
 
-  `KTLS_UNUSED({len, ctx_field, d_ctx, descriptor})
+  `KTLS_UNUSED({len, ctx_field, d_ctx, descriptor, dir, aad_len})
 
 endmodule
 

@@ -151,7 +151,7 @@ module ktls_release #(
           filled = {|group[31:24], |group[23:16], |group[15:8], |group[7:0]};
           filled_groups[3-i] = |filled;
           at = {|filled[1:0], filled[0] || filled[2:1] == 2'b10};
-          ends[16*i+:10] = {at, group[{~at, 3'b000}+:8]};
+          ends[16*i+:16] = {6'd0, at, group[{~at, 3'b000}+:8]};
         end
         at = {|filled_groups[1:0], filled_groups[0] || filled_groups[2:1] == 2'b10};
         end_of_group = ends[{at, 4'b0000}+:10];

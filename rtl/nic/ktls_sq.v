@@ -92,11 +92,10 @@ module ktls_sq #(
       wire [15:0] unread = fetch[16*g+:16] - cq_cons[32*g+:16];
       assign waiting[g] = fetch[16*g+:16] != prod[32*g+:16];
       wire [15:0] mask = ~(16'hFFFF << size_log2[4*g+:4]);
-      wire [63:0] start = base[64*g+:64];
       assign place[16*g+:16] = fetch[16*g+:16] & mask;
       assign has_room_now[g] = unread >> cq_log2[4*g+:4] == 16'd0;
       // a ring passes 2^64 only from the last 2 MiB
-      assign over_now[g] = &start[63:21] && start[20:6] > ~place[16*g+:15];
+      assign over_now[g] = &base[64*g+21+:43] && base[64*g+6+:15] > ~place[16*g+:15];
     end
   endgenerate
 
@@ -152,8 +151,11 @@ module ktls_sq #(
   wire sent = starts || skip || pushed;
 
   // Icarus: one test per cycle while nothing happens
-  wire active = `KTLS_GATE(rst || data_rst || push_valid || waiting != 0 || chosen || held != 0 ||
-                           part_full || has_room != has_room_now || over != over_now);
+  wire active =
+  `KTLS_GATE(
+      rst || data_rst || push_valid || waiting != 0 || chosen || held != 0 ||
+                           part_full || has_room != has_room_now || over != over_now)
+  ;
 
   always @(posedge clk) begin
     if (active) begin

@@ -9,6 +9,7 @@
 `resetall
 `timescale 1ns / 1ps
 `default_nettype none
+`include "ktls_defs.vh"
 
 module ktls_watchdog #(
     // channels

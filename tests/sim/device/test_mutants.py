@@ -619,7 +619,7 @@ HOSTILE = [
     (Mutant("list_ends_without_an_error", "ktls_sgl.v", "rsp_valid ? rsp_err : over;",
             "rsp_valid && rsp_err;", ""),
      "nothing_passes_the_top_of_the_addresses"),
-    (Mutant("submission_ring_wraps", "ktls_sq.v", "over_now[g] = &start[63:21] &&",
+    (Mutant("submission_ring_wraps", "ktls_sq.v", "over_now[g] = &base[64*g+21+:43] &&",
             "over_now[g] = 1'b0 && ", ""),
      "rings_that_pass_the_top"),
     (Mutant("completion_ring_wraps", "ktls_cq.v", "{over, addr} <=", "over <= 1'b0; addr <=", ""),
