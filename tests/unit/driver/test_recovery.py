@@ -18,7 +18,7 @@ from ktls.record import Protection
 from ktls.ring import Completion
 from ktls_hw import engine
 from ktls_hw.engine import Context, Result
-from ktls_hw.layout import Cqe, Opcode, SqeRecord
+from ktls_hw.layout import Cqe, Opcode, Reg, SqeRecord, ring_of
 from ktls_hw.memory import ModelMemory
 from ktls_hw.model import NicModel
 
@@ -31,6 +31,19 @@ def dead_bus(port: FaultyPort) -> None:
 
 def completions_not_writable(port: FaultyPort) -> None:
     port.model.mem.fail(0x2000, 0x3000, read=False)
+
+
+def refused_doorbell(port: FaultyPort) -> None:
+    """The next doorbell publishes more than the ring holds."""
+    ring = port.model.write32
+
+    async def wrong(addr: int, value: int) -> None:
+        if ring_of(addr)[1] == Reg.RING0_SQ_PROD:
+            port.model.write32 = ring  # type: ignore[method-assign]
+            value += 1000
+        await ring(addr, value)
+
+    port.model.write32 = wrong  # type: ignore[method-assign]
 
 
 def damage(**fields: int) -> Callable[[FaultyPort], None]:
@@ -59,6 +72,7 @@ FATAL: dict[str, tuple[Callable[[FaultyPort], None], str]] = {
     "reset": (reset_by_somebody, "somebody else has reset the device"),
     "dead bus": (dead_bus, "bus_dead"),
     "cq_error": (completions_not_writable, "cq_error"),
+    "refused doorbell": (refused_doorbell, "refused a register write"),
     "lost completion": (lost_completion, "has no completion"),
     "cookie": (damage(cookie=30), "not in flight"),
     "sq_index": (damage(sq_index=99), "not in flight"),
