@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 
 from ktls.port import HostPort
 from ktls_hw.layout import Sge
@@ -102,16 +101,6 @@ class Secrets:
             if length:
                 self._port.mem.write(addr, bytes(length))
             self._places.pop()
-
-    def wipe_now_and_again(self) -> None:
-        """Overwrite all secrets as far as the memory answers, and again in the next `wipe`.
-
-        A device that is DOWN may still write into its buffers until its reset.
-        """
-        places = list(self._places)
-        with suppress(OSError, MemoryError):
-            self.wipe()
-        self._places = places
 
 
 def page_entries(addr: int, length: int) -> list[Sge]:

@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 
 from ktls.dma import DmaBuffers, Secrets
 from ktls.nic_contexts import DeviceContext
-from ktls.nic_health import Health
+from ktls.nic_health import ACCESS_ERRORS, Health
 from ktls.nic_reap import Delivery, Reaper
 from ktls.nic_setup import Setup
 from ktls.nic_submit import Submitter
@@ -79,7 +80,9 @@ class DescriptorQueue:
             pair.posted.clear()
         for posted in lost:
             self._delivery.note(posted)
-        self.secrets.wipe_now_and_again()
+        # the device may still write into its buffers: `report_lost` notes them for the reset, too
+        with suppress(*ACCESS_ERRORS):
+            self.secrets.wipe()
         return lost
 
     def report_lost(self, lost: list[Posted]) -> None:

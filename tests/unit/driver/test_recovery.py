@@ -12,13 +12,14 @@ import pytest
 from chaos import chaos, gone, lost_completion, repair_port, reset_by_somebody
 from faulty import TLS12, TLS13, FaultyPort, Peer, stack_on
 from ktls import DeviceBusy, KtlsNic, KtlsStack, NotOffloadable, run_sync, uapi
+from ktls.dma import DmaBuffers
 from ktls.errors import DeviceError, StaleContext
 from ktls.nic_health import NicState
 from ktls.record import Protection
 from ktls.ring import Completion
 from ktls_hw import engine
 from ktls_hw.engine import Context, Result
-from ktls_hw.layout import Cqe, Opcode, Reg, SqeRecord, ring_of
+from ktls_hw.layout import STATUS_IDLE, Cqe, Opcode, Reg, SqeRecord, ring_of
 from ktls_hw.memory import ModelMemory
 from ktls_hw.model import NicModel
 
@@ -251,6 +252,46 @@ def test_remove_wipes_and_releases_the_device() -> None:
     peer.sock.close()
     assert peer.received() == b"a secret text in software"
     run_sync(KtlsNic.probe(port))
+
+
+def test_what_a_failed_device_writes_late_is_wiped_by_the_recovery() -> None:
+    port = FaultyPort(lazy=True)
+    nic = run_sync(KtlsNic.probe(port))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, TLS12))
+    run_sync(nic.xmit(context, 23, b"a long text", lambda _done: None))
+    nic.fail(DeviceError("for the test"))
+    assert port.secrets(b"a long text") == 0
+    port.model.mem.write(nic.buffers.base + DmaBuffers.DST, b"a late text")
+    assert run_sync(nic.recover())
+    assert port.secrets(b"a late text") == 0
+
+
+@pytest.mark.parametrize("step", [0, 2_000_000], ids=["20,000 waits", "10 ms"])
+def test_a_device_that_works_for_ever_has_failed(step: int) -> None:
+    class Busy(FaultyPort):
+        """A device that is never idle; each look at the clock takes `step` nanoseconds."""
+
+        time = 0
+
+        async def read32(self, addr: int) -> int:
+            value = await super().read32(addr)
+            assert self.accesses.total() < 1_000_000, "the driver waits for ever"
+            return value & ~STATUS_IDLE.put(1) if addr == Reg.STATUS else value
+
+        def now(self) -> int:
+            self.time += step
+            return self.time
+
+    port = Busy()
+    nic = run_sync(KtlsNic.probe(port))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, TLS12))
+    port.mem.hide = True
+    done: list[Completion] = []
+    run_sync(nic.xmit(context, 23, b"text", done.append))
+    run_sync(nic.flush())
+    assert [completion.code for completion in done] == [None]
+    waits = 20_001 if step == 0 else 6
+    assert nic.why_down == f"the device works without completing anything ({waits} waits)"
 
 
 # ------------------------------------------------------------ handles and arguments
