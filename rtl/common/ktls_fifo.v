@@ -78,9 +78,8 @@ module ktls_fifo #(
       if (load) begin
         m_data <= mem[rp];
         rp <= rp + 1'b1;
-      end else if (WIPE != 0 && pop) begin
-        m_data <= {WIDTH{1'b0}};
       end
+      if (WIPE != 0) if (rst || (pop && !load)) m_data <= {WIDTH{1'b0}};
       if (uneven) begin
         if (load || pop) m_valid <= load;
         `KTLS_ASSERT(!pop || words != 0, "FIFO underflow")
@@ -94,7 +93,6 @@ module ktls_fifo #(
           m_valid <= 1'b0;
         end
       end
-      if (WIPE != 0 && rst) m_data <= {WIDTH{1'b0}};
     end
   end
 
