@@ -520,7 +520,7 @@ WIPE = [
     (Mutant("half_a_descriptor_overwrites_another", "ktls_sq.v",
             "part_full ? (from_push ? push_data : part) : 512'd0", "from_push ? push_data : part",
             ""),
-     "half_a_descriptor_leaves_nothing"),
+     "a_deleted_context_leaves_nothing"),
     (Mutant("text_survives_in_a_stage", "ktls_gcm.v", "g_out <= {DATA_W{1'b0}};\n", "\n", ""),
      "the_reset_pin_leaves_nothing"),
     (Mutant("source_survives", "ktls_gather.v", ".WIPE  (1)", ".WIPE  (0)", ""),
