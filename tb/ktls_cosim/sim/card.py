@@ -44,17 +44,19 @@ class CardSim(RemoteSim):
     def _next(self, wanted: int) -> int:
         """Handle messages until an answer of the wanted kind; returns its value."""
         while True:
-            kind, value = ANSWER.unpack(self.receive(ANSWER.size))
-            self._handle(kind, value)
+            kind, value = self._message()
             if kind == wanted:
-                return int(value)
+                return value
 
-    def _handle(self, kind: int, value: int) -> None:
+    def _message(self) -> tuple[int, int]:
+        """Receive and handle one message; returns its kind and value."""
+        kind, value = ANSWER.unpack(self.receive(ANSWER.size))
         if kind == INTERRUPT:
             self.interrupt()
         elif kind == WROTE:
             raw = self.receive(8 + value)
             self.wrote(int.from_bytes(raw[:8], "little"), raw[8:])
+        return kind, value
 
     def _allow(self) -> None:
         allowed = self.bus_master()
@@ -112,5 +114,4 @@ class CardSim(RemoteSim):
 
     def progress(self) -> None:
         """Handle one message of the simulation."""
-        kind, value = ANSWER.unpack(self.receive(ANSWER.size))
-        self._handle(kind, value)
+        self._message()

@@ -45,7 +45,7 @@ class SimMemory:
         return int(str(self._line(number).value), 2).to_bytes(LINE, "little")
 
     def put_line(self, number: int, data: bytes) -> None:
-        """Write at most `LINE` bytes to the begin of a line, and zeros behind them."""
+        """Write at most `LINE` bytes to the start of a line, and zeros behind them."""
         text = format(int.from_bytes(data, "little"), f"0{8 * LINE}b")
         self._line(number).value = Immediate(text)
 
