@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: registers of the device on AXI4-Lite, counters, interrupt and reset.
+// Purpose: registers of the device on AXI4-Lite, counters, interrupt, its messages and reset.
 // Interface: 32-bit AXI4-Lite, one access at a time in each direction. Bytes that are not
 //   strobed keep their value. Reads and writes of unknown addresses have no effect; such a read
 //   returns 0. The master may stall both response channels.
@@ -48,6 +48,9 @@ module ktls_csr #(
     input  wire                s_axil_rready,
     // interrupt
     output wire                irq,
+    output wire                msg_valid,
+    input  wire                msg_ready,
+    output wire [         3:0] msg_vector,
     // reset
     output wire                flush,
     output wire                core_rst,
@@ -445,6 +448,39 @@ module ktls_csr #(
 
   always @(posedge clk) causes_read <= causes;
 
+  // ------------------------------------------------------------------ messages
+
+  wire [RINGS:0] msg_ack, msg_set, msg_enable, msg_pending;
+
+  generate
+    for (g = 0; g < RINGS; g = g + 1) begin : g_msg
+      wire here = do_write && w_ring == g;
+
+      assign msg_ack[g] = here && w_first == REG_RING0_CQ_CONS;
+      assign msg_set[g] = here && w_first == REG_RING0_MSG && s_axil_wstrb[0];
+    end
+  endgenerate
+
+  assign msg_ack[RINGS] = do_write && w_first == REG_RING0_ERRORS && w_ring < RINGS;
+  assign msg_set[RINGS] = do_write && waddr == REG_ERROR_MSG && s_axil_wstrb[0];
+
+  ktls_msg #(
+      .RINGS(RINGS)
+  ) messages (
+      .clk(clk),
+      .rst(rst),
+      .soft_rst(core_rst || reset_wanted),
+      .cause({causes_read[1], causes_read[2], causes_read[IRQ_STATUS_RINGS_LSB+:RINGS]}),
+      .ack(msg_ack),
+      .set(msg_set),
+      .set_value(s_axil_wdata[0]),
+      .enable(msg_enable),
+      .pending(msg_pending),
+      .msg_valid(msg_valid),
+      .msg_ready(msg_ready),
+      .msg_vector(msg_vector)
+  );
+
   // ---------------------------------------------------------------- bus, reads
 
   // Two registers, of which at most one is not 0: one multiplexer for all would be a long path.
@@ -479,7 +515,7 @@ module ktls_csr #(
       case (raddr)
         REG_ID: global_data <= ID_VALUE_RESET;
         REG_VERSION: global_data <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
-        REG_CAPS: global_data <= {contexts, 4'd0, rings, 4'd0, lanes};
+        REG_CAPS: global_data <= {contexts, 4'd0, rings, 3'd0, 1'b1, lanes};
         REG_SUITES: global_data <= {22'd0, SUITES};
         REG_CTRL: global_data <= ctrl_now;
         REG_STATUS: global_data <= {28'd0, bus_dead, cq_failed, idle, ready};
@@ -489,6 +525,7 @@ module ktls_csr #(
         REG_KEY_LIMIT: global_data <= key_limit;
         REG_WATCHDOG: global_data <= watchdog;
         REG_RESETS: global_data <= resets;
+        REG_ERROR_MSG: global_data <= {30'd0, msg_pending[RINGS], msg_enable[RINGS]};
         REG_CNT_DESCRIPTORS: global_data <= cnt_descriptors;
         REG_CNT_RECORDS: global_data <= cnt_records;
         REG_CNT_BYTES_LO: begin
@@ -522,6 +559,7 @@ module ktls_csr #(
           REG_RING0_CQ_PROD: ring_data <= cq_prod[32*r_at+:32];
           REG_RING0_IRQ_MOD: ring_data <= irq_mod[32*r_at+:32];
           REG_RING0_ERRORS: ring_data <= ring_errors[32*r_at+:32];
+          REG_RING0_MSG: ring_data <= {30'd0, msg_pending[r_at], msg_enable[r_at]};
           default: ;
         endcase
       end
