@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: registers of the device on AXI4-Lite, counters, interrupt and reset.
+// Purpose: registers of the device on AXI4-Lite, counters, interrupt, its messages and reset.
 // Interface: 32-bit AXI4-Lite, one access at a time in each direction. Bytes that are not
 //   strobed keep their value. Reads and writes of unknown addresses have no effect; such a read
 //   returns 0. The master may stall both response channels.
@@ -49,6 +49,9 @@ module ktls_csr #(
     input  wire                s_axil_rready,
     // interrupt
     output wire                irq,
+    output wire                msg_valid,
+    input  wire                msg_ready,
+    output wire [         3:0] msg_vector,
     // reset
     output wire                flush,
     output wire                core_rst,
@@ -485,6 +488,39 @@ module ktls_csr #(
 
   assign irq = |(causes & irq_enable);
 
+  // ------------------------------------------------------------------ messages
+
+  wire [RINGS:0] msg_ack, msg_set, msg_enable, msg_pending;
+
+  generate
+    for (g = 0; g < RINGS; g = g + 1) begin : g_msg
+      wire here = do_write && w_to[g];
+
+      assign msg_ack[g] = here && w_first == REG_RING0_CQ_CONS;
+      assign msg_set[g] = here && w_first == REG_RING0_MSG && wstrb[0];
+    end
+  endgenerate
+
+  assign msg_ack[RINGS] = do_write && w_first == REG_RING0_ERRORS && w_to != 0;
+  assign msg_set[RINGS] = do_write && waddr == REG_ERROR_MSG && wstrb[0];
+
+  ktls_msg #(
+      .RINGS(RINGS)
+  ) messages (
+      .clk(clk),
+      .rst(rst),
+      .soft_rst(core_rst || reset_wanted),
+      .cause({causes[1], causes[2], causes[IRQ_STATUS_RINGS_LSB+:RINGS]}),
+      .ack(msg_ack),
+      .set(msg_set),
+      .set_value(wdata[0]),
+      .enable(msg_enable),
+      .pending(msg_pending),
+      .msg_valid(msg_valid),
+      .msg_ready(msg_ready),
+      .msg_vector(msg_vector)
+  );
+
   // ---------------------------------------------------------------- bus, reads
 
   // Three registers, of which at most one is not 0: one multiplexer for all would be a long path.
@@ -523,7 +559,7 @@ module ktls_csr #(
       case (raddr)
         REG_ID: global_data <= ID_VALUE_RESET;
         REG_VERSION: global_data <= {VERSION_MAJOR_RESET, VERSION_MINOR_RESET};
-        REG_CAPS: global_data <= {contexts, 4'd0, rings, 4'd0, lanes};
+        REG_CAPS: global_data <= {contexts, 4'd0, rings, 3'd0, 1'b1, lanes};
         REG_SUITES: global_data <= {22'd0, SUITES};
         REG_CTRL: global_data <= ctrl_now;
         REG_STATUS: global_data <= {28'd0, bus_dead, cq_failed, idle, ready};
@@ -533,6 +569,7 @@ module ktls_csr #(
         REG_KEY_LIMIT: global_data <= key_limit;
         REG_WATCHDOG: global_data <= watchdog;
         REG_RESETS: global_data <= resets;
+        REG_ERROR_MSG: global_data <= {30'd0, msg_pending[RINGS], msg_enable[RINGS]};
         REG_CNT_DESCRIPTORS: global_data <= cnt_descriptors;
         REG_CNT_RECORDS: global_data <= cnt_records;
         REG_CNT_BYTES_LO: begin
@@ -567,6 +604,7 @@ module ktls_csr #(
           REG_RING0_CQ_PROD: cq_data <= cq_prod[32*r_at+:32];
           REG_RING0_IRQ_MOD: cq_data <= irq_mod[32*r_at+:32];
           REG_RING0_ERRORS: cq_data <= ring_errors[32*r_at+:32];
+          REG_RING0_MSG: cq_data <= {30'd0, msg_pending[r_at], msg_enable[r_at]};
           default: ;
         endcase
       end

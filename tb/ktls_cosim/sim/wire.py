@@ -2,8 +2,8 @@
 """The messages between a plain Python program and its simulator process.
 
 A request is `op, addr, n` (struct `HEAD`), followed by n bytes for WRITE_MEM. The answer to
-READ32, READ_MEM, WAIT_IRQ and NOW is the bare value. The other requests have no answer, so a
-burst of writes costs one context switch. All integers are little-endian.
+READ32, READ_MEM, WAIT_IRQ, WAIT_MESSAGE and NOW is the bare value. The other requests have no
+answer, so a burst of writes costs one context switch. All integers are little-endian.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ VALUE, DONE, INTERRUPT, WROTE = range(4)
 
 Eight bytes of address and as many bytes as the value says follow WROTE.
 """
+NO_MESSAGE = 255
+"""Answer to WAIT_MESSAGE of an idle device."""
 AREA = struct.Struct("<QQ??")
 """Behind MAP and UNMAP: size, offset in the file, readable, writable."""
 
@@ -52,6 +54,7 @@ class Op(IntEnum):
     READ_MEM = 3  # answered with n bytes
     WRITE_MEM = 4
     WAIT_IRQ = 5  # answered with one byte
+    WAIT_MESSAGE = 14  # answered with one byte: the vector, or NO_MESSAGE
     NOW = 6
     KNOB = 7  # addr is an index into KNOBS, n the value
     END = 8
