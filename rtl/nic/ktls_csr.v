@@ -501,7 +501,7 @@ module ktls_csr #(
     end
   endgenerate
 
-  assign msg_ack[RINGS] = do_write && |w_to && w_first == REG_RING0_ERRORS;
+  assign msg_ack[RINGS] = do_write && w_first == REG_RING0_ERRORS && w_to != 0;
   assign msg_set[RINGS] = do_write && waddr == REG_ERROR_MSG && wstrb[0];
 
   ktls_msg #(
@@ -510,7 +510,7 @@ module ktls_csr #(
       .clk(clk),
       .rst(rst),
       .soft_rst(core_rst || reset_wanted),
-      .cause({causes_q[0], causes_q[1], causes_q[RINGS+1:2]}),
+      .cause({causes[1], causes[2], causes[IRQ_STATUS_RINGS_LSB+:RINGS]}),
       .ack(msg_ack),
       .set(msg_set),
       .set_value(wdata[0]),

@@ -427,7 +427,7 @@ BLOCK = [
             "|due[RINGS+1:RINGS]", "due[RINGS]", ""),
      "ktls_csr", "cocotb_csr", "error_messages"),
     (Mutant("errors_not_acknowledged", "ktls_csr.v",
-            "|w_to && w_first == REG_RING0_ERRORS;", "1'b0;", ""),
+            "w_first == REG_RING0_ERRORS && w_to != 0;", "1'b0;", ""),
      "ktls_csr", "cocotb_csr", "error_messages"),
     (Mutant("lowest_vector_first", "ktls_msg.v", "turn == LAST ? 4'd0", "send[0] ? 4'd0", ""),
      "ktls_csr", "cocotb_csr", "messages_wait_for_the_bus_wrapper"),
