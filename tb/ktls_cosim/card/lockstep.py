@@ -10,7 +10,7 @@ from ktls_cosim.check.lockstep import TIMED, MessageLedger, answered_vector, reg
 from ktls_cosim.client_memory import ClientMemory
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.card import CardSim
-from ktls_cosim.sim.wire import INTERRUPT
+from ktls_cosim.sim.wire import INTERRUPT, Op
 from ktls_hw.layout import (
     CTRL_RESET,
     RING_COUNT,
@@ -135,10 +135,16 @@ class LockstepSim(CardSim):
             self._abandoned = True
         elif ring_of(addr)[1] in (Reg.RING0_CQ_CONS, Reg.RING0_SQ_PROD):
             # what the simulation has written until now belongs to the state before
-            self._read(Reg.ID)
+            self._finish(Op.SYNC)
         run_sync(self._nic.write32(addr, value))
         self._foretell_messages(addr)
         super().write_register(addr, value)
+
+    def reset(self) -> None:
+        """Reset both devices."""
+        self._abandoned = True
+        run_sync(self._nic.write32(Reg.CTRL, CTRL_RESET.put(1)))
+        super().reset()
 
     def _foretell_messages(self, addr: int) -> None:
         """Collect the messages of the model behind a register write."""

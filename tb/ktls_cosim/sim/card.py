@@ -7,15 +7,16 @@ register accesses meanwhile; it sends interrupts when they happen.
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable
 
 from ktls_cosim.client_memory import Area, ClientMemory
+from ktls_cosim.sim import register_log
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
 from ktls_cosim.sim.wire import ANSWER, AREA, DONE, INTERRUPT, VALUE, WROTE, Op
 from ktls_hw.fields import register_address
-from ktls_hw.layout import CTRL_RESET, Reg
 
 
 class CardSim(RemoteSim):
@@ -27,6 +28,7 @@ class CardSim(RemoteSim):
         maps: The memory of the client.
         wrote: Called with address and bytes of each write of the device, once
             `report_writes` was called.
+        registers: The log of register accesses, which exists with waves (`register_log`).
         interrupt: Called with the vector of each interrupt message.
         bus_master: Returns whether the device may access memory.
     """
@@ -40,6 +42,9 @@ class CardSim(RemoteSim):
         self.interrupt: Callable[[int], None] = lambda _vector: None
         self.wrote: Callable[[int, bytes], None] = lambda _address, _data: None
         self._allowed = False
+        self.registers = self.out / register_log.NAME
+        if waves:
+            self.tell(Op.LOG_REGISTERS)
 
     def _next(self, wanted: int) -> int:
         """Handle messages until an answer of the wanted kind; returns its value."""
@@ -66,11 +71,8 @@ class CardSim(RemoteSim):
 
     def read_register(self, addr: int) -> int:
         """Return the register at byte offset `addr`; the device works on meanwhile."""
-        return self._read(register_address(addr))
-
-    def _read(self, addr: int) -> int:
         self._allow()
-        self.tell(Op.READ32, addr)
+        self.tell(Op.READ32, register_address(addr))
         self.flush()
         return self._next(VALUE)
 
@@ -81,9 +83,14 @@ class CardSim(RemoteSim):
         self.flush()
 
     def reset(self) -> None:
-        """Reset the device and wait until it has finished its bus accesses."""
-        self.write_register(Reg.CTRL, CTRL_RESET.put(1))
-        self._read(Reg.CTRL)
+        """Reset the device; the register log does not have it, because it is not the driver's."""
+        self._finish(Op.RESET)
+
+    def _finish(self, op: Op) -> None:
+        """Send a request and handle messages until it has ended."""
+        self.tell(op)
+        self.flush()
+        self._next(DONE)
 
     def add(self, area: Area) -> None:
         """Map memory of the client and take its descriptor; raises `MapError`."""
@@ -103,9 +110,7 @@ class CardSim(RemoteSim):
     def clear(self) -> None:
         """End all maps."""
         self.maps.clear()
-        self.tell(Op.UNMAP_ALL)
-        self.flush()
-        self._next(DONE)
+        self._finish(Op.UNMAP_ALL)
 
     def report_writes(self) -> None:
         """Let the simulation report each write of the device, see `wrote`."""
@@ -116,8 +121,12 @@ class CardSim(RemoteSim):
         return self.socket.fileno()
 
     def progress(self) -> None:
-        """Handle one message of the simulation."""
-        self._message()
+        """Handle one message of the simulation, if there is one.
+
+        A register read may have handled the message that made `fileno` readable.
+        """
+        if select.select([self.socket], [], [], 0)[0]:
+            self._message()
 
     def finish(self) -> str | None:
         """Return what is wrong with the device; this one is compared with nothing."""

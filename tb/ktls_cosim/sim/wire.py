@@ -24,7 +24,8 @@ HEAD = struct.Struct("<BQI")
 ANSWER = struct.Struct("<BI")
 """What a simulation behind a card sends: kind and value."""
 VALUE, DONE, INTERRUPT, WROTE = range(4)
-"""Kinds of `ANSWER`: of READ32, of UNMAP, an interrupt message (its vector), a write of the device.
+"""Kinds of `ANSWER`: the value of READ32, the end of another request, an interrupt message (its
+vector), a write of the device.
 
 Eight bytes of address and as many bytes as the value says follow WROTE.
 """
@@ -55,6 +56,9 @@ class Op(IntEnum):
     UNMAP_ALL = 11
     ALLOW = 12  # n: whether the device may access memory
     REPORT_WRITES = 13
+    LOG_REGISTERS = 15  # to `register_log.NAME` in the folder of the run
+    RESET = 16  # of the device, not by its driver; answered when it has begun
+    SYNC = 17  # answered at once
 
 
 KNOBS = (
