@@ -9,9 +9,9 @@
 //   Rings take turns, one descriptor each. A descriptor is fetched only if its completion will
 //   find room in the completion ring, so a ring that its driver does not empty delays no other. A
 //   descriptor beyond address 2^64 is not fetched; it arrives with d_err.
-//   push_valid offers the only descriptor of a ring that is not fetched, for one cycle, in the
-//   cycle after its doorbell. It is taken if no read is under way, which keeps the order.
-//   push_data must hold for another cycle.
+//   push_valid offers the last descriptor of a ring, for one cycle, in the cycle after its
+//   doorbell. It is taken if the ring had no other and no read is under way, which keeps the
+//   order. push_data must hold for another cycle.
 //   data_rst drops and wipes all descriptors, which may hold keys; `rst` also resets the indices.
 // Latency/throughput: one read burst per descriptor, every other cycle. Up to 2^DEPTH_LOG2
 //   descriptors are under way or wait.
@@ -143,7 +143,8 @@ module ktls_sq #(
 
   // a descriptor that cannot be fetched waits for those before it
   wire skip = room && over[ring] && !waits && !part_full;
-  wire pushed = push_valid && enable && has_room[pushed_ring] &&
+  // `served` is of the cycle before the doorbell took effect
+  wire pushed = push_valid && enable && has_room[pushed_ring] && !served[pushed_ring] &&
       !chosen && !waits && !held[DEPTH_LOG2];
   wire [RING_W-1:0] leaver = pushed ? pushed_ring : ring;
   wire starts = req_valid && req_ready;

@@ -205,6 +205,19 @@ async def a_pushed_descriptor_needs_room_and_an_enabled_device(dut: Any) -> None
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_pushed_descriptor_does_not_overtake(dut: Any) -> None:
+    bench = await Bench.create(dut, 4, [4], pause=0.0)
+    for n in range(bench.rings):
+        bench.prod[n] += 1
+        bench.set()
+        await bench.wait(1)
+        await bench.push(n)
+        await bench.d.wait_for(2 * n + 2)
+    assert bench.taken() == [(n, i) for n in range(bench.rings) for i in range(2)]
+    assert len(bench.req.beats) == 2 * bench.rings
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_disabled_device_fetches_nothing(dut: Any) -> None:
     bench = await Bench.create(dut, 4, [4])
     dut.enable.value = 0
