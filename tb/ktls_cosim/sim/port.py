@@ -161,6 +161,10 @@ class SimPort:
         """
         total = self.dut.msg_total
         await self._wait(lambda: self._next_message() is not None, lambda: total.value_change)
+        return self.take_message()
+
+    def take_message(self) -> int | None:
+        """Take an interrupt message that has arrived; returns its vector, None without one."""
         vector = self._next_message()
         if vector is not None:
             self._messages_handled[vector] = int(self.dut.msg_count[vector].value)

@@ -11,8 +11,6 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
-from ktls_hw.layout import Reg
-
 FD_VARIABLE = "KTLS_SIM_FD"
 """Environment variable with the simulator's end of the socket pair."""
 
@@ -26,7 +24,7 @@ HEAD = struct.Struct("<BQI")
 ANSWER = struct.Struct("<BI")
 """What a simulation behind a card sends: kind and value."""
 VALUE, DONE, INTERRUPT, WROTE = range(4)
-"""Kinds of `ANSWER`: of READ32, of UNMAP, an interrupt message, a write of the device.
+"""Kinds of `ANSWER`: of READ32, of UNMAP, an interrupt message (its vector), a write of the device.
 
 Eight bytes of address and as many bytes as the value says follow WROTE.
 """
@@ -34,13 +32,6 @@ NO_MESSAGE = 255
 """Answer to WAIT_MESSAGE of an idle device."""
 AREA = struct.Struct("<QQ??")
 """Behind MAP and UNMAP: size, offset in the file, readable, writable."""
-
-ACKNOWLEDGING = frozenset({Reg.IRQ_ENABLE, Reg.RING0_CQ_CONS, Reg.RING0_ERRORS, Reg.RING0_IRQ_MOD})
-"""Registers (of ring 0) whose write answers an interrupt.
-
-MSI-X sends a message when the level rises. If the level stays high behind such a write, a further
-message follows: otherwise a driver that has left a completion unread would wait for ever.
-"""
 
 U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")
