@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from cards import SOURCES, Work, build, card, play
+from ktls_cosim.bench import c_driver
 from ktls_cosim.card.function import DEVICE, VENDOR
+from ktls_cosim.check.golden import seal_record
+from ktls_cosim.errors import CosimError
 from ktls_cosim.paths import HW, ROOT, build_root
 from ktls_cosim.sim.fst import end_time
 from support import have_simulator, missing
@@ -159,6 +162,18 @@ def test_waves_at_a_register_access(programs: Path, tmp_path: Path) -> None:
     assert f"waves: {waves}\n" in process.output
     assert when * 1000 < end_time(waves)
     assert f"cursor_set {when * 1000}\n" in waves.with_suffix(".sucl").read_text()
+
+
+def test_bench_of_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ktls-cosim bench sim` seals with the C driver on the RTL, and checks what it measures."""
+    have_simulator()
+    monkeypatch.setattr(c_driver, "_FEW", 1)
+    monkeypatch.setattr(c_driver, "_MANY", 3)
+    bench = c_driver.CDriver(lanes=1)
+    assert 0 < bench.record() < 5
+    monkeypatch.setattr(c_driver, "seal_record", lambda *_: seal_record(c_driver._KEYS, 9, 9, b""))
+    with pytest.raises(CosimError, match="wrong records"):
+        bench.record()
 
 
 def test_10000_random_records(programs: Path, tmp_path: Path, rng: random.Random) -> None:
