@@ -48,7 +48,7 @@ ktls_tb tb ();
     $readmemh(path, setup);
     if (!$value$plusargs("records=%d", records)) $fatal(1, "+records is missing");
     wait (!tb.rst);
-    // the device takes no other write before this read
+    // the device takes no write before it was read as ready
     tb.bfm_rdata = 0;
     while (!tb.bfm_rdata[STATUS_READY_LSB]) read(REG_STATUS);
     for (n = 0; n < 64 && setup[n] != 0; n = n + 1) write(setup[n][43:32], setup[n][31:0]);
