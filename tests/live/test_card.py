@@ -110,8 +110,8 @@ def test_a_second_client_is_refused_and_the_next_one_served(tmp_path: Path) -> N
 def test_mutated_messages(tmp_path: Path, rng: random.Random) -> None:
     """10,000 messages with wrong bits, lengths and descriptors: answers, never an end."""
     with card(tmp_path) as process:
-        before = process.descriptors
         works(process)
+        before = process.descriptors
         sent = errors = 0
         while sent < 10_000:
             with Client(process.socket) as client:
@@ -200,8 +200,8 @@ def test_clients_that_die(tmp_path: Path, rng: random.Random) -> None:
     program = tmp_path / "victim.py"
     program.write_text(VICTIM)
     with card(tmp_path) as process:
-        before = process.descriptors
         works(process)
+        before = process.descriptors
         for start in range(0, 200, 4):
             # four at once: three are refused, and die as well
             victims = [
