@@ -29,6 +29,7 @@ rtl/nic/ktls_cq.v
 rtl/nic/ktls_csr.v
 rtl/nic/ktls_data.v
 rtl/nic/ktls_exec.v
+rtl/nic/ktls_msg.v
 rtl/nic/ktls_nic.v
 rtl/nic/ktls_record.v
 rtl/nic/ktls_release.v

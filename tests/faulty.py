@@ -63,7 +63,8 @@ class FaultyPort:
         fail_at: Number of the access that raises, from 1 on; 0 for none.
         error: What it raises.
         gone: Every register reads as ones, and writes have no effect.
-        line: The interrupt line: None as the device drives it, or stuck at a value.
+        line: The interrupt line: None as the device drives it, or stuck at a value; False loses
+            all messages, too.
         lazy: The device works only while the driver waits, so that many records are in flight.
     """
 
@@ -111,6 +112,12 @@ class FaultyPort:
         await self._work()
         real = await self.device.wait_irq()
         return real if self.line is None else self.line
+
+    async def wait_message(self) -> int | None:
+        self.before("message")
+        await self._work()
+        real = await self.device.wait_message()
+        return None if self.line is False else real
 
     def now(self) -> int:
         return self.device.now()

@@ -43,6 +43,7 @@ class Liar:
         completion: Alters each completion of ring 0 when it is read.
         register: Alters the value of each register when it is read; receives address and value.
         interrupt: Alters the state of the interrupt line.
+        message: Alters each interrupt message; None is none.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class Liar:
         completion: Callable[[Cqe], Cqe] = _truth,
         register: Callable[[int, int], int] = lambda _addr, value: value,
         interrupt: Callable[[bool], bool] = lambda line: line,
+        message: Callable[[int | None], int | None] = lambda vector: vector,
     ) -> None:
         self.mem = _Memory(model.mem, completion)
         self._model = model
         self._register = register
         self._interrupt = interrupt
+        self._message = message
         self._base = 0
 
     async def read32(self, addr: int) -> int:
@@ -72,6 +75,9 @@ class Liar:
 
     async def wait_irq(self) -> bool:
         return self._interrupt(await self._model.wait_irq())
+
+    async def wait_message(self) -> int | None:
+        return self._message(await self._model.wait_message())
 
     def now(self) -> int:
         return self._model.now()

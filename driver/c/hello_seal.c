@@ -14,24 +14,20 @@ static int check(const char *what, int error)
 	return error < 0;
 }
 
-/* Publish what was posted to ring 0, wait for its interrupt and reap one completion. */
-static int complete(struct ktls_nic *nic, struct vfio_card *card, struct ktls_result *result)
+/* Publish what was posted to ring 0, wait for its message and reap one completion. */
+static int complete(struct ktls_nic *nic, struct ktls_vfio *vfio, struct ktls_result *result)
 {
 	int n;
 
 	ktls_submit(nic, 0);
 	while (!(n = ktls_poll(nic, 0, result, 1))) {
-		int got = vfio_card_irq_wait(card, LIMIT_MS);
-
-		if (check("wait", got))
-			return -1;
-		if (!got && check("the card", ktls_nic_check(nic)))
+		if (check("the card", ktls_vfio_wait(vfio, nic, 0, LIMIT_MS)))
 			return -1;
 	}
 	return check("poll", n) || check("descriptor", result->error) ? -1 : 0;
 }
 
-static int seal(struct ktls_nic *nic, struct vfio_card *card, uint8_t *virt, uint64_t bus)
+static int seal(struct ktls_nic *nic, struct ktls_vfio *vfio, uint8_t *virt, uint64_t bus)
 {
 	static const char text[] = "hello";
 	struct ktls_keys keys = { .version = KTLS_TLS_1_2, .cipher = KTLS_AES_GCM_128 };
@@ -46,15 +42,15 @@ static int seal(struct ktls_nic *nic, struct vfio_card *card, uint8_t *virt, uin
 		keys.iv[i] = (uint8_t)(0xA0 + i);
 	memcpy(virt, text, src.len);
 	if (check("context", ktls_ctx_add(nic, 0, &keys, NULL, &ctx)) ||
-	    complete(nic, card, &result))
+	    complete(nic, vfio, &result))
 		return 1;
 	if (check("seal", ktls_seal(ctx, 23, &src, 1, &dst, 1, 0, NULL)) ||
-	    complete(nic, card, &result))
+	    complete(nic, vfio, &result))
 		return 1;
 	for (uint32_t i = 0; i < result.len; i++)
 		printf("%02x", virt[1024 + i]);
 	puts("");
-	return check("delete", ktls_ctx_del(ctx, NULL)) || complete(nic, card, &result);
+	return check("delete", ktls_ctx_del(ctx, NULL)) || complete(nic, vfio, &result);
 }
 
 int main(int argc, char **argv)
@@ -78,13 +74,11 @@ int main(int argc, char **argv)
 	failed = vfio_card_ids(card) != (KTLS_PCI_VENDOR | KTLS_PCI_DEVICE << 16);
 	if (failed)
 		fprintf(stderr, "hello_seal: another kind of card\n");
-	/* the interrupt before the first work, so that none is missed */
-	failed = failed || check("interrupt", vfio_card_irq(card, 0)) ||
-		 check("probe", ktls_nic_probe(&platform, &options, &nic));
+	failed = failed || check("probe", ktls_nic_probe(&platform, &options, &nic));
 	if (!failed) {
 		failed = check("memory", platform.dma_alloc(&vfio, 4096, &virt, &bus));
 		if (!failed) {
-			failed = seal(nic, card, virt, bus);
+			failed = seal(nic, &vfio, virt, bus);
 			platform.dma_free(&vfio, virt, bus, 4096);
 		}
 		ktls_nic_remove(nic);

@@ -56,6 +56,8 @@ struct ktls_nic {
 	struct ktls_platform p;
 	struct ktls_options o;
 	uint32_t contexts, suites, resets;
+	unsigned error_vector;
+	bool messages; /* of the card */
 	bool up;
 	size_t size; /* of this structure with everything behind it */
 	void *dma;
@@ -175,6 +177,19 @@ static void start_ring(struct ktls_nic *nic, unsigned number)
 	wr(nic, reg_of(number, KTLS_REG_RING0_CQ_SIZE), nic->o.ring_log2);
 }
 
+static void enable_interrupts(const struct ktls_nic *nic)
+{
+	if (!nic->messages) {
+		wr(nic, KTLS_REG_IRQ_ENABLE,
+		   PUT(IRQ_ENABLE_CQ, 1) | PUT(IRQ_ENABLE_ERROR, 1) |
+			   PUT(IRQ_ENABLE_RING_ERROR, 1));
+		return;
+	}
+	for (unsigned i = 0; i < nic->o.rings; i++)
+		wr(nic, reg_of(i, KTLS_REG_RING0_MSG), PUT(RING0_MSG_ENABLE, 1));
+	wr(nic, KTLS_REG_ERROR_MSG, PUT(ERROR_MSG_ENABLE, 1));
+}
+
 static int start(struct ktls_nic *nic)
 {
 	int error = reset(nic);
@@ -193,9 +208,7 @@ static int start(struct ktls_nic *nic)
 	wr(nic, KTLS_REG_KEY_WARN, nic->o.key_warn);
 	wr(nic, KTLS_REG_KEY_LIMIT, nic->o.key_limit);
 	if (nic->o.interrupts)
-		wr(nic, KTLS_REG_IRQ_ENABLE,
-		   PUT(IRQ_ENABLE_CQ, 1) | PUT(IRQ_ENABLE_ERROR, 1) |
-			   PUT(IRQ_ENABLE_RING_ERROR, 1));
+		enable_interrupts(nic);
 	wr(nic, KTLS_REG_CTRL, PUT(CTRL_ENABLE, 1));
 	nic->up = true;
 	return 0;
@@ -234,7 +247,7 @@ int ktls_nic_probe(const struct ktls_platform *p, const struct ktls_options *o,
 	size_t head, ctx_size, ring_size, size;
 	struct ktls_nic *nic;
 	uint8_t *at;
-	unsigned rings;
+	unsigned rings, error_vector;
 	int error;
 
 	*out = NULL;
@@ -249,6 +262,7 @@ int ktls_nic_probe(const struct ktls_platform *p, const struct ktls_options *o,
 	rings = GET(CAPS_RINGS, caps);
 	if (!contexts || !rings || rings > KTLS_RING_MAX)
 		return -ENODEV;
+	error_vector = rings;
 	if (rings > o->rings)
 		rings = o->rings;
 	head = align8(sizeof *nic);
@@ -263,6 +277,8 @@ int ktls_nic_probe(const struct ktls_platform *p, const struct ktls_options *o,
 	nic->o.rings = rings;
 	nic->size = size;
 	nic->contexts = contexts;
+	nic->error_vector = error_vector;
+	nic->messages = GET(CAPS_MESSAGES, caps);
 	nic->suites = rd(nic, KTLS_REG_SUITES);
 	at = (uint8_t *)nic + head;
 	nic->ctx = (void *)at;
@@ -313,6 +329,21 @@ unsigned ktls_nic_rings(const struct ktls_nic *nic)
 unsigned ktls_nic_contexts(const struct ktls_nic *nic)
 {
 	return nic->contexts;
+}
+
+unsigned ktls_nic_error_vector(const struct ktls_nic *nic)
+{
+	return nic->error_vector;
+}
+
+int ktls_ring_mask(struct ktls_nic *nic, unsigned ring, bool masked)
+{
+	if (ring >= nic->o.rings)
+		return -EINVAL;
+	if (!nic->messages)
+		return -EOPNOTSUPP;
+	wr(nic, reg_of(ring, KTLS_REG_RING0_MSG), PUT(RING0_MSG_ENABLE, !masked));
+	return 0;
 }
 
 int ktls_ring_moderate(struct ktls_nic *nic, unsigned ring, uint16_t count, uint16_t timer)

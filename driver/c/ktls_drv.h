@@ -62,7 +62,8 @@ struct ktls_options {
 	unsigned rings;
 	/* log2 of the slots of a ring, 1 to 10. */
 	unsigned ring_log2;
-	/* Raise interrupts; a driver that only polls needs none. */
+	/* Raise interrupts; a driver that only polls needs none. Ring n has the message (MSI-X
+	 * vector) n, errors have ktls_nic_error_vector(). A card without messages raises its level. */
 	bool interrupts;
 	/* Records after which completions ask for a new key, and after which the card refuses the
 	 * key; 0: never. Both have the values of RFC 8446 section 5.5 in KTLS_DEFAULTS. */
@@ -126,6 +127,9 @@ void ktls_nic_remove(struct ktls_nic *nic);
 unsigned ktls_nic_rings(const struct ktls_nic *nic);
 unsigned ktls_nic_contexts(const struct ktls_nic *nic);
 
+/* The MSI-X vector of errors: call ktls_nic_check() when it has a message. */
+unsigned ktls_nic_error_vector(const struct ktls_nic *nic);
+
 /*
  * Look for a failure of the card; call it from the error interrupt, or when nothing completes.
  * Returns 0, or -EIO if the card has failed (-ENODEV: it is gone). Then the driver touches the card
@@ -136,6 +140,12 @@ int ktls_nic_check(struct ktls_nic *nic);
 /* Reset a failed card and use it again. All contexts must be added anew. -EBUSY: reap the lost
  * descriptors first. */
 int ktls_nic_recover(struct ktls_nic *nic);
+
+/*
+ * Mask the message of a ring while its handler polls, and unmask it at the end. A completion that
+ * nobody has reaped by then sends its message. -EOPNOTSUPP: the card has no messages.
+ */
+int ktls_ring_mask(struct ktls_nic *nic, unsigned ring, bool masked);
 
 /* Interrupt after `count` completions, or `timer` cycles after the first one (0: no timer). */
 int ktls_ring_moderate(struct ktls_nic *nic, unsigned ring, uint16_t count, uint16_t timer);

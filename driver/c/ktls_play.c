@@ -47,6 +47,7 @@ struct player {
 	unsigned ring[CONTEXTS];
 	struct job job[JOBS];
 	unsigned unpublished[RINGS];
+	uint64_t vectors; /* of the rings and of errors */
 	unsigned long line;
 };
 
@@ -158,10 +159,13 @@ static void progress(struct player *p)
 {
 	publish(p);
 	while (!reap(p)) {
-		int got = vfio_card_irq_wait(p->card, WAIT_MS);
-		int error = got > 0 ? 0 : got < 0 ? got : ktls_nic_check(p->nic);
+		uint64_t fired = 0;
+		int got = vfio_card_irq_wait(p->card, p->vectors, WAIT_MS, &fired);
+		int error = got;
 
-		if (error)
+		if (got >= 0 && (!got || fired >> ktls_nic_error_vector(p->nic)))
+			error = ktls_nic_check(p->nic);
+		if (error < 0)
 			die(p, "the card", error);
 	}
 }
@@ -334,11 +338,11 @@ static void set_up(struct player *p, char **argv)
 	if (error)
 		die(p, argv[1], error);
 	ktls_vfio_init(&p->vfio, p->card, &platform);
-	error = vfio_card_irq(p->card, 0);
-	if (error >= 0)
-		error = ktls_nic_probe(&platform, &options, &p->nic);
+	error = ktls_nic_probe(&platform, &options, &p->nic);
 	if (error)
 		die(p, "probe", error);
+	p->vectors = (1ull << ktls_nic_rings(p->nic)) - 1;
+	p->vectors |= 1ull << ktls_nic_error_vector(p->nic);
 	for (unsigned i = 0; i < JOBS; i++) {
 		/* four maps, far from the first ones */
 		if (i % (JOBS / 4) == 0) {

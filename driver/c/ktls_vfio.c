@@ -70,3 +70,15 @@ void ktls_vfio_init(struct ktls_vfio *vfio, struct vfio_card *card, struct ktls_
 	*platform = (struct ktls_platform){ vfio, read32, write32, alloc, release, dma_alloc,
 					    dma_free };
 }
+
+int ktls_vfio_wait(struct ktls_vfio *vfio, struct ktls_nic *nic, unsigned ring, int ms)
+{
+	uint64_t mine = 1ull << ring, errors = 1ull << ktls_nic_error_vector(nic), fired = 0;
+	int got = vfio_card_irq_wait(vfio->card, mine | errors, ms, &fired);
+	int error;
+
+	if (got < 0)
+		return got;
+	error = !got || fired & errors ? ktls_nic_check(nic) : 0;
+	return error ? error : (fired & mine) != 0;
+}

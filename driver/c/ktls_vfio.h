@@ -16,4 +16,11 @@ struct ktls_vfio {
 /* Bind *vfio to a card and fill *platform. Both must live until ktls_nic_remove() has returned. */
 void ktls_vfio_init(struct ktls_vfio *vfio, struct vfio_card *card, struct ktls_platform *platform);
 
+/*
+ * Wait up to `ms` milliseconds (-1: without limit) for the message of a ring. Returns 1 when it has
+ * come, 0 if not. The card's error message, and a wait in vain, end in ktls_nic_check(): its errno
+ * is returned if the card has failed.
+ */
+int ktls_vfio_wait(struct ktls_vfio *vfio, struct ktls_nic *nic, unsigned ring, int ms);
+
 #endif /* KTLS_VFIO_H */

@@ -22,6 +22,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vfio_card.c needs lit
 enum { VERSION = 1, DMA_MAP = 2, DMA_UNMAP = 3, SET_IRQS = 8, READ = 9, WRITE = 10, RESET = 13 };
 enum { FLAG_NO_REPLY = 1 << 4, FLAG_ERROR = 1 << 5 };
 enum { REGION_BAR0 = 0, REGION_CONFIG = 7, MSIX = 2 };
+enum { CAPABILITIES = 0x34, CAPABILITY_MSIX = 0x11 }; /* configuration space */
 enum { DATA_NONE = 1, DATA_EVENTFD = 4, ACTION_MASK = 8, ACTION_UNMASK = 16, ACTION_TRIGGER = 32 };
 
 struct header {
@@ -325,21 +326,47 @@ int vfio_card_irq(struct vfio_card *card, unsigned vector)
 	return fd;
 }
 
-int vfio_card_irq_wait(struct vfio_card *card, int ms)
+int vfio_card_vectors(struct vfio_card *card)
 {
-	int fd = vfio_card_irq(card, 0);
-	struct pollfd p = { fd, POLLIN, 0 };
-	uint64_t count;
-	int found;
+	uint32_t at, head;
+	int error = vfio_card_config_read(card, CAPABILITIES, 1, &at);
 
-	if (fd < 0)
-		return fd;
-	found = poll(&p, 1, ms);
-	if (found < 0)
+	while (!error && at) {
+		error = vfio_card_config_read(card, at & ~3u, 4, &head);
+		if (!error && (head & 0xFF) == CAPABILITY_MSIX)
+			return (int)(head >> 16 & 0x7FF) + 1;
+		at = head >> 8 & 0xFF;
+	}
+	return error;
+}
+
+int vfio_card_irq_wait(struct vfio_card *card, uint64_t vectors, int ms, uint64_t *fired)
+{
+	struct pollfd p[VECTORS];
+	uint64_t found = 0, count;
+	int n;
+
+	for (unsigned i = 0; i < VECTORS; i++) {
+		/* poll() ignores negative descriptors */
+		int fd = vectors >> i & 1 ? vfio_card_irq(card, i) : -1;
+
+		if (fd < 0 && vectors >> i & 1)
+			return fd;
+		p[i] = (struct pollfd){ fd, POLLIN, 0 };
+	}
+	n = poll(p, VECTORS, ms);
+	if (n < 0)
 		return errno == EINTR ? 0 : -errno;
-	if (found && read(fd, &count, sizeof count) != sizeof count)
-		return -errno;
-	return found;
+	for (unsigned i = 0; n && i < VECTORS; i++) {
+		if (!p[i].revents)
+			continue;
+		if (read(p[i].fd, &count, sizeof count) != sizeof count)
+			return -errno;
+		found |= 1ull << i;
+	}
+	if (fired)
+		*fired = found;
+	return found != 0;
 }
 
 int vfio_card_irq_mask(struct vfio_card *card, unsigned vector, int masked)

@@ -69,8 +69,16 @@ int vfio_card_unmap(struct vfio_card *card, struct vfio_dma *dma);
  */
 int vfio_card_irq(struct vfio_card *card, unsigned vector);
 
-/* Wait up to `ms` milliseconds for vector 0 (-1: without limit); 1: an interrupt, 0: none. */
-int vfio_card_irq_wait(struct vfio_card *card, int ms);
+/* Number of MSI-X vectors of the card; negative on failure. */
+int vfio_card_vectors(struct vfio_card *card);
+
+/*
+ * Wait up to `ms` milliseconds (-1: without limit) for an interrupt of one of the vectors in the
+ * set `vectors`: bit n is vector n. It receives those that vfio_card_irq() does not receive yet.
+ * Returns 1 and takes their events, 0 if there was none in time. *fired, if not NULL, becomes the
+ * set of the vectors that had events.
+ */
+int vfio_card_irq_wait(struct vfio_card *card, uint64_t vectors, int ms, uint64_t *fired);
 
 /* Mask or unmask a vector. An interrupt while it is masked arrives when it is unmasked. */
 int vfio_card_irq_mask(struct vfio_card *card, unsigned vector, int masked);

@@ -99,6 +99,7 @@ class KtlsNic:
         push: bool = False,
         ordered: bool = False,
         contiguous: bool = False,
+        messages: bool = False,
         key_warn: int = KEY_WARN,
         key_limit: int = KEY_LIMIT,
     ) -> KtlsNic:
@@ -118,6 +119,8 @@ class KtlsNic:
                 does; the device then waits for no write response. See CTRL.ordered.
             contiguous: name each DMA buffer as one piece, as memory of dma_alloc_coherent allows;
                 otherwise the driver splits it into pages, like a DMA mapping of user memory.
+            messages: use an interrupt message per ring pair and one for errors, as MSI-X does,
+                instead of the level of the interrupt, if the device has them (CAPS.messages).
             key_warn: records after which completions ask for a new key; 0: never.
             key_limit: records after which the device refuses a key; 0: never.
 
@@ -136,6 +139,7 @@ class KtlsNic:
             push=push,
             ordered=ordered,
             contiguous=contiguous,
+            messages=messages,
         )
         pairs, buffers = divide_memory(mem_base, port.mem.size, setup.rings, sq_log2, cq_log2)
         nic = cls(port, pairs, buffers, setup)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from ktls.dma import DmaBuffers, Secrets
 from ktls.nic_contexts import DeviceContext
 from ktls.nic_health import ACCESS_ERRORS, Health
+from ktls.nic_interrupts import Interrupts
 from ktls.nic_reap import Delivery, Reaper
 from ktls.nic_setup import Setup
 from ktls.nic_submit import Submitter
@@ -60,6 +61,7 @@ class DescriptorQueue:
         self._reaper = Reaper(port, buffers, health.events)
         self._delivery = Delivery(buffers, self.secrets, health)
         self._stall = Stall(port, self.view, health.events)
+        self._interrupts = Interrupts(port, pairs, setup)
 
     @property
     def traffic(self) -> Counter[str]:
@@ -164,8 +166,11 @@ class DescriptorQueue:
                 strict.
             Exception: the first one that a `done` has raised; all others were called.
         """
+        return await self._poll_all(self._pairs)
+
+    async def _poll_all(self, pairs: list[RingPair]) -> int:
         count = 0
-        for pair in self._pairs:
+        for pair in pairs:
             if self._health.up:
                 count += await self._poll(pair)
         return count
@@ -199,16 +204,17 @@ class DescriptorQueue:
             await self._wait()
 
     async def _wait(self) -> None:
-        """Reap; if no completion is in memory, wait for the interrupt and reap again.
+        """Reap; if no completion is in memory, wait for an interrupt and reap what it announces.
 
         Go DOWN if the device has failed or can make no progress.
         """
         if await self.poll() or not self._health.up:
             return
-        interrupted = False
+        announced: list[RingPair] | None = None
         with self._health.access():
-            interrupted = await self._port.wait_irq()
-        if await self.poll():
+            announced = await self._interrupts.wait()
+        interrupted = announced is not None
+        if await self._poll_all(self._pairs if announced is None else announced):
             if not interrupted:
                 self._health.events["lost_interrupts"] += 1
             return

@@ -32,6 +32,7 @@ class Setup:
         push: push a descriptor through the register window if its ring is empty.
         ordered: the device waits for no write response; see CTRL.ordered.
         contiguous: name each DMA buffer as one piece.
+        messages: wait for interrupt messages, not for the level of the interrupt.
     """
 
     rings: int
@@ -43,6 +44,7 @@ class Setup:
     push: bool
     ordered: bool
     contiguous: bool
+    messages: bool
 
 
 def check_arguments(sq_log2: int, cq_log2: int, mem_base: int, rings: int) -> None:
@@ -87,6 +89,7 @@ async def negotiate(
     push: bool,
     ordered: bool,
     contiguous: bool,
+    messages: bool,
 ) -> Setup:
     """Identify a device and return what to use of it; the arguments are those of `KtlsNic.probe`.
 
@@ -113,6 +116,7 @@ async def negotiate(
         push=push and fewer_trips,
         ordered=ordered and fewer_trips,
         contiguous=contiguous,
+        messages=messages and bool(layout.CAPS_MESSAGES.get(caps)),
     )
 
 
@@ -182,12 +186,17 @@ async def enable(port: HostPort, pairs: list[RingPair], setup: Setup) -> None:
         await _start_pair(port, pair)
     for reg, records in ((Reg.KEY_WARN, setup.key_warn), (Reg.KEY_LIMIT, setup.key_limit)):
         await port.write32(reg, records)
-    causes = (
-        layout.IRQ_ENABLE_CQ.put(1)
-        | layout.IRQ_ENABLE_ERROR.put(1)
-        | layout.IRQ_ENABLE_RING_ERROR.put(1)
-    )
-    await port.write32(Reg.IRQ_ENABLE, causes)
+    if setup.messages:
+        for pair in pairs:
+            await port.write32(pair.reg(Reg.RING0_MSG), layout.RING0_MSG_ENABLE.put(1))
+        await port.write32(Reg.ERROR_MSG, layout.ERROR_MSG_ENABLE.put(1))
+    else:
+        causes = (
+            layout.IRQ_ENABLE_CQ.put(1)
+            | layout.IRQ_ENABLE_ERROR.put(1)
+            | layout.IRQ_ENABLE_RING_ERROR.put(1)
+        )
+        await port.write32(Reg.IRQ_ENABLE, causes)
     mode = layout.CTRL_ORDERED.put(int(setup.ordered))
     await port.write32(Reg.CTRL, layout.CTRL_ENABLE.put(1) | mode)
 

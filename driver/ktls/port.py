@@ -50,6 +50,13 @@ class HostPort(Protocol):
             False if the line is low and no activity of the device can raise it.
         """
 
+    async def wait_message(self) -> int | None:
+        """Take an interrupt message, or wait for one; several of a vector may arrive as one.
+
+        Returns:
+            Its vector; None if no activity of the device can send one.
+        """
+
     def now(self) -> int:
         """Return the device's time in nanoseconds."""
 

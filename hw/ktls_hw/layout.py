@@ -96,6 +96,8 @@ class Reg(IntEnum):
     """Watchdog."""
     RESETS = 0x02C
     """Resets."""
+    ERROR_MSG = 0x030
+    """Error message."""
     CNT_DESCRIPTORS = 0x040
     """Descriptors completed."""
     CNT_RECORDS = 0x044
@@ -144,6 +146,8 @@ class Reg(IntEnum):
     """Interrupt moderation."""
     RING0_ERRORS = 0x138
     """Refused writes to the registers of this ring."""
+    RING0_MSG = 0x13C
+    """Message."""
 
 
 PUSH_COUNT = 16
@@ -153,10 +157,11 @@ RING_STRIDE = 0x40
 ID_VALUE = Field(0, 32)
 ID_VALUE_RESET = 0x4B544C53
 VERSION_MINOR = Field(0, 16)
-VERSION_MINOR_RESET = 0x5
+VERSION_MINOR_RESET = 0x6
 VERSION_MAJOR = Field(16, 16)
 VERSION_MAJOR_RESET = 0x1
 CAPS_LANES = Field(0, 4)
+CAPS_MESSAGES = Field(4, 1)
 CAPS_RINGS = Field(8, 4)
 CAPS_CONTEXTS = Field(16, 16)
 SUITES_TX_TLS12_GCM128 = Field(0, 1)
@@ -188,6 +193,8 @@ KEY_LIMIT_RECORDS = Field(0, 32)
 WATCHDOG_CYCLES = Field(0, 32)
 WATCHDOG_CYCLES_RESET = 0x100000
 RESETS_VALUE = Field(0, 32)
+ERROR_MSG_ENABLE = Field(0, 1)
+ERROR_MSG_PENDING = Field(1, 1)
 CNT_DESCRIPTORS_VALUE = Field(0, 32)
 CNT_RECORDS_VALUE = Field(0, 32)
 CNT_BYTES_LO_VALUE = Field(0, 32)
@@ -216,6 +223,8 @@ RING0_IRQ_MOD_TIMER = Field(16, 16)
 RING0_ERRORS_SQ_PROD = Field(0, 8)
 RING0_ERRORS_CQ_CONS = Field(8, 8)
 RING0_ERRORS_BASE = Field(16, 8)
+RING0_MSG_ENABLE = Field(0, 1)
+RING0_MSG_PENDING = Field(1, 1)
 
 
 def push_reg(push: int, reg: int) -> int:

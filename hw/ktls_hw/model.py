@@ -32,6 +32,7 @@ from ktls_hw.layout import (
     ring_reg,
 )
 from ktls_hw.memory import Access, BusHung, ModelMemory
+from ktls_hw.messages import Messages
 
 __all__ = ["Fault", "ModelMemory", "NicModel", "OpenFault"]
 
@@ -167,12 +168,14 @@ class NicModel:
             Reg.STATUS: self._read_status,
             Reg.IRQ_STATUS: self._causes,
             Reg.RESETS: lambda: self._resets,
+            Reg.ERROR_MSG: lambda: self._messages.register(self.rings),
             Reg.CNT_BYTES_LO: lambda: self._latch(Reg.CNT_BYTES_HI, self._bytes),
             Reg.CNT_BYTES_HI: lambda: self._latched[Reg.CNT_BYTES_HI],
             Reg.CYCLES_LO: lambda: self._latch(Reg.CYCLES_HI, self._cycles),
             Reg.CYCLES_HI: lambda: self._latched[Reg.CYCLES_HI],
         }
         self._resets = 0
+        self._messages = Messages(rings)
         self._reset()
 
     def _reset(self) -> None:
@@ -203,6 +206,7 @@ class NicModel:
         self._stuck = False  # a bus access is not answered
         self._bus_dead = False
         self._reset_waits = False  # for the bus
+        self._messages.reset()
         self._faults.reset()
 
     def inject(self, fault: Fault | OpenFault, record: int = 0) -> None:
@@ -239,6 +243,8 @@ class NicModel:
             return self._sq_cons[ring]
         if ring < self.rings and in_first == Reg.RING0_CQ_PROD:
             return self._cq_prod[ring]
+        if ring < self.rings and in_first == Reg.RING0_MSG:
+            return self._messages.register(ring)
         return 0
 
     async def write32(self, addr: int, value: int) -> None:
@@ -252,19 +258,25 @@ class NicModel:
         if in_first == Reg.RING0_SQ_PUSH:
             # the slot holds the same descriptor as the push window
             addr, in_first = ring_reg(ring, Reg.RING0_SQ_PROD), Reg.RING0_SQ_PROD
-        if addr not in self._regs:
+        vector = self._vector(addr)
+        if addr not in self._regs and vector is None:
             return
         if addr == Reg.CTRL and layout.CTRL_RESET.get(value):
             self._start_reset()
             return
         if not self._armed and addr != Reg.WATCHDOG:
             return
-        if in_first == Reg.RING0_ERRORS:
+        if vector is not None:
+            self._messages.enable(vector, layout.ERROR_MSG_ENABLE.get(value) != 0)
+        elif in_first == Reg.RING0_ERRORS:
             self._regs[addr] = 0
+            self._messages.acknowledge(self.rings)
         elif self._refuses(ring, in_first, value & _MASK32):
             self._count_refused(ring, in_first)
         else:
             self._regs[addr] = value & _MASKS.get(in_first, _MASK32)
+        if in_first == Reg.RING0_CQ_CONS:
+            self._messages.acknowledge(ring)
         self._change_mode()
         self._run()
 
@@ -272,6 +284,11 @@ class NicModel:
         """Return whether the interrupt line is high; nothing can raise it later."""
         self._run()
         return bool(self._causes() & self._regs[Reg.IRQ_ENABLE])
+
+    async def wait_message(self) -> int | None:
+        """Return the vector of a message that has arrived; None: nothing can send one later."""
+        self._run()
+        return self._messages.take()
 
     def now(self) -> int:
         """Return the device's time in nanoseconds."""
@@ -286,6 +303,7 @@ class NicModel:
     def _read_caps(self) -> int:
         return (
             layout.CAPS_LANES.put(self.lanes)
+            | layout.CAPS_MESSAGES.put(1)
             | layout.CAPS_RINGS.put(self.rings)
             | layout.CAPS_CONTEXTS.put(self.contexts)
         )
@@ -337,20 +355,35 @@ class NicModel:
         count = min(field.get(self._regs[addr]) + 1, 255)
         self._regs[addr] = self._regs[addr] & ~field.put(255) | field.put(count)
 
+    def _vector(self, addr: int) -> int | None:
+        """Return the vector whose message a register controls."""
+        ring, in_first = ring_of(addr)
+        if in_first == Reg.RING0_MSG and ring < self.rings:
+            return ring
+        return self.rings if addr == Reg.ERROR_MSG else None
+
     def _latch(self, high: Reg, value: int) -> int:
         """Return the low half of a 64-bit counter and latch its high half."""
         self._latched[high] = value >> 32
         return value & _MASK32
 
     def _causes(self) -> int:
-        rings = sum(self._raises(ring) << ring for ring in range(self.rings))
-        refused = any(self._ring(ring, Reg.RING0_ERRORS) for ring in range(self.rings))
+        rings = self._requests()
         return (
             layout.IRQ_STATUS_CQ.put(int(rings != 0))
             | layout.IRQ_STATUS_ERROR.put(int(self._halted))
-            | layout.IRQ_STATUS_RING_ERROR.put(int(refused))
+            | layout.IRQ_STATUS_RING_ERROR.put(int(self._refused))
             | layout.IRQ_STATUS_RINGS.put(rings)
         )
+
+    def _requests(self) -> int:
+        """Return the rings that request service, one bit each."""
+        return sum(self._raises(ring) << ring for ring in range(self.rings))
+
+    @property
+    def _refused(self) -> bool:
+        """Whether a ring has refused a register write."""
+        return any(self._ring(ring, Reg.RING0_ERRORS) for ring in range(self.rings))
 
     def _raises(self, ring: int) -> bool:
         """Return whether the completions of a ring raise the interrupt."""
@@ -394,7 +427,12 @@ class NicModel:
             self._ordered = wanted
 
     def _run(self) -> None:
-        """Execute what can be executed now."""
+        """Execute what can be executed now, and send the messages that are due."""
+        self._serve_rings()
+        errors = int(self._refused) | int(self._halted) << 1
+        self._messages.update(self._requests() | errors << self.rings)
+
+    def _serve_rings(self) -> None:
         if self._stuck or self._reset_waits:
             self._look_at_bus()
         try:

@@ -93,7 +93,8 @@ module ktls_gcm #(
   endgenerate
 
   localparam DATA_W = 128 * LANES;
-  localparam TAIL_W = 4 + $clog2(LANES);  // bits of a byte position in a word
+  localparam WORD = 16 * LANES;  // bytes
+  localparam TAIL_W = $clog2(WORD);  // bits of a byte position in a word
 
   // kinds of slots
   localparam KIND_AAD = 2'd0;
@@ -164,6 +165,11 @@ module ktls_gcm #(
   reg  [      31:0] ctr;
   reg  [      12:0] aad_left;  // words not yet issued
   reg  [      28:0] text_left;
+  // Each count compared, kept beside it to shorten the path to the slot.
+  reg               aad_some;  // aad_left != 0
+  reg               aad_last;  // aad_left == 1; undefined at 0
+  reg               text_some;
+  reg               text_last;
   reg  [TAIL_W-1:0] aad_tail;  // bytes in the last word; 0: it is full
   reg  [TAIL_W-1:0] text_tail;
   reg  [      15:0] aad_len;
@@ -172,11 +178,9 @@ module ktls_gcm #(
 
   // The GHASH key goes first, for one cycle per key; records wait.
   wire              h_slot = (h_req || flushing) && !h_sent;
-  wire              in_aad = busy && aad_left != 0;
-  wire              no_text = text_left == 0;
-  wire              after_aad = busy && aad_left == 0;
-  wire              in_text = after_aad && !no_text;
-  wire              in_len = after_aad && no_text;
+  wire              in_aad = busy && aad_some;
+  wire              in_text = busy && !aad_some && text_some;
+  wire              in_len = busy && !aad_some && !text_some;
   wire              room = credit != 0;
 
   // An AAD slot has no result, so it needs no credit.
@@ -196,8 +200,7 @@ module ktls_gcm #(
   wire [DATA_W-1:0] ones = ~{DATA_W{1'b0}};
   wire [TAIL_W-1:0] whole = {TAIL_W{1'b0}};
   // bytes of this word that count; 0: all
-  wire [TAIL_W-1:0] tail = in_aad ? (aad_left == 13'd1 ? aad_tail : whole)
-                                  : (text_left == 29'd1 ? text_tail : whole);
+  wire [TAIL_W-1:0] tail = in_aad ? (aad_last ? aad_tail : whole) : (text_last ? text_tail : whole);
 
   // The masked word and the properties of each slot in AES. Slots leave AES in the order in which
   // they entered, so a FIFO without flags suffices: `slot` below gives the cycle.
@@ -235,9 +238,13 @@ module ktls_gcm #(
       first   <= 1'b0;
       if (go_text) begin
         text_left <= text_left - 29'd1;
+        text_some <= !text_last;
+        text_last <= text_left == 29'd2;
         ctr <= ctr + LANES[31:0];
       end else if (go_aad) begin
         aad_left <= aad_left - 13'd1;
+        aad_some <= !aad_last;
+        aad_last <= aad_left == 13'd2;
       end else begin
         busy <= 1'b0;
       end
@@ -255,6 +262,10 @@ module ktls_gcm #(
       // bytes to words, rounded up
       aad_left <= {{TAIL_W - 3{1'b0}}, cmd_aad_len[15:TAIL_W]} + {12'd0, |cmd_aad_len[TAIL_W-1:0]};
       text_left <= {{TAIL_W - 3{1'b0}}, cmd_len[31:TAIL_W]} + {28'd0, |cmd_len[TAIL_W-1:0]};
+      aad_some <= cmd_aad_len != 16'd0;
+      aad_last <= cmd_aad_len <= WORD[15:0];
+      text_some <= cmd_len != 32'd0;
+      text_last <= cmd_len <= WORD;
       aad_tail <= cmd_aad_len[TAIL_W-1:0];
       text_tail <= cmd_len[TAIL_W-1:0];
     end

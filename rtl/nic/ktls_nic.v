@@ -12,7 +12,8 @@
 //   sq fetches descriptors. exec checks them and manages the contexts. data processes records; it
 //   also reads through dma_rd. cq writes completions. csr holds the registers.
 //
-// Interface: AXI4-Lite slave (registers), AXI4 master (rings, lists, data), level interrupt.
+// Interface: AXI4-Lite slave (registers), AXI4 master (rings, lists, data), interrupt as
+//   a level and as messages: use one, and tie msg_ready to 1 if it is the level.
 //   docs/registers.md lists registers and structures in memory; docs/programmers-guide.md shows
 //   how to use them. Either side of both buses may stall at any time.
 // Latency/throughput: one word of 16 * LANES bytes per cycle if memory keeps up. A record of n
@@ -47,6 +48,10 @@ module ktls_nic #(
     input  wire                 clk,
     input  wire                 rst,
     output wire                 irq,
+    // the same as messages, for MSI-X: vector n for ring n, and vector RINGS for errors
+    output wire                 msg_valid,
+    input  wire                 msg_ready,
+    output wire [          3:0] msg_vector,
     // registers
     input  wire [         11:0] s_axil_awaddr,
     input  wire                 s_axil_awvalid,
@@ -190,6 +195,9 @@ module ktls_nic #(
       .s_axil_rvalid(s_axil_rvalid),
       .s_axil_rready(s_axil_rready),
       .irq(irq),
+      .msg_valid(msg_valid),
+      .msg_ready(msg_ready),
+      .msg_vector(msg_vector),
       .flush(flush),
       .core_rst(core_rst),
       .data_rst(data_rst),

@@ -78,11 +78,11 @@ module ktls_sq #(
   // The state of each ring one cycle ago, which shortens the paths from its registers. `fetch` of a
   // ring moves in the cycle after the ring was chosen, so its state is true again by then.
   reg [RINGS-1:0] has_room;  // for the completion of one more descriptor
+  reg [RINGS-1:0] served;  // waiting and has_room
   reg [RINGS-1:0] over;  // the next descriptor lies beyond address 2^64
   wire [RINGS-1:0] has_room_now;
   wire [RINGS-1:0] over_now;
   wire [16*RINGS-1:0] place;  // of the next descriptor in its ring
-  wire [RINGS-1:0] served = waiting & has_room;
 
   genvar g;
   generate
@@ -114,9 +114,9 @@ module ktls_sq #(
   end
 
   wire [63:0] first = base[64*ring+:64];
-  wire room = enable && chosen && !held[DEPTH_LOG2] && has_room[ring];
-  // The completion ring was full a cycle ago, or the driver has reset the ring.
-  wire refused = chosen && !has_room[ring];
+  wire room = enable && chosen && !held[DEPTH_LOG2] && served[ring];
+  // The state was stale: the last descriptor of the ring had just left, or the driver has reset it.
+  wire refused = chosen && !served[ring];
 
   assign req_valid = room && !over[ring];
   assign req_addr  = first + {42'd0, place[16*ring+:16], 6'd0};
@@ -131,6 +131,7 @@ module ktls_sq #(
   reg [DEPTH_LOG2-1:0] rp;
   wire [RING_W-1:0] owner = owner_mem[rp];
   reg waits;  // wp != rp
+  wire more = wp != rp + 1'b1;
 
   reg [511:0] part;  // the beats so far, shifted in from the left, so beat 0 ends on the right
   reg [RING_W-1:0] part_ring;
@@ -154,12 +155,13 @@ module ktls_sq #(
   wire active =
   `KTLS_GATE(
       rst || data_rst || push_valid || waiting != 0 || chosen || held != 0 ||
-                           part_full || has_room != has_room_now || over != over_now)
+                           part_full || served != 0 || has_room != has_room_now || over != over_now)
   ;
 
   always @(posedge clk) begin
     if (active) begin
       has_room <= has_room_now;
+      served <= waiting & has_room_now;
       over <= over_now;
       if (!chosen && served != 0) begin
         chosen <= 1'b1;
@@ -167,12 +169,11 @@ module ktls_sq #(
       end
       if (refused) chosen <= 1'b0;
       if (sent) begin
-        chosen <= 1'b0;  // also if this cycle chooses the ring whose descriptor was pushed
+        chosen <= 1'b0;  // also if this cycle chooses a ring while a descriptor is pushed
         fetch[16*leaver+:16] <= fetch[16*leaver+:16] + 16'd1;
         if (starts) begin
           owner_mem[wp] <= ring;
           wp <= wp + 1'b1;
-          waits <= 1'b1;
         end
       end
       if (sent != take) held <= sent ? held + 1'b1 : held - 1'b1;
@@ -191,9 +192,9 @@ module ktls_sq #(
         if (rsp_err) part_err <= 1'b1;
         if (rsp_last) begin
           rp <= rp + 1'b1;
-          if (!starts) waits <= wp != rp + 1'b1;
         end
       end
+      waits <= starts || (rsp_valid && rsp_last ? more : waits);
       if (data_rst || (part_full && !rsp_valid)) begin
         with_beat = {512 + DATA_W{1'b0}};
         part <= 512'd0;

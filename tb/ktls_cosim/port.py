@@ -33,7 +33,7 @@ class Memory(Protocol):
 
 
 class Port(Protocol):
-    """Registers, DMA memory, interrupt line and clock of one device."""
+    """Registers, DMA memory, interrupts and clock of one device."""
 
     @property
     def mem(self) -> Memory:
@@ -50,6 +50,13 @@ class Port(Protocol):
 
         Returns:
             True once the line is high; False if it is low and the device is idle.
+        """
+
+    async def wait_message(self) -> int | None:
+        """Take an interrupt message, or wait for one; several of a vector may arrive as one.
+
+        Returns:
+            Its vector; None if none has come and the device is idle.
         """
 
     def now(self) -> int:

@@ -6,6 +6,7 @@ Each access is one JSON object. `ns` is the time of the device after the access,
 * `read32`, `write32`: `reg` (the name in `hw/ktls_nic.rdl`) and `value`
 * `mem_read`, `mem_write`: the host's accesses to DMA memory: `addr`, `len` and the bytes as `hex`
 * `irq`: the driver waited for the interrupt; `raised` is false if the device is idle
+* `message`: it waited for an interrupt message; `vector` is null if the device is idle
 
 No key is written: the field `key` of a CTX_SET descriptor reads as `kk`. The bytes of memory are
 left out until the device is enabled and has a submission ring, because the place of the
@@ -103,6 +104,12 @@ class TracePort:
         raised = await self._port.wait_irq()
         self._report("irq", raised=raised)
         return raised
+
+    async def wait_message(self) -> int | None:
+        """Take an interrupt message or wait for one; None if the device is idle."""
+        vector = await self._port.wait_message()
+        self._report("message", vector=vector)
+        return vector
 
     def now(self) -> int:
         """Return the device's time in nanoseconds."""

@@ -103,6 +103,39 @@ def test_the_program_of_the_documentation(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, output)
 
 
+@pytest.mark.parametrize("port", ["model", "sim", "lockstep"])
+def test_vectors(port: str, programs: Path, tmp_path: Path) -> None:
+    """Each ring and the errors have their own vector, through the masks of device and table."""
+    objects = [programs / f"{name}.o" for name in ("vfio_card", "ktls_drv", "ktls_vfio")]
+    subprocess.run(
+        ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined",
+         "-I", SOURCES, "-I", HW / "include", Path(__file__).with_name("vectors.c"), *objects,
+         "-o", tmp_path / "vectors"],
+        check=True,
+    )  # fmt: skip
+    with card(tmp_path, "--port", port) as process:
+        done = subprocess.run(
+            [tmp_path / "vectors", process.socket],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert process.stop() == 0, process.output
+
+
+def test_lockstep_finds_a_wrong_vector_of_the_rtl(programs: Path, tmp_path: Path) -> None:
+    have_simulator()
+    good = (ROOT / "rtl" / "nic" / "ktls_msg.v").read_text()
+    broken = tmp_path / "ktls_msg.v"
+    broken.write_text(good.replace("msg_vector <= turn;", "msg_vector <= turn ^ 4'd1;"))
+    assert broken.read_text() != good
+    work = Work(random.Random(0), rings=1)
+    work.add(0)
+    with card(tmp_path, "--port", "lockstep", "--rtl", str(broken)) as process:
+        play(programs / "ktls_play", process.socket, 1, 3, work.commands)
+        assert process.stop() == 1
+    assert "lockstep: the primary sends a message of vector 1, the shadow" in process.output
+
+
 def test_10000_random_records(programs: Path, tmp_path: Path, rng: random.Random) -> None:
     """Sizes, versions, keys, directions, pieces and rings at random; pyca gives the answers."""
     work = Work(rng, rings=4)

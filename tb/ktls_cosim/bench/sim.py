@@ -92,6 +92,9 @@ class _Recorder:
     async def wait_irq(self) -> bool:
         return await self.model.wait_irq()
 
+    async def wait_message(self) -> int | None:
+        return await self.model.wait_message()
+
     def now(self) -> int:
         return self.model.now()
 

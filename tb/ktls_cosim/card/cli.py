@@ -9,6 +9,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from ktls_cosim.card.device import Device
@@ -41,14 +42,14 @@ def _open_device(args: Namespace) -> Iterator[Device]:
         yield ModelDevice()
         return
     # imported late: the model needs no simulator
-    from ktls_cosim.card.lockstep import LockstepDevice
-    from ktls_cosim.card.simulation import SimDevice
+    from ktls_cosim.card.lockstep import LockstepSim
     from ktls_cosim.sim.card import CardSim
 
     target = args.target
     build = Build.device(lanes=target.lanes, own=target.rtl, EXTERNAL=1)
-    with CardSim(build, simulator=target.simulator, name="card", waves=args.waves) as sim:
-        yield SimDevice(sim) if args.port == "sim" else LockstepDevice(sim, target.lanes)
+    kind = CardSim if args.port == "sim" else partial(LockstepSim, lanes=target.lanes)
+    with kind(build, simulator=target.simulator, name="card", waves=args.waves) as sim:
+        yield sim
 
 
 def _run(args: Namespace) -> int:

@@ -14,16 +14,16 @@ class Device(Protocol):
 
     Attributes:
         bus_master: Returns whether the card may access memory.
-        interrupt: Called when the device asks for service.
+        interrupt: Called with the vector of each interrupt message.
     """
 
     bus_master: Callable[[], bool]
-    interrupt: Callable[[], None]
+    interrupt: Callable[[int], None]
 
-    def read32(self, addr: int) -> int:
+    def read_register(self, addr: int) -> int:
         """Return the register at byte offset `addr`."""
 
-    def write32(self, addr: int, value: int) -> None:
+    def write_register(self, addr: int, value: int) -> None:
         """Write the register at byte offset `addr`."""
 
     def reset(self) -> None:

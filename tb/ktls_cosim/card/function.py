@@ -2,8 +2,8 @@
 """The card as a PCI function: configuration space, BAR 0, MSI-X and reset.
 
 It is a function of vfio regions: region 0 is BAR 0, region 7 the configuration space. BAR 0 holds
-the registers of the device, the MSI-X table and the pending bits. Today the device has one
-interrupt line; each time it asks for service, vector 0 sends a message.
+the registers of the device, the MSI-X table and the pending bits. The device sends interrupt
+messages; the table decides whether a vector is masked, and the pending bits keep what was masked.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import select
 from typing import Protocol
 
 from ktls_cosim.card.protocol import BadMessage, IrqAction, IrqData, SetIrqs
+from ktls_hw.layout import CAPS_RINGS, Reg
 
 VENDOR, DEVICE = 0x1234, 0x7E15
 """IDs of the card. No vendor owns 0x1234; QEMU uses it for devices without hardware."""
@@ -29,8 +30,6 @@ MSIX = 2
 """Number of the kind of interrupts (`VFIO_PCI_MSIX_IRQ_INDEX`)."""
 IRQS = 5
 """Number of kinds of interrupts (`VFIO_PCI_NUM_IRQS`)."""
-VECTORS = 1
-"""Number of MSI-X vectors."""
 
 BAR_SIZE = 0x4000
 REGISTERS = 0x1000
@@ -51,17 +50,17 @@ _ONE_EVENT = (1).to_bytes(8, "little")
 class Registers(Protocol):
     """The device behind BAR 0."""
 
-    def read32(self, addr: int) -> int:
+    def read_register(self, addr: int) -> int:
         """Return the register at byte offset `addr`."""
 
-    def write32(self, addr: int, value: int) -> None:
+    def write_register(self, addr: int, value: int) -> None:
         """Write the register at byte offset `addr`."""
 
     def reset(self) -> None:
         """Reset the device."""
 
 
-def _power_on() -> bytearray:
+def _power_on(vectors: int) -> bytearray:
     c = bytearray(CONFIG_SIZE)
 
     def put(offset: int, value: int, size: int) -> None:
@@ -76,7 +75,7 @@ def _power_on() -> bytearray:
     put(0x2E, 1, 2)
     put(0x34, _MSIX_CAP, 1)
     put(_MSIX_CAP, 0x11, 1)
-    put(_MSIX_CONTROL, VECTORS - 1, 2)
+    put(_MSIX_CONTROL, vectors - 1, 2)
     put(_MSIX_CAP + 4, TABLE | BAR, 4)
     put(_MSIX_CAP + 8, PENDING | BAR, 4)
     return c
@@ -101,17 +100,21 @@ class PciFunction:
 
     Args:
         registers: The device.
+
+    Attributes:
+        vectors: Number of MSI-X vectors: one for each ring pair, the last one for errors.
     """
 
     def __init__(self, registers: Registers) -> None:
         self._registers = registers
+        self.vectors = CAPS_RINGS.get(registers.read_register(Reg.CAPS)) + 1
         self._events: dict[int, int] = {}  # eventfd of a vector
         self._clear()
 
     def _clear(self) -> None:
-        self._config = _power_on()
-        self._table = bytearray(_ENTRY * VECTORS)
-        for vector in range(VECTORS):
+        self._config = _power_on(self.vectors)
+        self._table = bytearray(_ENTRY * self.vectors)
+        for vector in range(self.vectors):
             self._mask(vector, True)
         self._pending = 0
 
@@ -169,7 +172,7 @@ class PciFunction:
 
     def _read_word(self, at: int) -> int:
         if at < REGISTERS:
-            return self._registers.read32(at)
+            return self._registers.read_register(at)
         if TABLE <= at < TABLE + len(self._table):
             return int.from_bytes(self._table[at - TABLE : at - TABLE + 4], "little")
         if at == PENDING:
@@ -195,7 +198,7 @@ class PciFunction:
 
     def _write_word(self, at: int, word: bytes) -> None:
         if at < REGISTERS:
-            self._registers.write32(at, int.from_bytes(word, "little"))
+            self._registers.write_register(at, int.from_bytes(word, "little"))
         elif TABLE <= at < TABLE + len(self._table):
             self._table[at - TABLE : at - TABLE + 4] = word
             self._deliver()
@@ -208,9 +211,9 @@ class PciFunction:
 
     # --------------------------------------------------------------------- interrupts
 
-    def interrupt(self) -> None:
-        """The device asks for service: send the message of vector 0, or keep it pending."""
-        self._pending |= 1
+    def interrupt(self, vector: int) -> None:
+        """Send a message of the device, or keep it pending."""
+        self._pending |= 1 << vector
         self._deliver()
 
     def _mask(self, vector: int, masked: bool) -> None:
@@ -225,13 +228,12 @@ class PciFunction:
 
     def _deliver(self) -> None:
         """Send every pending message that is not masked."""
-        for vector in range(VECTORS):
+        for vector in range(self.vectors):
             if self._pending >> vector & 1 and vector in self._events and not self._masked(vector):
                 self._pending &= ~(1 << vector)
                 _signal(self._events[vector])
 
-    @staticmethod
-    def irq_count(index: int) -> int:
+    def irq_count(self, index: int) -> int:
         """Return the number of interrupts of a kind.
 
         Raises:
@@ -239,7 +241,7 @@ class PciFunction:
         """
         if index >= IRQS:
             raise BadMessage(errno.EINVAL, f"interrupts of kind {index} do not exist")
-        return VECTORS if index == MSIX else 0
+        return self.vectors if index == MSIX else 0
 
     def set_irqs(self, request: SetIrqs, fds: list[int]) -> None:
         """Execute DEVICE_SET_IRQS.

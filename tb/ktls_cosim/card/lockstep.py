@@ -6,10 +6,11 @@ from __future__ import annotations
 from ktls import run_sync
 from ktls_cosim.card.expectations import Expectations
 from ktls_cosim.card.model import BusMemory
-from ktls_cosim.card.simulation import SimDevice
-from ktls_cosim.check.lockstep import TIMED, register_name
+from ktls_cosim.check.lockstep import TIMED, MessageLedger, answered_vector, register_name
 from ktls_cosim.client_memory import ClientMemory
+from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.card import CardSim
+from ktls_cosim.sim.wire import INTERRUPT
 from ktls_hw.layout import (
     CTRL_RESET,
     RING_COUNT,
@@ -28,7 +29,7 @@ _PAGE = 4096
 class _ShadowMemory(BusMemory):
     """The client's memory for the model: it reads it, and writes are only foretold."""
 
-    def __init__(self, owner: LockstepDevice, maps: ClientMemory) -> None:
+    def __init__(self, owner: LockstepSim, maps: ClientMemory) -> None:
         super().__init__(maps, lambda: owner.bus_master())
         self._owner = owner
 
@@ -53,26 +54,34 @@ class _ShadowMemory(BusMemory):
         return good
 
 
-class LockstepDevice(SimDevice):
+class LockstepSim(CardSim):
     """A simulation, and a model that must agree with every write and every register.
 
     Args:
-        sim: The simulation.
+        build, simulator, name, waves: As for `CardSim`.
         lanes: Blocks per cycle of the simulated device.
 
     Attributes:
         expected: The writes of the model that the simulation has not made yet.
     """
 
-    def __init__(self, sim: CardSim, lanes: int) -> None:
-        super().__init__(sim)
+    def __init__(self, build: Build, *, simulator: str, name: str, waves: bool, lanes: int) -> None:
+        super().__init__(build, simulator=simulator, name=name, waves=waves)
         self.expected = Expectations()
-        self._nic = NicModel(memory=_ShadowMemory(self, sim.maps), lanes=lanes)
+        self._nic = NicModel(memory=_ShadowMemory(self, self.maps), lanes=lanes)
         self._registers = 0  # compared
         self._abandoned = False  # a reset is under way: what is in flight is not defined
         self._differences: list[str] = []
-        sim.wrote = self._wrote
-        sim.report_writes()
+        self.wrote = self._wrote
+        self._messages = MessageLedger()
+        self.report_writes()
+
+    def _message(self) -> tuple[int, int]:
+        """Handle one message of the simulation, and check those that are interrupts."""
+        kind, value = super()._message()
+        if kind == INTERRUPT and not self._abandoned:
+            self._note(self._messages.sent(value))
+        return kind, value
 
     def is_completion(self, addr: int, length: int) -> bool:
         """Return whether a write of the device is a completion: one slot of a completion ring."""
@@ -100,15 +109,16 @@ class LockstepDevice(SimDevice):
             if len(self._differences) <= _SHOWN:
                 print(f"lockstep: {difference}", flush=True)
 
-    def read32(self, addr: int) -> int:
+    def read_register(self, addr: int) -> int:
         """Read the register of both devices and compare it, unless its value depends on time."""
-        value = super().read32(addr)
+        value = super().read_register(addr)
         if addr == Reg.STATUS:
             if STATUS_READY.get(value):
                 run_sync(self._nic.read32(addr))
                 if self._abandoned:
                     self._abandoned = False
                     self.expected.clear()
+                    self._messages.clear()
             return value
         shadow = run_sync(self._nic.read32(addr))
         counts = Reg.CNT_DESCRIPTORS <= addr < Reg.CYCLES_LO
@@ -119,20 +129,24 @@ class LockstepDevice(SimDevice):
                 self._note(f"register {register_name(addr)}: RTL {value:#x}, model {shadow:#x}")
         return value
 
-    def write32(self, addr: int, value: int) -> None:
+    def write_register(self, addr: int, value: int) -> None:
         """Write the register of both devices; the model goes first."""
         if addr == Reg.CTRL and CTRL_RESET.get(value):
             self._abandoned = True
         elif ring_of(addr)[1] in (Reg.RING0_CQ_CONS, Reg.RING0_SQ_PROD):
             # what the simulation has written until now belongs to the state before
-            self._sim.read_register(Reg.ID)
+            self._read(Reg.ID)
         run_sync(self._nic.write32(addr, value))
-        super().write32(addr, value)
+        self._foretell_messages(addr)
+        super().write_register(addr, value)
 
-    def reset(self) -> None:
-        """Reset both devices."""
-        self.write32(Reg.CTRL, CTRL_RESET.put(1))
-        super().read32(Reg.CTRL)
+    def _foretell_messages(self, addr: int) -> None:
+        """Collect the messages of the model behind a register write."""
+        vector = answered_vector(addr, self._nic.rings)
+        if vector is not None:
+            self._messages.answered(vector)
+        while (message := run_sync(self._nic.wait_message())) is not None:
+            self._messages.foretold(message)
 
     def finish(self) -> str | None:
         """Return the result of the comparison if it failed or compared nothing."""

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from ktls import run_sync
 from ktls_cosim.client_memory import Area, ClientMemory
-from ktls_cosim.sim.wire import ACKNOWLEDGING
-from ktls_hw.layout import CTRL_RESET, Reg, ring_of
+from ktls_hw.layout import CTRL_RESET, Reg
 from ktls_hw.memory import ModelMemory
 from ktls_hw.model import NicModel
 
@@ -43,30 +42,34 @@ class ModelDevice:
 
     Attributes:
         bus_master: Returns whether the card may access memory.
-        interrupt: Called when the device asks for service.
+        interrupt: Called with the vector of each interrupt message.
     """
 
     def __init__(self) -> None:
         self.bus_master: Callable[[], bool] = lambda: False
-        self.interrupt: Callable[[], None] = lambda: None
+        self.interrupt: Callable[[int], None] = lambda _vector: None
         self._maps = ClientMemory()
         self._nic = NicModel(memory=BusMemory(self._maps, lambda: self.bus_master()))
-        self._level = False
 
-    def read32(self, addr: int) -> int:
+    def read_register(self, addr: int) -> int:
         """Return the register at byte offset `addr`."""
-        return run_sync(self._nic.read32(addr))
+        value = run_sync(self._nic.read32(addr))
+        self._send()
+        return value
 
-    def write32(self, addr: int, value: int) -> None:
-        """Write a register, and interrupt if the level rises or stays high behind an answer."""
+    def write_register(self, addr: int, value: int) -> None:
+        """Write the register at byte offset `addr`."""
         run_sync(self._nic.write32(addr, value))
-        before, self._level = self._level, run_sync(self._nic.wait_irq())
-        if self._level and (not before or ring_of(addr)[1] in ACKNOWLEDGING):
-            self.interrupt()
+        self._send()
+
+    def _send(self) -> None:
+        """Send the interrupt messages of the model."""
+        while (vector := run_sync(self._nic.wait_message())) is not None:
+            self.interrupt(vector)
 
     def reset(self) -> None:
         """Reset the device."""
-        self.write32(Reg.CTRL, CTRL_RESET.put(1))
+        self.write_register(Reg.CTRL, CTRL_RESET.put(1))
 
     def add(self, area: Area) -> None:
         """Map memory of the client; raises `MapError`."""

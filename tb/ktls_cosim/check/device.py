@@ -246,6 +246,10 @@ class CheckedPort:
         """Wait for the interrupt; False if the line is low and the device is idle."""
         return await self._port.wait_irq()
 
+    async def wait_message(self) -> int | None:
+        """Take an interrupt message or wait for one; None if the device is idle."""
+        return await self._port.wait_message()
+
     def now(self) -> int:
         """Return the device's time in nanoseconds."""
         return self._port.now()

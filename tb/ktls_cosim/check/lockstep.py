@@ -8,7 +8,16 @@ from dataclasses import asdict, replace
 
 from ktls_cosim.check.access import Burst, Observed
 from ktls_cosim.port import Memory, Port, moment
-from ktls_hw.layout import RING_COUNT, STATUS_IDLE, Cqe, Reg, ring_of, ring_reg
+from ktls_hw.layout import (
+    CAPS_RINGS,
+    CTRL_RESET,
+    RING_COUNT,
+    STATUS_IDLE,
+    Cqe,
+    Reg,
+    ring_of,
+    ring_reg,
+)
 
 TIMED = {
     Reg.CYCLES_LO,
@@ -17,10 +26,69 @@ TIMED = {
     Reg.IRQ_STATUS,
     *(ring_reg(ring, Reg.RING0_SQ_CONS) for ring in range(RING_COUNT)),
     *(ring_reg(ring, Reg.RING0_CQ_PROD) for ring in range(RING_COUNT)),
+    Reg.ERROR_MSG,
+    *(ring_reg(ring, Reg.RING0_MSG) for ring in range(RING_COUNT)),
 }
 """Registers whose value depends on the time of the read."""
 _IDLE_POLLS = 1000
 _CLOCK = {Reg.CYCLES_LO, Reg.CYCLES_HI}
+
+
+_ANSWERS = {Reg.RING0_CQ_CONS, Reg.RING0_IRQ_MOD, Reg.RING0_MSG}
+
+
+def answered_vector(addr: int, rings: int) -> int | None:
+    """Return the vector whose messages a register write acknowledges or masks, None without one.
+
+    Args:
+        addr: Byte offset of the register.
+        rings: Ring pairs of the device.
+    """
+    ring, in_first = ring_of(addr)
+    if in_first in _ANSWERS:
+        return ring
+    return rings if in_first == Reg.RING0_ERRORS or addr == Reg.ERROR_MSG else None
+
+
+class MessageLedger:
+    """Compares the interrupt messages of a primary device with those of a shadow that is ahead.
+
+    Both send at most one message of a vector between two acknowledgements. The shadow is ahead, so
+    it has sent each message before the primary does.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, as a reset does."""
+        self._due: dict[int, int] = {}  # messages that the primary may still send
+        self._missing: set[int] = set()
+
+    def answered(self, vector: int) -> None:
+        """Note that the driver has acknowledged or masked a vector."""
+        self._missing.discard(vector)
+
+    def foretold(self, vector: int) -> None:
+        """Note a message of the shadow."""
+        self._due[vector] = self._due.get(vector, 0) + 1
+        self._missing.add(vector)
+
+    def sent(self, vector: int) -> str | None:
+        """Note a message of the primary; returns what is wrong with it."""
+        self._missing.discard(vector)
+        if not self._due.get(vector):
+            return f"the primary sends a message of vector {vector}, the shadow does not"
+        self._due[vector] -= 1
+        return None
+
+    def idle(self) -> str | None:
+        """Return what is wrong if the primary sends nothing any more."""
+        if self._missing:
+            return (
+                f"the shadow sends a message of vector {min(self._missing)}, the primary does not"
+            )
+        return None
 
 
 class LockstepError(AssertionError):
@@ -71,6 +139,8 @@ class LockstepPort:
         self._resets_before: int | None = None  # of the primary, which may have had another user
         self._cq_base = [0] * RING_COUNT
         self._cq_end = [0] * RING_COUNT
+        self._rings = 0  # of the primary, once a message is enabled
+        self._messages = MessageLedger()
         self.mem = _Memory(self)
 
     @property
@@ -171,6 +241,7 @@ class LockstepPort:
     async def write32(self, addr: int, value: int) -> None:
         """Write the register at byte offset `addr` of both devices."""
         await self.shadow.write32(addr, value)
+        await self._foretell(addr, value)
         await self.primary.write32(addr, value)
         ring, in_first = ring_of(addr)
         if in_first == Reg.RING0_CQ_BASE_LO:
@@ -189,6 +260,36 @@ class LockstepPort:
         if a and not b:
             raise self._error("interrupt", "  the primary raises it, the shadow does not")
         return a
+
+    async def _foretell(self, addr: int, value: int) -> None:
+        """Collect the messages of the shadow behind a register write."""
+        if addr == Reg.CTRL and CTRL_RESET.get(value):
+            self._messages.clear()
+            self._rings = 0
+        elif ring_of(addr)[1] == Reg.RING0_MSG or addr == Reg.ERROR_MSG:
+            self._rings = CAPS_RINGS.get(await self.shadow.read32(Reg.CAPS))
+        if self._rings:
+            vector = answered_vector(addr, self._rings)
+            if vector is not None:
+                self._messages.answered(vector)
+            await self._collect()
+
+    async def _collect(self) -> None:
+        while (vector := await self.shadow.wait_message()) is not None:
+            self._messages.foretold(vector)
+
+    async def wait_message(self) -> int | None:
+        """Take an interrupt message of the primary or wait for one; None if it is idle.
+
+        Raises:
+            LockstepError: Only one of the devices sends a message.
+        """
+        vector = await self.primary.wait_message()
+        await self._collect()
+        wrong = self._messages.idle() if vector is None else self._messages.sent(vector)
+        if wrong is not None:
+            raise self._error("interrupt message", f"  {wrong}")
+        return vector
 
     def now(self) -> int:
         """Return the time of the primary in nanoseconds."""

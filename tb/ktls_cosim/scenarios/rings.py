@@ -3,7 +3,14 @@
 
 from __future__ import annotations
 
-from ktls_cosim.scenarios.env import VERSIONS, Env, scenario
+from ktls_cosim.scenarios.env import (
+    VERSIONS,
+    Env,
+    close_all,
+    connect,
+    crypto_info,
+    scenario,
+)
 from ktls_cosim.scenarios.rig import Rig
 from ktls_hw import layout
 from ktls_hw.layout import Reg, Status
@@ -105,6 +112,73 @@ async def rings_raise_the_interrupt(env: Env) -> None:
     assert layout.IRQ_STATUS_CQ.get(await port.read32(Reg.IRQ_STATUS)) == 1
     await rigs[last].drain()
     assert not await port.wait_irq()
+
+
+@scenario("seal")
+async def rings_send_messages(env: Env) -> None:
+    """Each ring has a message of its own; a mask or an early look loses none."""
+    rigs = await _all_rings(env, [(3, 3)])
+    port = rigs[0].port
+    errors = len(rigs)  # the vector behind those of the rings
+    for n, rig in enumerate(rigs):
+        await rig.set_context(n, env.key(16))
+        await port.write32(rig.reg(Reg.RING0_MSG), layout.RING0_MSG_ENABLE.put(1))
+    await port.write32(Reg.ERROR_MSG, layout.ERROR_MSG_ENABLE.put(1))
+    assert await port.wait_message() is None
+
+    async def post(n: int, count: int = 1) -> None:
+        await rigs[n].post(*[rigs[n].seal_descriptor(n, env.bytes(30))[0] for _ in range(count)])
+
+    for n, rig in reversed([*enumerate(rigs)]):
+        await post(n)
+        assert await port.wait_message() == n
+        await rig.drain()
+        assert await port.wait_message() is None
+    first = rigs[0]
+    # a request that the driver's look at the ring has overtaken
+    await post(0, 3)
+    assert await port.wait_message() == 0
+    await first.reap(1)
+    assert await port.wait_message() == 0
+    await first.drain()
+    while (late := await port.wait_message()) is not None:
+        assert late == 0
+    # masked: pending, and sent with the end of the mask
+    await port.write32(first.reg(Reg.RING0_MSG), 0)
+    await post(0)
+    assert await port.wait_message() is None
+    message = await port.read32(first.reg(Reg.RING0_MSG))
+    assert layout.RING0_MSG_PENDING.get(message) == 1
+    await port.write32(first.reg(Reg.RING0_MSG), layout.RING0_MSG_ENABLE.put(1))
+    assert await port.wait_message() == 0
+    await first.drain()
+    # moderated
+    await port.write32(first.reg(Reg.RING0_IRQ_MOD), layout.RING0_IRQ_MOD_COUNT.put(2))
+    await post(0)
+    assert await port.wait_message() is None
+    await post(0)
+    assert await port.wait_message() == 0
+    await first.drain()
+    for rig in rigs:
+        await port.write32(rig.reg(Reg.RING0_SQ_BASE_LO), 1)  # not aligned
+        assert await port.wait_message() == errors
+        await port.write32(rig.reg(Reg.RING0_ERRORS), 0)
+    assert await port.wait_message() is None
+
+
+@scenario("seal")
+async def driver_with_messages(env: Env) -> None:
+    """The product's driver waits for the message of each ring instead of the level."""
+    stack = await env.stack(rings=3, sq_log2=2, cq_log2=2, messages=True)
+    sockets = [await connect(stack, crypto_info(env.rng, env.key_sizes[0])) for _ in range(3)]
+    for _ in range(8):
+        sock = env.rng.choice(sockets)
+        text = env.bytes(env.rng.choice((1, 100, 700)))
+        assert sock.send(text) == len(text)
+    for sock in sockets:
+        await close_all(stack, sock)
+    assert stack.nic is not None
+    assert stack.nic.events["lost_interrupts"] == 0
 
 
 @scenario("seal")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulation of the device behind a card: its memory is that of the card's client.
+"""A simulation as the device of a card: its memory is that of the card's client.
 
 The child process maps the client's files itself. It simulates while the device works and answers
 register accesses meanwhile; it sends interrupts when they happen.
@@ -19,7 +19,7 @@ from ktls_hw.layout import CTRL_RESET, Reg
 
 
 class CardSim(RemoteSim):
-    """A simulation that a card uses; build it with the parameter EXTERNAL = 1.
+    """A simulation as `card.device.Device`; build it with the parameter EXTERNAL = 1.
 
     The methods of `HostPort` are not for a card; use `read_register` and `write_register`.
 
@@ -27,7 +27,7 @@ class CardSim(RemoteSim):
         maps: The memory of the client.
         wrote: Called with address and bytes of each write of the device, once
             `report_writes` was called.
-        interrupt: Called when the device asks for service.
+        interrupt: Called with the vector of each interrupt message.
         bus_master: Returns whether the device may access memory.
     """
 
@@ -37,7 +37,7 @@ class CardSim(RemoteSim):
         super().__init__(build, simulator=simulator, name=name, waves=waves)
         self.maps = ClientMemory()
         self.bus_master: Callable[[], bool] = lambda: False
-        self.interrupt: Callable[[], None] = lambda: None
+        self.interrupt: Callable[[int], None] = lambda _vector: None
         self.wrote: Callable[[int, bytes], None] = lambda _address, _data: None
         self._allowed = False
 
@@ -52,7 +52,7 @@ class CardSim(RemoteSim):
         """Receive and handle one message; returns its kind and value."""
         kind, value = ANSWER.unpack(self.receive(ANSWER.size))
         if kind == INTERRUPT:
-            self.interrupt()
+            self.interrupt(value)
         elif kind == WROTE:
             raw = self.receive(8 + value)
             self.wrote(int.from_bytes(raw[:8], "little"), raw[8:])
@@ -66,8 +66,11 @@ class CardSim(RemoteSim):
 
     def read_register(self, addr: int) -> int:
         """Return the register at byte offset `addr`; the device works on meanwhile."""
+        return self._read(register_address(addr))
+
+    def _read(self, addr: int) -> int:
         self._allow()
-        self.tell(Op.READ32, register_address(addr))
+        self.tell(Op.READ32, addr)
         self.flush()
         return self._next(VALUE)
 
@@ -80,7 +83,7 @@ class CardSim(RemoteSim):
     def reset(self) -> None:
         """Reset the device and wait until it has finished its bus accesses."""
         self.write_register(Reg.CTRL, CTRL_RESET.put(1))
-        self.read_register(Reg.CTRL)
+        self._read(Reg.CTRL)
 
     def add(self, area: Area) -> None:
         """Map memory of the client and take its descriptor; raises `MapError`."""
@@ -115,3 +118,7 @@ class CardSim(RemoteSim):
     def progress(self) -> None:
         """Handle one message of the simulation."""
         self._message()
+
+    def finish(self) -> str | None:
+        """Return what is wrong with the device; this one is compared with nothing."""
+        return None

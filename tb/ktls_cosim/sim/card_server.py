@@ -9,13 +9,12 @@ import socket
 from typing import Any
 
 import cocotb
-from cocotb.triggers import RisingEdge, Timer
+from cocotb.triggers import Timer
 
 from ktls_cosim.client_memory import Area, ClientMemory
 from ktls_cosim.sim.external import ExternalMemory
 from ktls_cosim.sim.port import SimPort
 from ktls_cosim.sim.wire import (
-    ACKNOWLEDGING,
     ANSWER,
     AREA,
     DONE,
@@ -26,10 +25,9 @@ from ktls_cosim.sim.wire import (
     WROTE,
     Op,
 )
-from ktls_hw.layout import CTRL_RESET, STATUS_IDLE, STATUS_READY, Reg, ring_of
+from ktls_hw.layout import CTRL_RESET, IRQ_STATUS_RINGS, STATUS_IDLE, STATUS_READY, Reg
 
 _STEP_NS = 400
-_SETTLE_NS = 40  # from an acknowledgement to the fall of the interrupt, with a margin
 _QUIET_NS = 8_000  # without a burst a device is idle then, unless STATUS says otherwise
 _PATIENCE_NS = 400_000  # longer than the longest moderation timer
 
@@ -75,14 +73,17 @@ class _Server:
     async def _at_rest(self) -> bool:
         if not self._armed:
             return True
-        if self._port.timers_run and not int(self._dut.irq_seen.value):
-            return False
+        if self._port.timers_run:
+            causes = await self._port.read32(Reg.IRQ_STATUS)
+            if not IRQ_STATUS_RINGS.get(causes):
+                return False
         return bool(STATUS_IDLE.get(await self._port.read32(Reg.STATUS)))
 
     async def _watch(self) -> None:
         while True:
-            await RisingEdge(self._dut.irq_seen)
-            self._sock.sendall(ANSWER.pack(INTERRUPT, 0))
+            await self._dut.msg_total.value_change
+            while (vector := self._port.take_message()) is not None:
+                self._sock.sendall(ANSWER.pack(INTERRUPT, vector))
 
     def _wrote(self, address: int, data: bytes) -> None:
         if self._report_writes:
@@ -100,7 +101,9 @@ class _Server:
                 self._armed |= addr == Reg.STATUS and bool(STATUS_READY.get(value))
                 self._sock.sendall(ANSWER.pack(VALUE, value))
             case Op.WRITE32:
-                await self._write(addr, n)
+                if addr == Reg.CTRL and CTRL_RESET.get(n):
+                    self._armed = False
+                await self._port.write32(addr, n)
             case Op.MAP:
                 raw, more = self._receive(AREA.size)
                 size, offset, readable, writable = AREA.unpack(raw)
@@ -120,15 +123,6 @@ class _Server:
             case Op.END:
                 return False
         return True
-
-    async def _write(self, addr: int, value: int) -> None:
-        if addr == Reg.CTRL and CTRL_RESET.get(value):
-            self._armed = False
-        await self._port.write32(addr, value)
-        if ring_of(addr)[1] in ACKNOWLEDGING and int(self._dut.irq_seen.value):
-            await Timer(_SETTLE_NS, unit="ns")
-            if int(self._dut.irq_seen.value):
-                self._sock.sendall(ANSWER.pack(INTERRUPT, 0))
 
     def _receive(self, size: int) -> tuple[bytes, list[int]]:
         """Receive exactly `size` bytes, fewer at the end, and the descriptors beside them."""

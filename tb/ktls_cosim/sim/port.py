@@ -3,17 +3,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cocotb.handle import Immediate
-from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
+from cocotb.triggers import FallingEdge, First, RisingEdge, Timer, Trigger
 from cocotb.utils import get_sim_time
 
 from ktls_cosim.check.access import Burst
 from ktls_cosim.errors import CosimError
 from ktls_cosim.sim.wire import LINE, check_range
 from ktls_hw.fields import register_address
-from ktls_hw.layout import CTRL_RESET, RING0_IRQ_MOD_TIMER, STATUS_IDLE, Reg, ring_of
+from ktls_hw.layout import (
+    CTRL_RESET,
+    RING0_IRQ_MOD_TIMER,
+    RING_COUNT,
+    STATUS_IDLE,
+    Reg,
+    ring_of,
+)
 
 DEFAULT_IRQ_LIMIT_NS = 2_000_000
 _IRQ_STEP_NS = 20_000
@@ -93,6 +101,7 @@ class SimPort:
         self.irq_limit_ns = irq_limit_ns
         self._go = 0
         self._timers: dict[int, int] = {}  # moderation timers by register address
+        self._messages_handled: dict[int, int] = {}  # by vector
         self.beat = len(dut.m_wdata) // 8
         self._bursts = 0  # of the log that `bursts` has returned
 
@@ -105,6 +114,7 @@ class SimPort:
         await FallingEdge(self.dut.clk)
         # an earlier test of the same simulation may have left either value
         self._go = int(self.dut.bfm_go.value)
+        self._drop_messages()
 
     async def _access(self) -> None:
         self._go ^= 1
@@ -129,6 +139,8 @@ class SimPort:
         self.dut.bfm_addr.value = addr
         self.dut.bfm_wdata.value = value
         await self._access()
+        if addr == Reg.CTRL and CTRL_RESET.get(value):
+            self._drop_messages()
 
     async def wait_irq(self) -> bool:
         """Wait for the interrupt.
@@ -137,19 +149,49 @@ class SimPort:
             False if the device is idle with no moderation timer running, so that no interrupt
             can come, or if `irq_limit_ns` have passed.
         """
-        waited = 0
         irq = self.dut.irq_seen
-        while irq.value != 1:
-            if waited >= self.irq_limit_ns:
-                return False
-            edge = RisingEdge(irq)
-            if await First(edge, Timer(_IRQ_STEP_NS, unit="ns")) is edge:
-                return True
+        await self._wait(lambda: bool(irq.value == 1), lambda: RisingEdge(irq))
+        return bool(irq.value == 1)
+
+    async def wait_message(self) -> int | None:
+        """Take an interrupt message, or wait for one.
+
+        Returns:
+            Its vector; None under the conditions of `wait_irq`.
+        """
+        total = self.dut.msg_total
+        await self._wait(lambda: self._next_message() is not None, lambda: total.value_change)
+        return self.take_message()
+
+    def take_message(self) -> int | None:
+        """Take an interrupt message that has arrived; returns its vector, None without one."""
+        vector = self._next_message()
+        if vector is not None:
+            self._messages_handled[vector] = int(self.dut.msg_count[vector].value)
+        return vector
+
+    def _next_message(self) -> int | None:
+        """Return the lowest vector with a message that nobody has taken."""
+        for vector, handled in self._messages_handled.items():
+            if int(self.dut.msg_count[vector].value) != handled:
+                return vector
+        return None
+
+    def _drop_messages(self) -> None:
+        counts = self.dut.msg_count
+        self._messages_handled = {v: int(counts[v].value) for v in range(RING_COUNT + 1)}
+
+    async def _wait(self, there: Callable[[], bool], change: Callable[[], Trigger]) -> None:
+        """Wait until something is there, or nothing can come any more."""
+        waited = 0
+        while not there() and waited < self.irq_limit_ns:
+            await First(change(), Timer(_IRQ_STEP_NS, unit="ns"))
+            if there():
+                return
             waited += _IRQ_STEP_NS
             if not self.timers_run and STATUS_IDLE.get(await self.read32(Reg.STATUS)):
                 # the last completion may have arrived during the read of STATUS
-                return bool(irq.value == 1)
-        return True
+                return
 
     @property
     def timers_run(self) -> bool:

@@ -23,7 +23,17 @@ from ktls_cosim.sim.cocotb_env import command_and_env
 from ktls_cosim.sim.dump import clean_log
 from ktls_cosim.sim.runner import compile_build
 from ktls_cosim.sim.simulators import find_simulator
-from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, LINE, U32, U64, Op, check_range
+from ktls_cosim.sim.wire import (
+    FD_VARIABLE,
+    HEAD,
+    KNOBS,
+    LINE,
+    NO_MESSAGE,
+    U32,
+    U64,
+    Op,
+    check_range,
+)
 from ktls_hw.fields import register_address
 
 ANSWER_LIMIT_S = 120.0
@@ -194,6 +204,11 @@ class RemoteSim:
     async def wait_irq(self) -> bool:
         """Wait for the interrupt; False if none can come or the time limit has passed."""
         return self.ask(Op.WAIT_IRQ, answer=1) == b"\x01"
+
+    async def wait_message(self) -> int | None:
+        """Take an interrupt message or wait for one; None under the conditions of `wait_irq`."""
+        vector = self.ask(Op.WAIT_MESSAGE, answer=1)[0]
+        return None if vector == NO_MESSAGE else vector
 
     def now(self) -> int:
         """The simulation time in nanoseconds."""

@@ -10,7 +10,7 @@ from typing import Any
 import cocotb
 
 from ktls_cosim.sim.port import SimPort
-from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, U32, U64, Op
+from ktls_cosim.sim.wire import FD_VARIABLE, HEAD, KNOBS, NO_MESSAGE, U32, U64, Op
 
 
 @cocotb.test()
@@ -36,6 +36,9 @@ async def serve(dut: Any) -> None:
                     port.mem.write(addr, requests.read(n))
                 case Op.WAIT_IRQ:
                     sock.sendall(bytes([await port.wait_irq()]))
+                case Op.WAIT_MESSAGE:
+                    vector = await port.wait_message()
+                    sock.sendall(bytes([NO_MESSAGE if vector is None else vector]))
                 case Op.NOW:
                     sock.sendall(U64.pack(port.now()))
                 case Op.KNOB:

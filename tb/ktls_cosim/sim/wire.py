@@ -2,16 +2,14 @@
 """The messages between a plain Python program and its simulator process.
 
 A request is `op, addr, n` (struct `HEAD`), followed by n bytes for WRITE_MEM. The answer to
-READ32, READ_MEM, WAIT_IRQ and NOW is the bare value. The other requests have no answer, so a
-burst of writes costs one context switch. All integers are little-endian.
+READ32, READ_MEM, WAIT_IRQ, WAIT_MESSAGE and NOW is the bare value. The other requests have no
+answer, so a burst of writes costs one context switch. All integers are little-endian.
 """
 
 from __future__ import annotations
 
 import struct
 from enum import IntEnum
-
-from ktls_hw.layout import Reg
 
 FD_VARIABLE = "KTLS_SIM_FD"
 """Environment variable with the simulator's end of the socket pair."""
@@ -26,19 +24,14 @@ HEAD = struct.Struct("<BQI")
 ANSWER = struct.Struct("<BI")
 """What a simulation behind a card sends: kind and value."""
 VALUE, DONE, INTERRUPT, WROTE = range(4)
-"""Kinds of `ANSWER`: of READ32, of UNMAP, an interrupt message, a write of the device.
+"""Kinds of `ANSWER`: of READ32, of UNMAP, an interrupt message (its vector), a write of the device.
 
 Eight bytes of address and as many bytes as the value says follow WROTE.
 """
+NO_MESSAGE = 255
+"""Answer to WAIT_MESSAGE of an idle device."""
 AREA = struct.Struct("<QQ??")
 """Behind MAP and UNMAP: size, offset in the file, readable, writable."""
-
-ACKNOWLEDGING = frozenset({Reg.IRQ_ENABLE, Reg.RING0_CQ_CONS, Reg.RING0_ERRORS, Reg.RING0_IRQ_MOD})
-"""Registers (of ring 0) whose write answers an interrupt.
-
-MSI-X sends a message when the level rises. If the level stays high behind such a write, a further
-message follows: otherwise a driver that has left a completion unread would wait for ever.
-"""
 
 U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")
@@ -52,6 +45,7 @@ class Op(IntEnum):
     READ_MEM = 3  # answered with n bytes
     WRITE_MEM = 4
     WAIT_IRQ = 5  # answered with one byte
+    WAIT_MESSAGE = 14  # answered with one byte: the vector, or NO_MESSAGE
     NOW = 6
     KNOB = 7  # addr is an index into KNOBS, n the value
     END = 8

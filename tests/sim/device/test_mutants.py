@@ -408,6 +408,38 @@ BLOCK = [
     (Mutant("moderation_counts_down", "ktls_csr.v", "16'd0 : waited + 16'd1;",
             "16'd0 : waited - 16'd1;", ""),
      "ktls_csr", "cocotb_csr", "moderation_uses_all_bits"),
+    (Mutant("message_without_its_mask", "ktls_msg.v", "send = pending & enable;",
+            "send = pending;", ""),
+     "ktls_csr", "cocotb_csr", "masked_message_is_pending"),
+    (Mutant("message_lost_by_its_mask", "ktls_msg.v", "if (offer) begin",
+            "if (due[turn]) sent[turn] <= 1'b1;\n      if (offer) begin", ""),
+     "ktls_csr", "cocotb_csr", "masked_message_is_pending"),
+    (Mutant("message_only_at_the_edge", "ktls_msg.v", "& cause & ~{rearm[RINGS], rearm};",
+            "& cause;", ""),
+     "ktls_csr", "cocotb_csr", "no_request_is_lost_around_an_acknowledgement"),
+    (Mutant("acknowledged_too_early", "ktls_msg.v", "rearm = ack_late | set;",
+            "rearm = ack | set;", ""),
+     "ktls_csr", "cocotb_csr", "error_messages"),
+    (Mutant("message_every_cycle", "ktls_msg.v", "sent <= (sent | {picked[RINGS], picked})",
+            "sent <= sent", ""),
+     "ktls_csr", "cocotb_csr", "one_message_for_each_request"),
+    (Mutant("fatal_error_hides_behind_a_refusal", "ktls_msg.v",
+            "|due[RINGS+1:RINGS]", "due[RINGS]", ""),
+     "ktls_csr", "cocotb_csr", "error_messages"),
+    (Mutant("errors_not_acknowledged", "ktls_csr.v",
+            "w_first == REG_RING0_ERRORS && w_to != 0;", "1'b0;", ""),
+     "ktls_csr", "cocotb_csr", "error_messages"),
+    (Mutant("lowest_vector_first", "ktls_msg.v", "turn == LAST ? 4'd0", "send[0] ? 4'd0", ""),
+     "ktls_csr", "cocotb_csr", "messages_wait_for_the_bus_wrapper"),
+    (Mutant("message_overwritten", "ktls_msg.v", "!msg_valid && askers[turn];", "askers[turn];",
+            ""),
+     "ktls_csr", "cocotb_csr", "messages_wait_for_the_bus_wrapper"),
+    (Mutant("message_cut_by_a_reset", "ktls_msg.v", "if (rst) msg_valid",
+            "if (soft_rst) msg_valid", ""),
+     "ktls_csr", "cocotb_csr", "messages_wait_for_the_bus_wrapper"),
+    (Mutant("messages_survive_a_reset", "ktls_msg.v",
+            "enable <= {RINGS + 1{1'b0}};", "turn <= 4'd0;", ""),
+     "ktls_csr", "cocotb_csr", "messages_wait_for_the_bus_wrapper"),
     (Mutant("bytes_of_32_bits", "ktls_csr.v", "cnt_bytes   <= cnt_bytes + {49'd0, done_len};",
             "cnt_bytes   <= {cnt_bytes[63:32], cnt_bytes[31:0] + {17'd0, done_len}};", ""),
      "ktls_csr", "cocotb_csr", "counters_carry"),
@@ -443,7 +475,7 @@ BLOCK = [
 def test_block_mutant_is_caught(
     simulator: str, mutant: Mutant, toplevel: str, module: str, test: str, seed: int
 ) -> None:
-    parameters = {"RINGS": 4, "RING_W": 2} if toplevel == "ktls_sq" else {}
+    parameters = {"ktls_sq": {"RINGS": 4, "RING_W": 2}, "ktls_csr": {"RINGS": 3}}.get(toplevel, {})
     build = Build(toplevel, tuple(mutant.sources()), parameters)
     (result,), _ = run_tests(
         build, module, simulator=simulator, testcase=test, seed=seed,

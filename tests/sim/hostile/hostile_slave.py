@@ -25,6 +25,7 @@ from ktls_hw.layout import Reg
 OKAY, EXOKAY, SLVERR, DECERR = range(4)
 CHANNELS = ("ar", "r", "aw", "w", "b")
 _DRIVEN = (
+    "msg_ready",
     "s_axil_awaddr", "s_axil_awvalid", "s_axil_wdata", "s_axil_wstrb", "s_axil_wvalid",
     "s_axil_bready", "s_axil_araddr", "s_axil_arvalid", "s_axil_rready", "m_axi_awready",
     "m_axi_wready", "m_axi_bresp", "m_axi_bvalid", "m_axi_arready", "m_axi_rdata", "m_axi_rresp",
@@ -374,6 +375,18 @@ class Hostile:
                 return False
             await RisingEdge(self.dut.clk)
         return True
+
+    async def wait_message(self) -> int | None:
+        end = self.cycle + self.wait_limit
+        self.dut.msg_ready.value = 1
+        try:
+            while self.cycle < end:
+                await RisingEdge(self.dut.clk)
+                if self.dut.msg_valid.value == 1:
+                    return int(self.dut.msg_vector.value)
+        finally:
+            self.dut.msg_ready.value = 0
+        return None
 
     def now(self) -> int:
         return self.cycle * 4

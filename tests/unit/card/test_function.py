@@ -17,7 +17,7 @@ from ktls_cosim.card import protocol as p
 from ktls_cosim.card.model import ModelDevice
 from ktls_cosim.card.session import Session
 from ktls_cosim.client_memory import Area, ClientMemory, MapError
-from ktls_hw.layout import Reg
+from ktls_hw.layout import Reg, ring_reg
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def test_configuration_space(function: pci.PciFunction) -> None:
     assert word(function, pci.CONFIG, 8) >> 8 == pci.CLASS
     assert function.read(pci.CONFIG, 0x34, 1) == b"\x40"
     assert word(function, pci.CONFIG, 0x40) & 0xFF == 0x11
+    assert (word(function, pci.CONFIG, 0x40) >> 16) + 1 == function.vectors == 5
     assert word(function, pci.CONFIG, 0x44) == pci.TABLE
     # the size of the BAR, as the BIOS asks for it; then an address above 4 GiB
     put(function, pci.CONFIG, 0x10, 0xFFFFFFFF)
@@ -84,25 +85,25 @@ def test_registers(function: pci.PciFunction) -> None:
 
 def test_an_interrupt_is_delivered_masked_and_pending(function: pci.PciFunction) -> None:
     fd = os.eventfd(0)
-    function.interrupt()
+    function.interrupt(0)
     assert word(function, pci.BAR, pci.PENDING) == 1, "nobody listens yet"
     function.set_irqs(trigger(1), [os.dup(fd)])
     assert events(fd) == 1
     assert word(function, pci.BAR, pci.PENDING) == 0
     function.set_irqs(p.SetIrqs(pci.MSIX, 0, 1, p.IrqData.NONE, p.IrqAction.MASK), [])
-    function.interrupt()
-    function.interrupt()
+    function.interrupt(0)
+    function.interrupt(0)
     assert (events(fd), word(function, pci.BAR, pci.PENDING)) == (0, 1)
     function.set_irqs(p.SetIrqs(pci.MSIX, 0, 1, p.IrqData.NONE, p.IrqAction.UNMASK), [])
     assert events(fd) == 1
     # the same through the table and through the capability
     put(function, pci.BAR, pci.TABLE + 12, 1)
-    function.interrupt()
+    function.interrupt(0)
     assert events(fd) == 0
     put(function, pci.BAR, pci.TABLE + 12, 0)
     assert events(fd) == 1
     function.write(pci.CONFIG, 0x42, b"\x00\xc0")
-    function.interrupt()
+    function.interrupt(0)
     assert events(fd) == 0
     function.write(pci.CONFIG, 0x42, b"\x00\x80")
     assert events(fd) == 1
@@ -112,16 +113,62 @@ def test_an_interrupt_is_delivered_masked_and_pending(function: pci.PciFunction)
     function.set_irqs(trigger(1, p.IrqData.NONE), [])
     assert events(fd) == 1
     function.set_irqs(trigger(0, p.IrqData.NONE), [])
-    function.interrupt()
+    function.interrupt(0)
     assert events(fd) == 0
     os.close(fd)
+
+
+def test_each_vector_has_its_own_event_and_mask(function: pci.PciFunction) -> None:
+    fds = [os.eventfd(0) for _ in range(function.vectors)]
+    # two with one message, the others later, as clients do
+    function.set_irqs(p.SetIrqs(pci.MSIX, 0, 2, p.IrqData.EVENTFD, p.IrqAction.TRIGGER),
+                      [os.dup(fd) for fd in fds[:2]])  # fmt: skip
+    for vector, fd in enumerate(fds[2:], 2):
+        request = p.SetIrqs(pci.MSIX, vector, 1, p.IrqData.EVENTFD, p.IrqAction.TRIGGER)
+        function.set_irqs(request, [os.dup(fd)])
+    for vector in range(function.vectors):
+        function.interrupt(vector)
+        assert [events(fd) for fd in fds] == [int(v == vector) for v in range(len(fds))]
+    for vector in range(function.vectors):
+        put(function, pci.BAR, pci.TABLE + 16 * vector + 12, 1)
+        for other in range(function.vectors):
+            function.interrupt(other)
+        assert [events(fd) for fd in fds] == [int(v != vector) for v in range(len(fds))]
+        assert word(function, pci.BAR, pci.PENDING) == 1 << vector
+        put(function, pci.BAR, pci.TABLE + 16 * vector + 12, 0)
+        assert [events(fd) for fd in fds] == [int(v == vector) for v in range(len(fds))]
+    for fd in fds:
+        os.close(fd)
+
+
+def test_messages_of_the_device_reach_their_vector(function: pci.PciFunction) -> None:
+    """From the registers to the eventfds, with both masks."""
+    function.write(pci.CONFIG, 4, b"\x06\x00")
+    word(function, pci.BAR, Reg.STATUS)
+    errors = os.eventfd(0)
+    request = p.SetIrqs(pci.MSIX, 4, 1, p.IrqData.EVENTFD, p.IrqAction.TRIGGER)
+    function.set_irqs(request, [os.dup(errors)])
+    put(function, pci.BAR, Reg.RING0_SQ_BASE_LO, 1)
+    assert events(errors) == 0, "masked in the device"
+    assert word(function, pci.BAR, Reg.ERROR_MSG) == 2
+    put(function, pci.BAR, pci.TABLE + 16 * 4 + 12, 1)
+    put(function, pci.BAR, Reg.ERROR_MSG, 1)
+    assert (events(errors), word(function, pci.BAR, pci.PENDING)) == (0, 1 << 4)
+    put(function, pci.BAR, pci.TABLE + 16 * 4 + 12, 0)
+    assert (events(errors), word(function, pci.BAR, pci.PENDING)) == (1, 0)
+    put(function, pci.BAR, ring_reg(1, Reg.RING0_ERRORS), 0)
+    assert events(errors) == 1, "ring 0 has an error still"
+    put(function, pci.BAR, Reg.RING0_ERRORS, 0)
+    assert events(errors) == 0
+    os.close(errors)
 
 
 def test_impossible_interrupts(function: pci.PciFunction) -> None:
     for request, fds in (
         (p.SetIrqs(5, 0, 0, p.IrqData.NONE, p.IrqAction.TRIGGER), 0),
         (p.SetIrqs(0, 0, 1, p.IrqData.NONE, p.IrqAction.TRIGGER), 0),
-        (p.SetIrqs(pci.MSIX, 1, 1, p.IrqData.NONE, p.IrqAction.TRIGGER), 0),
+        (p.SetIrqs(pci.MSIX, 5, 1, p.IrqData.NONE, p.IrqAction.TRIGGER), 0),
+        (p.SetIrqs(pci.MSIX, 4, 2, p.IrqData.NONE, p.IrqAction.TRIGGER), 0),
         (p.SetIrqs(pci.MSIX, 0, 0xFFFFFFFF, p.IrqData.NONE, p.IrqAction.MASK), 0),
         (trigger(1), 2),
         (trigger(1, p.IrqData.NONE), 1),
@@ -138,7 +185,7 @@ def test_a_full_eventfd_does_not_block(function: pci.PciFunction) -> None:
     fd = os.eventfd((1 << 32) - 1)
     os.eventfd_write(fd, (1 << 64) - 2 - ((1 << 32) - 1))
     function.set_irqs(trigger(1), [fd])
-    function.interrupt()
+    function.interrupt(0)
 
 
 # ---------------------------------------------------------------------------- memory
@@ -248,7 +295,7 @@ def test_a_session_from_version_to_the_end() -> None:
     assert ask(5, struct.pack("<IIIIQQ", 32, 0, 0, 0, 0, 0)) == (
         0, struct.pack("<IIIIQQ", 32, 3, 0, 0, pci.BAR_SIZE, 0),
     )  # fmt: skip
-    assert ask(7, struct.pack("<IIII", 16, 0, 2, 0)) == (0, struct.pack("<IIII", 16, 3, 2, 1))
+    assert ask(7, struct.pack("<IIII", 16, 0, 2, 0)) == (0, struct.pack("<IIII", 16, 3, 2, 5))
     fd = memfd(4096)
     request = struct.pack("<IIQQQ", 32, 3, 0, 0, 4096)
     assert ask(2, request, [os.dup(fd)]) == (0, b"")

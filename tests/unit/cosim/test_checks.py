@@ -460,6 +460,27 @@ def test_lockstep_compares_the_interrupt() -> None:
         run_sync(go(Liar(NicModel(), interrupt=lambda _line: False)))
 
 
+def test_lockstep_compares_the_messages() -> None:
+    async def go(primary: Liar) -> None:
+        rig = Rig(LockstepPort(primary, NicModel()))
+        await rig.reset()
+        await rig.port.write32(rig.reg(Reg.RING0_MSG), 1)
+        for _ in range(3):
+            await rig.post(rig.seal_descriptor(0, TEXT)[0])
+            assert await rig.port.wait_message() == 0
+            await rig.reap(1)
+            assert await rig.port.wait_message() is None
+
+    run_sync(go(Liar(NicModel())))
+    for lie, wrong in (
+        (lambda vector: None, "shadow sends a message of vector 0, the primary does not"),
+        (lambda vector: 1, "primary sends a message of vector 1, the shadow does not"),
+        (lambda vector: 0, "primary sends a message of vector 0, the shadow does not"),
+    ):
+        with pytest.raises(LockstepError, match=wrong):
+            run_sync(go(Liar(NicModel(), message=lie)))
+
+
 # ------------------------------------------------------------------------ in the driver
 
 

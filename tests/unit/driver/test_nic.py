@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from faulty import FaultyPort
 from ktls import (
     CryptoInfo,
     DeviceError,
@@ -356,3 +357,80 @@ def test_only_an_empty_ring_is_pushed_to() -> None:
     for _ in range(3):
         run_sync(nic.xmit(context, 23, b"x", lambda _done: None))
     assert model.doorbells[1:] == [Reg.RING0_SQ_PUSH, Reg.RING0_SQ_PROD, Reg.RING0_SQ_PROD]
+
+
+class Waits(FaultyPort):
+    """A device that works while the driver waits, and notes how it waits.
+
+    Args:
+        messages: Whether the device has messages.
+    """
+
+    def __init__(self, *, messages: bool) -> None:
+        super().__init__(lazy=True)
+        self.messages = messages
+        self.waits: list[int | bool | None] = []
+
+    async def read32(self, addr: int) -> int:
+        value = await super().read32(addr)
+        hidden = addr == Reg.CAPS and not self.messages
+        return value & ~layout.CAPS_MESSAGES.put(1) if hidden else value
+
+    async def wait_irq(self) -> bool:
+        raised = await super().wait_irq()
+        self.waits.append(raised)
+        return raised
+
+    async def wait_message(self) -> int | None:
+        vector = await super().wait_message()
+        self.waits.append(vector)
+        return vector
+
+
+def _seal_on_two_rings(model: Waits) -> KtlsNic:
+    nic = run_sync(KtlsNic.probe(model, strict=True, rings=2, messages=True))
+    for _ in range(2):
+        context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+        run_sync(nic.xmit(context, 23, b"text", lambda done: None))
+        run_sync(nic.flush())
+    return nic
+
+
+def test_messages_name_the_ring() -> None:
+    model = Waits(messages=True)
+    nic = _seal_on_two_rings(model)
+    assert model.waits == [0, 0, 1, 1]
+    assert nic.records == 2
+    assert not nic.events
+    assert run_sync(model.read32(Reg.IRQ_ENABLE)) == 0
+
+
+def test_a_device_without_messages_uses_the_level() -> None:
+    model = Waits(messages=False)
+    _seal_on_two_rings(model)
+    assert model.waits == [True] * 4
+    assert run_sync(model.read32(Reg.RING0_MSG)) & 1 == 0
+
+
+def test_an_error_message_ends_the_wait() -> None:
+    model = Waits(messages=True)
+    nic = run_sync(KtlsNic.probe(model, messages=True))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+    model.model.mem.fail(nic.pairs[0].cq.base, nic.pairs[0].cq.base + 4096, read=False)
+    done: list[Completion] = []
+    run_sync(nic.xmit(context, 23, b"text", done.append))
+    run_sync(nic.flush())
+    assert model.waits[-1] == model.model.rings
+    assert nic.why_down == "STATUS.cq_error: the device could not write a completion"
+    assert [c.status for c in done] == [None]
+
+
+def test_a_lost_message_is_found_by_polling() -> None:
+    port = FaultyPort(lazy=True)
+    port.line = False
+    nic = run_sync(KtlsNic.probe(port, strict=True, messages=True))
+    context = run_sync(nic.tls_dev_add(uapi.TLS_TX, INFO))
+    run_sync(nic.xmit(context, 23, b"text", lambda done: None))
+    run_sync(nic.flush())
+    assert nic.events["lost_interrupts"] == 2
+    assert nic.records == 1

@@ -4,9 +4,9 @@
 //   register master and bus checks. Python uses the bfm_* signals once per register access and
 //   host.mem once per record.
 // Interface: toggle bfm_go to start a register access; bfm_done takes the value of bfm_go when it
-//   is finished. irq_seen is the interrupt. Both change 1 ns after a clock edge, so Python never
-//   sees a half-evaluated edge, regardless of the simulator's order of events. The clock runs only
-//   while Python waits.
+//   is finished. irq_seen is the interrupt, msg_total counts its messages. All three change 1 ns
+//   after a clock edge, so Python never sees a half-evaluated edge, regardless of the simulator's
+//   order of events. The clock runs only while Python waits.
 // verilator lint_off PROCASSINIT
 `timescale 1ns / 1ps
 `default_nettype none
@@ -36,6 +36,25 @@ module ktls_tb #(
 
   reg irq_seen = 0;
   always @(irq) irq_seen <= #1 irq;
+
+  // interrupt messages; Python compares the counts with those that it has handled
+  reg msg_ready = 1;
+  reg [31:0] msg_total = 0;
+  reg [15:0] msg_count[0:15];
+  wire msg_valid;
+  wire [3:0] msg_vector;
+  integer vector;
+
+  initial for (vector = 0; vector < 16; vector = vector + 1) msg_count[vector] = 0;
+
+  always @(posedge clk) begin
+    if (msg_valid) begin
+      if (msg_ready) begin
+        msg_count[msg_vector] <= msg_count[msg_vector] + 16'd1;
+        msg_total <= #1 msg_total + 1;
+      end
+    end
+  end
 
   // ------------------------------------------------------------ register master
 
@@ -111,6 +130,9 @@ module ktls_tb #(
       .clk(clk),
       .rst(rst),
       .irq(irq),
+      .msg_valid(msg_valid),
+      .msg_ready(msg_ready),
+      .msg_vector(msg_vector),
       .s_axil_awaddr(bfm_addr),
       .s_axil_awvalid(awvalid),
       .s_axil_awready(awready),
@@ -229,7 +251,7 @@ module ktls_tb #(
 
   // ------------------------------------------------- hash of all outputs of the device
 
-  localparam OUT_W = 1 + 4 + 1 + 32 + 4 + 2 * 85 + DATA_W / 8 * 9 + 2 + 2;
+  localparam OUT_W = 1 + 5 + 4 + 1 + 32 + 4 + 2 * 85 + DATA_W / 8 * 9 + 2 + 2;
   localparam HASH_W = (OUT_W + 63) / 64 * 64;
 
   // a register, not a wire: it costs nothing while the hash is off
@@ -240,6 +262,8 @@ module ktls_tb #(
       sample <= {
         {HASH_W - OUT_W{1'b0}},
         irq,
+        msg_valid,
+        msg_vector,
         awready,
         wready,
         arready,
