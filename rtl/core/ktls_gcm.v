@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Purpose: AES-GCM core for 1, 2 or 4 blocks per cycle. Records with different keys follow each
+// Purpose: AES-GCM core for 1, 2, 4 or 8 blocks per cycle. Records with different keys follow each
 //   other without a gap.
 //
 // Interface:
@@ -87,8 +87,8 @@ module ktls_gcm #(
 
   generate
     // An illegal parameter stops every tool: see "Conventions" in rtl/README.md.
-    if (LANES != 1 && LANES != 2 && LANES != 4) begin : g_illegal
-      ktls_gcm_LANES_must_be_1_2_or_4 illegal_parameter ();
+    if (LANES != 1 && LANES != 2 && LANES != 4 && LANES != 8) begin : g_illegal
+      ktls_gcm_LANES_must_be_1_2_4_or_8 illegal_parameter ();
     end
   endgenerate
 

@@ -47,17 +47,16 @@ module ktls_gfdot #(
     end
     if (N == 1) begin : g_sum
       assign z = products;
-    end else if (N == 3) begin : g_sum
+    end else begin : g_sum
       reg [127:0] sum;
+      integer m;
 
       always @* begin
-        sum = `KTLS_XOR(products[127:0], products[255:128]);
-        sum = `KTLS_XOR(sum, products[383:256]);
+        sum = products[127:0];
+        for (m = 1; m < N; m = m + 1) sum = `KTLS_XOR(sum, products[128*m+:128]);
       end
 
       assign z = sum;
-    end else begin : g_illegal
-      ktls_gfdot_N_must_be_1_or_3 illegal_parameter ();
     end
   endgenerate
 `elsif KTLS_LOOPS

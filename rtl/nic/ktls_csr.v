@@ -237,7 +237,6 @@ module ktls_csr #(
   // Checks of a write to a ring. They are made once, with the registers of the written ring.
   wire [2:0] w_at = w_offset[STRIDE_LOG2+:3];
   wire [7:0] set_up;  // both rings of the pair have an address
-  wire [7:0] drained;  // no descriptor waits, as of the previous cycle, which had no write
   wire [31:0] prod_old = sq_prod[32*w_at+:32];
   wire [31:0] cons_old = cq_cons[32*w_at+:32];
   wire [31:0] fetched = sq_cons[32*w_at+:32];
@@ -292,14 +291,10 @@ module ktls_csr #(
       reg [7:0] sq_given;
       reg [7:0] cq_given;
 
-      reg drained_q;
-
       assign set_up[g] = sq_given != 8'd0 && cq_given != 8'd0;
-      assign drained[g] = drained_q;
       assign ring_errors[32*g+:32] = {8'd0, err_base, err_cons, err_prod};
 
       always @(posedge clk) begin
-        drained_q <= sq_prod[32*g+:32] == sq_cons[32*g+:32];
         if (do_write || core_rst) begin
           if (do_write && w_to[g]) begin
             case (w_first)
@@ -359,8 +354,7 @@ module ktls_csr #(
 
   generate
     for (g = RINGS; g < 8; g = g + 1) begin : g_no_ring
-      assign set_up[g]  = 1'b0;
-      assign drained[g] = 1'b0;
+      assign set_up[g] = 1'b0;
     end
   endgenerate
 
@@ -370,18 +364,18 @@ module ktls_csr #(
   // Register writes wait until then: a word is either written or cleared.
 
   wire pushing = do_write && to_push;
-  // the pushed descriptor is the only one that the ring has to offer
-  reg  was_empty;
-  reg  is_next;
-  assign push_valid = push_done && was_empty && is_next;
+  // the doorbell was for one descriptor, and was not refused
+  reg  push_one;
+  reg  push_ok;
+  assign push_valid = push_done && push_one && push_ok;
   wire fills = do_write && waddr[11:6] == REG_PUSH0_WORD[11:6];
 
   always @(posedge clk) begin
     if (`KTLS_GATE(pushing || push_done || push_clear || data_rst)) begin
       push_done <= pushing;
       push_clear <= push_done;
-      was_empty <= prod_ok && drained[w_at];
-      is_next <= prod_new[15:0] == prod_old[15:0] + 16'd1;
+      push_ok <= prod_ok;
+      push_one <= prod_new[15:0] == prod_old[15:0] + 16'd1;
       push_ring <= w_at;
       if (data_rst) {push_done, push_clear} <= 2'd0;
     end

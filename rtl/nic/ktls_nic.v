@@ -27,7 +27,7 @@
 `include "ktls_defs.vh"
 
 module ktls_nic #(
-    // blocks per cycle and per beat of the master: 1, 2 or 4
+    // blocks per cycle and per beat of the master: 1, 2, 4 or 8
     parameter LANES = 1,
     // contexts, a power of two from 2 to 1024
     parameter CONTEXTS = 64,
@@ -120,8 +120,8 @@ module ktls_nic #(
 
   // An illegal parameter stops every tool: see "Conventions" in rtl/README.md.
   generate
-    if (LANES != 1 && LANES != 2 && LANES != 4) begin : g_illegal_lanes
-      ktls_nic_LANES_must_be_1_2_or_4 illegal_parameter ();
+    if (LANES != 1 && LANES != 2 && LANES != 4 && LANES != 8) begin : g_illegal_lanes
+      ktls_nic_LANES_must_be_1_2_4_or_8 illegal_parameter ();
     end
     if (CONTEXTS < 2 || CONTEXTS > 1024 || (1 << CTX_W) != CONTEXTS) begin : g_illegal_contexts
       ktls_nic_CONTEXTS_must_be_a_power_of_two_from_2_to_1024 illegal_parameter ();

@@ -9,9 +9,9 @@
 //   Rings take turns, one descriptor each. A descriptor is fetched only if its completion will
 //   find room in the completion ring, so a ring that its driver does not empty delays no other. A
 //   descriptor beyond address 2^64 is not fetched; it arrives with d_err.
-//   push_valid offers the only descriptor of a ring that is not fetched, for one cycle, in the
-//   cycle after its doorbell. It is taken if no read is under way, which keeps the order.
-//   push_data must hold for another cycle.
+//   push_valid offers the last descriptor of a ring, for one cycle, in the cycle after its
+//   doorbell. It is taken if the ring had no other and no read is under way, which keeps the
+//   order. push_data must hold for another cycle.
 //   data_rst drops and wipes all descriptors, which may hold keys; `rst` also resets the indices.
 // Latency/throughput: one read burst per descriptor, every other cycle. Up to 2^DEPTH_LOG2
 //   descriptors are under way or wait.
@@ -66,7 +66,9 @@ module ktls_sq #(
 
   `include "ktls_nic.vh"
 
-  localparam BEATS = 8 * SQE_RECORD_BYTES / DATA_W;
+  localparam BITS = 8 * SQE_RECORD_BYTES;
+  localparam BEATS = BITS > DATA_W ? BITS / DATA_W : 1;
+  localparam BEAT_LOG2 = $clog2(DATA_W / 8);
 
   // Index of the next descriptor to request, by ring. A ring has at most 2^15 descriptors, so 16
   // bits tell all distances apart.
@@ -119,7 +121,8 @@ module ktls_sq #(
   wire refused = chosen && !served[ring];
 
   assign req_valid = room && !over[ring];
-  assign req_addr  = first + {42'd0, place[16*ring+:16], 6'd0};
+  wire [63:0] addr = first + {42'd0, place[16*ring+:16], 6'd0};
+  assign req_addr  = {addr[63:BEAT_LOG2], {BEAT_LOG2{1'b0}}};
   assign req_beats = BEATS[7:0] - 8'd1;
 
   wire take = d_valid && d_ready;
@@ -137,19 +140,36 @@ module ktls_sq #(
   reg [RING_W-1:0] part_ring;
   reg [31:0] part_index;
   reg [511+DATA_W:0] with_beat;
+  wire [DATA_W-1:0] beat;
   reg part_full;
   reg part_err;
   reg from_push;  // the descriptor is in push_data
 
   // a descriptor that cannot be fetched waits for those before it
   wire skip = room && over[ring] && !waits && !part_full;
-  wire pushed = push_valid && enable && has_room[pushed_ring] &&
+  // `served` is of the cycle before the doorbell took effect
+  wire pushed = push_valid && enable && has_room[pushed_ring] && !served[pushed_ring] &&
       !chosen && !waits && !held[DEPTH_LOG2];
   wire [RING_W-1:0] leaver = pushed ? pushed_ring : ring;
   wire starts = req_valid && req_ready;
   wire arrives = skip || pushed || (rsp_valid && rsp_last);
   wire [RING_W-1:0] arriver = waits ? owner : leaver;
   wire sent = starts || skip || pushed;
+
+  generate
+    if (DATA_W <= BITS) begin : g_beat
+      assign beat = rsp_data;
+    end else begin : g_beat
+      // A beat has several descriptors; the one that was asked for goes to the left.
+      localparam PLACE_W = BEAT_LOG2 - 6;
+      reg [PLACE_W-1:0] place_mem[0:(1<<DEPTH_LOG2)-1];
+      wire [PLACE_W-1:0] behind = ~place_mem[rp];
+
+      always @(posedge clk) if (starts) place_mem[wp] <= addr[6+:PLACE_W];
+
+      assign beat = rsp_data << {behind, 9'd0};
+    end
+  endgenerate
 
   // Icarus: one test per cycle while nothing happens
   wire active =
@@ -187,7 +207,7 @@ module ktls_sq #(
         cons[32*arriver+:32] <= cons[32*arriver+:32] + 32'd1;
       end
       if (rsp_valid) begin
-        with_beat = {rsp_data, part};
+        with_beat = {beat, part};
         part <= with_beat[511+DATA_W:DATA_W];
         if (rsp_err) part_err <= 1'b1;
         if (rsp_last) begin

@@ -8,7 +8,7 @@ file must have all of them. The defaults are:
     open = true             # decrypts
     key_sizes = [128, 256]  # bits
     whole_blocks = false    # true: text must be a multiple of 16 bytes; AAD is free
-    lanes = [1, 2, 4]       # values of the parameter LANES
+    lanes = [1, 2, 4, 8]       # values of the parameter LANES
     cycles_per_block = 1    # clock cycles between two words of text; 1: the throughput formula
 """
 
@@ -27,7 +27,7 @@ VARIABLE = "KTLS_CAPABILITIES"
 
 BLOCK = 16
 _KEY_SIZES = (128, 256)
-_LANES = (1, 2, 4)
+_LANES = (1, 2, 4, 8)
 _SLOWEST = 10_000
 # bits of SUITES by key size
 _TX = {
@@ -54,7 +54,7 @@ class Capabilities:
         open: The core decrypts.
         key_sizes: Sizes of AES keys in bits, of 128 and 256.
         whole_blocks: Text must be a multiple of 16 bytes.
-        lanes: Values of the parameter LANES, of 1, 2 and 4.
+        lanes: Values of the parameter LANES, of 1, 2, 4 and 8.
         cycles_per_block: Clock cycles between two words of text, rounded up. A core with 1 must
             meet the throughput formula; for other values the time limits grow.
     """

@@ -11,7 +11,7 @@ from ktls_cosim.capabilities import Capabilities
 from ktls_cosim.errors import SimulatorError
 from ktls_cosim.sim.own_rtl import OwnRtl
 
-LANES = (1, 2, 4)
+LANES = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Target:
 
     Attributes:
         simulator: `icarus` or `verilator`; checked when a simulation is compiled.
-        lanes: 16-byte blocks that the device moves per cycle (1, 2 or 4).
+        lanes: 16-byte blocks that the device moves per cycle (1, 2, 4 or 8).
         rtl: RTL of the user in place of ours.
     """
 
@@ -54,7 +54,7 @@ class Target:
             rtl: Values of `--rtl`, which replace `KTLS_RTL`.
 
         Raises:
-            SimulatorError: `LANES` is not 1, 2 or 4, or the core does not support it.
+            SimulatorError: `LANES` is not 1, 2, 4 or 8, or the core does not support it.
             RtlError, CapabilitiesError: `rtl` cannot be used.
         """
         names = rtl or [n for n in environ.get("KTLS_RTL", "").split(os.pathsep) if n]
@@ -62,7 +62,7 @@ class Target:
         possible = own.can.lanes if own else LANES
         width = environ.get("LANES", str(possible[0])) if lanes is None else str(lanes)
         if width not in map(str, LANES):
-            raise SimulatorError(f"LANES={width}: the device has 1, 2 or 4 lanes")
+            raise SimulatorError(f"LANES={width}: the device has 1, 2, 4 or 8 lanes")
         if own and int(width) not in possible:
             raise SimulatorError(f"LANES={width}: {own.capabilities} has lanes = {[*possible]}")
         return cls(simulator or environ.get("SIM", "icarus"), int(width), own)

@@ -80,5 +80,7 @@ def test_the_target_follows_sim_and_lanes() -> None:
     assert Target.from_environment({}) == Target("icarus", 1)
     assert Target.from_environment({"SIM": "verilator", "LANES": "4"}) == Target("verilator", 4)
     for lanes in ("3", "", "four"):
-        with pytest.raises(SimulatorError, match=f"LANES={lanes}: the device has 1, 2 or 4 lanes"):
+        with pytest.raises(
+            SimulatorError, match=f"LANES={lanes}: the device has 1, 2, 4 or 8 lanes"
+        ):
             Target.from_environment({"LANES": lanes})

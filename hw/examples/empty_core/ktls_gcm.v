@@ -23,7 +23,7 @@
 `default_nettype none
 
 module ktls_gcm #(
-    // Blocks of 16 bytes in a word: 1, 2 or 4. A core that supports fewer stops the
+    // Blocks of 16 bytes in a word: 1, 2, 4 or 8. A core that supports fewer stops the
     // elaboration for the others and says so in capabilities.toml (lanes).
     parameter LANES = 1,
     // Width of a context number: there are 2^CTX_W contexts, and each has a key of its own.

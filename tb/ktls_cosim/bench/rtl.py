@@ -48,7 +48,7 @@ def measure_core(lanes: int, target: Target) -> list[dict[str, Any]]:
     """Measure the GCM core with the cocotb module `sim.measure_core`.
 
     Args:
-        lanes: 16-byte blocks per cycle (1, 2 or 4).
+        lanes: 16-byte blocks per cycle (1, 2, 4 or 8).
         target: Simulator and core.
 
     Returns:
@@ -91,7 +91,7 @@ def measure_device(
     """Measure the device at each of `LATENCIES`.
 
     Args:
-        lanes: 16-byte blocks per cycle (1, 2 or 4).
+        lanes: 16-byte blocks per cycle (1, 2, 4 or 8).
         target: Simulator and core.
         advance: Called with 1 after each measurement.
 

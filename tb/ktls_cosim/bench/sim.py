@@ -197,7 +197,7 @@ def run_bench_sim(json_out: Path | None, *, lanes: int = 1, rounds: int = ROUNDS
 
     Args:
         json_out: File for the figures.
-        lanes: 16-byte blocks per cycle of the device (1, 2 or 4).
+        lanes: 16-byte blocks per cycle of the device (1, 2, 4 or 8).
         rounds: Number of rounds, after a first one that compiles.
 
     Raises:

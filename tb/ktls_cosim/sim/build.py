@@ -71,7 +71,7 @@ class Build:
 
         Args:
             rtl: Verilog files with a top level `ktls_nic`; by default those of this project.
-            lanes: 16-byte blocks per cycle (1, 2 or 4).
+            lanes: 16-byte blocks per cycle (1, 2, 4 or 8).
             own: RTL of the user in place of our modules.
             parameters: Further parameters of `ktls_tb`.
         """

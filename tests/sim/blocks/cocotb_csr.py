@@ -198,6 +198,43 @@ async def wrong_ring_writes_are_refused(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_doorbell_offers_the_push_window(dut: Any) -> None:
+    """SQ_PUSH offers the window if it publishes one descriptor, and clears it in any case."""
+    csr = await Csr.create(dut)
+    at = layout.RING_STRIDE * (_rings(dut) - 1)  # the last ring
+    await csr.write(Reg.RING0_SQ_BASE_LO + at, 64)
+    await csr.write(Reg.RING0_CQ_BASE_LO + at, 64)
+    await csr.write(Reg.RING0_SQ_SIZE + at, 5)
+    offers = []
+
+    async def watch() -> None:
+        while True:
+            await RisingEdge(dut.clk)
+            if dut.push_valid.value == 1:
+                offers.append((int(dut.push_ring.value), int(dut.push_data.value)))
+
+    cocotb.start_soon(watch())
+    words = [0x01020304 * (n + 1) & 0xFFFFFFFF for n in range(16)]
+    data = sum(w << 32 * n for n, w in enumerate(words))
+    for doorbell, index, offered in (
+        (Reg.RING0_SQ_PUSH, 1, True),
+        (Reg.RING0_SQ_PROD, 2, False),
+        (Reg.RING0_SQ_PUSH, 2, False),  # nothing new
+        (Reg.RING0_SQ_PUSH, 4, False),  # two
+        (Reg.RING0_SQ_PUSH, 0x10005, False),  # refused: more than the ring holds
+        (Reg.RING0_SQ_PUSH, 5, True),
+    ):
+        for n, word in enumerate(words):
+            await csr.write(Reg.PUSH0_WORD + 4 * n, word)
+        assert dut.push_data.value == data
+        await csr.write(doorbell + at, index)
+        assert offers == ([(_rings(dut) - 1, data)] if offered else []), (doorbell, index)
+        offers.clear()
+        await RisingEdge(dut.clk)
+        assert dut.push_data.value == (0 if doorbell == Reg.RING0_SQ_PUSH else data)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def writes_before_ready_are_ignored(dut: Any) -> None:
     csr = await Csr.create(dut)
     for resets in (1, 2):

@@ -104,10 +104,10 @@ async def empty_list_yields_one_empty_entry(dut: Any) -> None:
 async def entries_of_a_failed_beat_are_empty(dut: Any) -> None:
     bench = await Bench.create(dut)
     bench.bad = range(128, 129)
-    entries = await bench.read([(64, 12)])
+    entries = await bench.read([(64, 16)])
     in_beat = bench.beat // 16
     failed = entries[4 : 4 + in_beat]
     assert [e[1:] for e in failed] == [(0, 0, 1)] * in_beat
     good = entries[:4] + entries[4 + in_beat :]
-    want = bench.want(64, 12)
+    want = bench.want(64, 16)
     assert good == want[:4] + want[4 + in_beat :]

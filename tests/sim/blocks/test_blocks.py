@@ -66,7 +66,7 @@ def test_bus_models(simulate: Simulate) -> None:
     simulate(Build.block("ktls_fifo"), "cocotb_plugin")
 
 
-@pytest.mark.parametrize("lanes", [2, 4])
+@pytest.mark.parametrize("lanes", [2, 4, 8])
 @pytest.mark.parametrize(("toplevel", "module", "width"), WIDE, ids=[w[0] for w in WIDE])
 def test_wide_block(
     simulate: Simulate, target: Target, toplevel: str, module: str, width: str, lanes: int
@@ -80,11 +80,11 @@ def test_wide_block(
 @pytest.mark.parametrize("rings", [3, 8])
 def test_several_rings(simulate: Simulate, rings: int) -> None:
     simulate(Build.block("ktls_csr", RINGS=rings), "cocotb_csr")
-    width = {3: 128, 8: 512}[rings]
+    width = {3: 128, 8: 1024}[rings]
     simulate(Build.block("ktls_sq", RINGS=rings, RING_W=3, DATA_W=width), "cocotb_sq")
 
 
-@pytest.mark.parametrize("powers", [2, 4])
+@pytest.mark.parametrize("powers", [2, 4, 8])
 def test_powers_of_the_hash_key(simulate: Simulate, powers: int) -> None:
     simulate(Build.block("ktls_gfpow", N=powers), "cocotb_gfpow")
 
@@ -99,7 +99,7 @@ def test_small_gcm_core(simulate: Simulate) -> None:
     assert len(results) == 8
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8])
 @pytest.mark.parametrize("form", ["table", "loops"])
 def test_ghash_forms(simulate: Simulate, form: str, lanes: int) -> None:
     """The table form of Icarus, and the form with the structure of the hardware."""
@@ -108,7 +108,7 @@ def test_ghash_forms(simulate: Simulate, form: str, lanes: int) -> None:
     simulate(build, "cocotb_ghash")
 
 
-@pytest.mark.parametrize("products", [1, 3])
+@pytest.mark.parametrize("products", [1, 3, 7])
 @pytest.mark.parametrize("form", ["table", "loops", "luts"])
 def test_sum_of_products(simulate: Simulate, form: str, products: int) -> None:
     """Each form of `ktls_gfdot`; simulation otherwise avoids the tree of LUTs, which is slow."""
@@ -154,8 +154,8 @@ def test_gcm_as_synthesis_reads_it(simulate: Simulate, lanes: int) -> None:
 @pytest.mark.parametrize(
     ("toplevel", "parameters", "message"),
     [
-        ("ktls_gcm", {"LANES": 8}, "LANES_must_be_1_2_or_4"),
-        ("ktls_nic", {"LANES": 3}, "LANES_must_be_1_2_or_4"),
+        ("ktls_gcm", {"LANES": 16}, "LANES_must_be_1_2_4_or_8"),
+        ("ktls_nic", {"LANES": 3}, "LANES_must_be_1_2_4_or_8"),
         ("ktls_nic", {"LANES": 2, "SMALL_CORE": 1}, "small_supports_only_LANES_1"),
         ("ktls_nic", {"RINGS": 9}, "RINGS_must_be_1_to_8"),
         ("ktls_nic", {"JOBS_LOG2": 3}, "JOBS_LOG2_must_be_4_to_8"),

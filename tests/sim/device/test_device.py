@@ -55,7 +55,7 @@ def test_scenarios_with_pushed_descriptors(simulate: Simulate, target: Target) -
     run_all(simulate, target, target.lanes, KTLS_PUSH="1")
 
 
-@pytest.mark.parametrize("lanes", [2, 4])
+@pytest.mark.parametrize("lanes", [2, 4, 8])
 def test_scenarios_with_several_lanes(simulate: Simulate, target: Target, lanes: int) -> None:
     """`LANES=4 pytest tests/sim` also runs all other tests with four lanes."""
     if lanes not in target.can.lanes:

@@ -104,7 +104,7 @@ def test_every_command_has_help(command: str) -> None:
 def test_invalid_lanes_are_reported() -> None:
     done = ktls_cosim("demo", "--port", "sim", env={**ENV, "LANES": "3"})
     assert (done.returncode, done.stdout) == (2, "")
-    assert "LANES=3: the device has 1, 2 or 4 lanes" in done.stderr
+    assert "LANES=3: the device has 1, 2, 4 or 8 lanes" in done.stderr
 
 
 def test_unknown_simulator_is_reported() -> None:
