@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,6 +75,13 @@ class ClientMemory:
 
     def __len__(self) -> int:
         return len(self._areas)
+
+    def __iter__(self) -> Iterator[Area]:
+        return iter(self._areas)
+
+    def has(self, address: int, size: int) -> bool:
+        """Return whether there is a map with exactly this range."""
+        return any((a.address, a.size) == (address, size) for a in self._areas)
 
     def add(self, area: Area) -> None:
         """Add a map, and take its descriptor if that succeeds.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -12,10 +13,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from ktls_cosim.card.checked import CheckedDevice
 from ktls_cosim.card.device import Device
 from ktls_cosim.card.model import ModelDevice
+from ktls_cosim.card.report import AuditReport
 from ktls_cosim.card.server import Server
 from ktls_cosim.errors import CosimError
+from ktls_cosim.machine import LiveScoreboard
 from ktls_cosim.options import add_port
 from ktls_cosim.sim.build import Build
 
@@ -30,6 +34,11 @@ def add_options(parser: ArgumentParser) -> None:
     add_port(parser, "model", "sim", "lockstep", default="model")
     parser.add_argument(
         "--waves", action="store_true", help="record all signals in build/runs/card/waves.fst"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail if a driver breaks a rule, or if no record was checked",
     )
     parser.set_defaults(run=_run)
 
@@ -55,8 +64,16 @@ def _open_device(args: Namespace) -> Iterator[Device]:
 def _run(args: Namespace) -> int:
     if not args.verbose:
         _show_refusals()
-    with _open_device(args) as device:
-        server = Server(args.socket, device)
+    report = AuditReport(strict=args.strict)
+    scoreboard = LiveScoreboard(shlex.join(sys.argv))
+    with _open_device(args) as bare:
+        device = CheckedDevice(bare, scoreboard, report.add)
+
+        def gone() -> None:
+            device.client_gone()
+            report.client_gone(server.clients)
+
+        server = Server(args.socket, device, gone)
         # a shell starts background jobs with SIGINT ignored
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: server.stop())
@@ -66,13 +83,22 @@ def _run(args: Namespace) -> int:
         finally:
             server.close()
         wrong = device.finish()
+    print(
+        f"records verified: {scoreboard.device_records}, ended with an error: "
+        f"{scoreboard.device_refused}, mismatches: {len(scoreboard.mismatches)}"
+    )
     if wrong is not None:
         print(wrong)
+    if wrong is not None or scoreboard.mismatches:
         return 1
     print(f"clients: {server.clients}")
     if not server.clients:
         print("ktls-cosim: no client connected", file=sys.stderr)
         return _INTERRUPTED
+    if args.strict and (report.total or not scoreboard.device_records):
+        why = "a driver has broken rules" if report.total else "no record was checked"
+        print(f"ktls-cosim: {why}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -72,9 +72,7 @@ class LockstepSim(CardSim):
         self._registers = 0  # compared
         self._abandoned = False  # a reset is under way: what is in flight is not defined
         self._differences: list[str] = []
-        self.wrote = self._wrote
         self._messages = MessageLedger()
-        self.report_writes()
 
     def _message(self) -> tuple[int, int]:
         """Handle one message of the simulation, and check those that are interrupts."""
@@ -102,6 +100,7 @@ class LockstepSim(CardSim):
         if not self._abandoned:
             completion = self.is_completion(addr, len(data))
             self._note(self.expected.check(addr, data, completion=completion))
+        super()._wrote(addr, data)
 
     def _note(self, difference: str | None) -> None:
         if difference is not None:

@@ -63,6 +63,7 @@ class _Pending:
         raw: The descriptor.
         record: The same as the descriptor of a record, whatever its opcode is.
         source: Bytes of its source list at the time of the doorbell.
+        destination: Entries of its destination list at that time.
         posted_ns: Time of the doorbell in nanoseconds; None: the device has no clock.
     """
 
@@ -72,6 +73,7 @@ class _Pending:
     raw: bytes = field(repr=False)
     record: SqeRecord
     source: bytes = field(repr=False)
+    destination: list[Sge] = field(repr=False)
 
 
 def _name(ring: int, index: int) -> str:
@@ -199,27 +201,22 @@ class CheckedPort:
         """
         for queue in (self._checking, *self._pending):
             for at, pending in enumerate(queue):
-                if pending.opcode in _RECORDS:
-                    d = pending.record
-                    _, entries = _list(memory, d, destination=True)
-                    if any(e.addr <= addr < e.addr + e.len for e in entries):
-                        where = f"context {d.ctx}, descriptor {pending.index}"
-                        return f"{where}: {self._judge(d, pending, list(queue)[:at], memory)}"
+                if any(e.addr <= addr < e.addr + e.len for e in pending.destination):
+                    where = f"context {pending.record.ctx}, descriptor {pending.index}"
+                    return f"{where}: {self._judge(pending, list(queue)[:at], memory)}"
         return None
 
-    def _judge(
-        self, d: SqeRecord, pending: _Pending, earlier: list[_Pending], memory: Memory
-    ) -> str:
+    def _judge(self, pending: _Pending, earlier: list[_Pending], memory: Memory) -> str:
         """Compare a record in flight with the golden model.
 
         Args:
-            d: Its descriptor.
-            pending: The same, with its source.
+            pending: The record.
             earlier: Descriptors that complete before it and have not been checked.
             memory: Memory that holds the record.
         """
         if any(p.opcode not in _RECORDS for p in earlier):
             return "not judged, because a context command is in flight"
+        d = pending.record
         context = self._contexts.get(d.ctx)
         index = context.used if isinstance(context, Keys) else 0
         index += sum(p.opcode == d.opcode and p.record.ctx == d.ctx for p in earlier)
@@ -227,7 +224,7 @@ class CheckedPort:
             index -= 1  # it has consumed its number already
 
         def read(length: int) -> bytes:
-            return self._result(d, length, memory)
+            return self._result(pending, length, memory)
 
         where = ""
         if isinstance(context, Keys):
@@ -314,6 +311,11 @@ class CheckedPort:
                 self.audit.completed(ring, cqe, unchanged=exact)
                 return
 
+    @property
+    def in_flight(self) -> bool:
+        """Whether a descriptor has no completion yet."""
+        return any(self._pending)
+
     def _peek(self, addr: int, length: int) -> bytes | None:
         memory = self._port.mem
         return memory.read(addr, length) if addr + length <= memory.size else None
@@ -398,24 +400,28 @@ class CheckedPort:
             if self._observed is not None:
                 self._allow(self._observed, ring, index, record)
             named: list[tuple[Use, int, bytes | int]] = []
+            destination: list[Sge] = []
             if record.opcode in _RECORDS:
-                named = self._named(ring, record)
+                named, destination = self._named(ring, record)
             source = b"".join(
                 what for use, _, what in named if use is Use.SOURCE and isinstance(what, bytes)
             )
             self.audit.published(ring, index, raw, named)
-            posted = self._time()
-            self._pending[ring].append(_Pending(index, record.opcode, posted, raw, record, source))
+            self._pending[ring].append(
+                _Pending(index, record.opcode, self._time(), raw, record, source, destination)
+            )
             index = (index + 1) & _MASK32
 
-    def _named(self, ring: int, d: SqeRecord) -> list[tuple[Use, int, bytes | int]]:
-        """Return what a record names: its lists, its source with its bytes, its destination."""
+    def _named(
+        self, ring: int, d: SqeRecord
+    ) -> tuple[list[tuple[Use, int, bytes | int]], list[Sge]]:
+        """Return what a record names: lists, source and destination; and the destination's list."""
         memory = self._port.mem
         # a destination may be larger than the record
         room = d.len + (d.pad + _OVERHEAD if d.opcode == Opcode.SEAL else 0)
         src_list, src = _list(memory, d, destination=False)
         dst_list, dst = _list(memory, d, destination=True)
-        return [
+        named: list[tuple[Use, int, bytes | int]] = [
             (Use.LIST, d.src_sg, src_list),
             (Use.LIST, d.dst_sg, dst_list),
             *(
@@ -427,6 +433,7 @@ class CheckedPort:
                 for addr, n in _pieces(dst, min(d.dst_len, room, _MAX_RECORD), memory.size)
             ),
         ]
+        return named, dst
 
     def _pushed(self, ring: int) -> None:
         """Compare the push window with the descriptor in memory: the device may use either."""
@@ -451,11 +458,11 @@ class CheckedPort:
         tag = 0 if d.opcode == Opcode.SEAL else d.tag_len if plain else _TAG
         return (padded(d.aad_len) if plain else 0) + d.len + tag
 
-    def _result(self, d: SqeRecord, length: int, memory: Memory | None = None) -> bytes:
+    def _result(self, pending: _Pending, length: int, memory: Memory | None = None) -> bytes:
         """Collect at most `length` bytes of the destination of a descriptor."""
         memory = memory or self._port.mem
-        _, entries = _list(memory, d, destination=True)
-        return b"".join(memory.read(addr, n) for addr, n in _pieces(entries, length, memory.size))
+        pieces = _pieces(pending.destination, length, memory.size)
+        return b"".join(memory.read(addr, n) for addr, n in pieces)
 
     def _reaped(self, ring: int, new: int) -> None:
         """Check the completions that the driver has consumed."""
@@ -489,11 +496,11 @@ class CheckedPort:
             d = pending.record
             context = self._contexts.get(d.ctx)
             if isinstance(context, RawKeys) and context.opcode == d.opcode:
-                self._plain(context, d, pending.source, cqe)
+                self._plain(context, pending, cqe)
             elif pending.opcode == Opcode.SEAL:
-                self._sealed(d, pending.source[: d.len], cqe)
+                self._sealed(pending, cqe)
             else:
-                self._opened(d, pending.source[: d.len + _TAG], cqe)
+                self._opened(pending, cqe)
             self._checking = ()
         elif cqe.status == Status.OK:
             self._context(SqeCtx.unpack(pending.raw), where)
@@ -568,8 +575,9 @@ class CheckedPort:
 
     # ----------------------------------------------------------------------- records
 
-    def _plain(self, context: RawKeys, d: SqeRecord, source: bytes, cqe: Cqe) -> None:
+    def _plain(self, context: RawKeys, pending: _Pending, cqe: Cqe) -> None:
         """Check a SEAL or OPEN of plain AES-GCM."""
+        d, source = pending.record, pending.source
         where = f"context {d.ctx}, descriptor {cqe.sq_index}"
         sealing = d.opcode == Opcode.SEAL
         if cqe.status not in (Status.OK, Status.AUTH_FAILED):
@@ -578,7 +586,7 @@ class CheckedPort:
         nonce = d.nonce + d.explicit_nonce
         aad = source[: d.aad_len]
         data = source[padded(d.aad_len) :][: d.len + (0 if sealing else d.tag_len)]
-        got = self._result(d, d.len + (d.tag_len if sealing else 0))
+        got = self._result(pending, d.len + (d.tag_len if sealing else 0))
         want: bytes | None
         if sealing:
             want = seal_gcm(context.key, nonce, aad, data, d.tag_len)
@@ -633,21 +641,23 @@ class CheckedPort:
                 self._sb.report(found, keys)
         return keys, index, where
 
-    def _sealed(self, d: SqeRecord, plaintext: bytes, cqe: Cqe) -> None:
+    def _sealed(self, pending: _Pending, cqe: Cqe) -> None:
         """Check a SEAL of a TLS record."""
+        d = pending.record
+        plaintext = pending.source[: d.len]
         record = self._numbered(d, cqe)
         if record is None:
             return
         keys, index, where = record
         if cqe.status != Status.OK:
             need = d.len + len(seal_record(keys, index, d.rtype, b"", d.pad).wire)
-            self._refused(d, cqe, where, keys, need)
+            self._refused(pending, cqe, where, keys, need)
             return
         if not cqe.numbered or len(plaintext) != d.len:
             found = Mismatch("completion", where, ("OK for a record that cannot be sealed",))
             self._sb.report(found, keys)
             return
-        got = self._result(d, cqe.len)
+        got = self._result(pending, cqe.len)
         want = seal_record(keys, index, d.rtype, plaintext, d.pad)
         if got != want.wire:
             name, lines, cause = diagnose(keys, index, d.rtype, plaintext, got, d.pad)
@@ -662,17 +672,20 @@ class CheckedPort:
         self._sb.device_records += 1
         self._sb.device_bytes += len(plaintext)
 
-    def _refused(self, d: SqeRecord, cqe: Cqe, where: str, keys: TrafficKeys, need: int) -> None:
+    def _refused(
+        self, pending: _Pending, cqe: Cqe, where: str, keys: TrafficKeys, need: int
+    ) -> None:
         """Note a record that ended with an error; check that DST_SHORT is justified.
 
         Args:
-            d: Descriptor.
+            pending: The record.
             cqe: Its completion, with an error.
             where: Name of the record.
             keys: Keys of the record.
             need: Bytes of the result.
         """
-        listed = sum(e.len for e in _list(self._port.mem, d, destination=True)[1])
+        d = pending.record
+        listed = sum(e.len for e in pending.destination)
         found = (
             f"status {Status(cqe.status).name}: the result needs {need} bytes, "
             f"dst_len is {d.dst_len}, the destination list has {listed} bytes"
@@ -683,16 +696,18 @@ class CheckedPort:
             cause = "the device: it counts the bytes of the destination wrongly"
             self._sb.report(Mismatch("completion", where, (found,), cause=cause), keys)
 
-    def _opened(self, d: SqeRecord, sealed: bytes, cqe: Cqe) -> None:
+    def _opened(self, pending: _Pending, cqe: Cqe) -> None:
         """Check an OPEN of a TLS record."""
+        d = pending.record
+        sealed = pending.source[: d.len + _TAG]
         record = self._numbered(d, cqe)
         if record is None:
             return
         keys, index, where = record
         if cqe.status not in (Status.OK, Status.AUTH_FAILED):
-            self._refused(d, cqe, where, keys, d.len)
+            self._refused(pending, cqe, where, keys, d.len)
             return
-        got = self._result(d, d.len)
+        got = self._result(pending, d.len)
         inner = open_body(keys, index, d.rtype, d.explicit_nonce, sealed)
         nonce, aad = open_inputs(keys, index, d.rtype, d.explicit_nonce, len(sealed))
         inputs = f"nonce {nonce.hex()}  aad {aad.hex()}"

@@ -7,13 +7,14 @@ register accesses meanwhile; it sends interrupts when they happen.
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable
 
 from ktls_cosim.client_memory import Area, ClientMemory
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
-from ktls_cosim.sim.wire import ANSWER, AREA, DONE, INTERRUPT, VALUE, WROTE, Op
+from ktls_cosim.sim.wire import ANSWER, AREA, DONE, INTERRUPT, READ, VALUE, WROTE, Op
 from ktls_hw.fields import register_address
 from ktls_hw.layout import CTRL_RESET, Reg
 
@@ -25,20 +26,21 @@ class CardSim(RemoteSim):
 
     Attributes:
         maps: The memory of the client.
-        wrote: Called with address and bytes of each write of the device, once
-            `report_writes` was called.
+        did_read, did_write: Called with address and bytes of each access of the device.
         interrupt: Called with the vector of each interrupt message.
         bus_master: Returns whether the device may access memory.
     """
 
     MODULE = "ktls_cosim.sim.card_server"
+    exact = False  # the simulation reports an access behind it
 
     def __init__(self, build: Build, *, simulator: str, name: str, waves: bool) -> None:
         super().__init__(build, simulator=simulator, name=name, waves=waves)
         self.maps = ClientMemory()
         self.bus_master: Callable[[], bool] = lambda: False
         self.interrupt: Callable[[int], None] = lambda _vector: None
-        self.wrote: Callable[[int, bytes], None] = lambda _address, _data: None
+        self.did_read: Callable[[int, bytes], None] = lambda _address, _data: None
+        self.did_write: Callable[[int, bytes], None] = lambda _address, _data: None
         self._allowed = False
 
     def _next(self, wanted: int) -> int:
@@ -53,10 +55,18 @@ class CardSim(RemoteSim):
         kind, value = ANSWER.unpack(self.receive(ANSWER.size))
         if kind == INTERRUPT:
             self.interrupt(value)
-        elif kind == WROTE:
+        elif kind in (READ, WROTE):
             raw = self.receive(8 + value)
-            self.wrote(int.from_bytes(raw[:8], "little"), raw[8:])
+            addr, data = int.from_bytes(raw[:8], "little"), raw[8:]
+            if kind == WROTE:
+                self._wrote(addr, data)
+            else:
+                self.did_read(addr, data)
         return kind, value
+
+    def _wrote(self, addr: int, data: bytes) -> None:
+        """Handle a write of the device."""
+        self.did_write(addr, data)
 
     def _allow(self) -> None:
         allowed = self.bus_master()
@@ -107,17 +117,21 @@ class CardSim(RemoteSim):
         self.flush()
         self._next(DONE)
 
-    def report_writes(self) -> None:
-        """Let the simulation report each write of the device, see `wrote`."""
-        self.tell(Op.REPORT_WRITES)
-
     def fileno(self) -> int:
         """Descriptor that is readable when the simulation has sent something."""
         return self.socket.fileno()
 
     def progress(self) -> None:
-        """Handle one message of the simulation."""
-        self._message()
+        """Handle one message of the simulation, if there is one.
+
+        A register read may have handled the message that made `fileno` readable.
+        """
+        if select.select([self.socket], [], [], 0)[0]:
+            self._message()
+
+    def sync(self) -> None:
+        """Handle everything that the device has done until now."""
+        self._read(Reg.ID)
 
     def finish(self) -> str | None:
         """Return what is wrong with the device; this one is compared with nothing."""

@@ -23,10 +23,11 @@ LINE = 128
 HEAD = struct.Struct("<BQI")
 ANSWER = struct.Struct("<BI")
 """What a simulation behind a card sends: kind and value."""
-VALUE, DONE, INTERRUPT, WROTE = range(4)
-"""Kinds of `ANSWER`: of READ32, of UNMAP, an interrupt message (its vector), a write of the device.
+VALUE, DONE, INTERRUPT, WROTE, READ = range(5)
+"""Kinds of `ANSWER`: of READ32, of UNMAP, an interrupt message (its vector), a write and a read of
+the device.
 
-Eight bytes of address and as many bytes as the value says follow WROTE.
+Eight bytes of address and as many bytes as the value says follow WROTE and READ.
 """
 NO_MESSAGE = 255
 """Answer to WAIT_MESSAGE of an idle device."""
@@ -54,7 +55,6 @@ class Op(IntEnum):
     UNMAP = 10  # the same without descriptor
     UNMAP_ALL = 11
     ALLOW = 12  # n: whether the device may access memory
-    REPORT_WRITES = 13
 
 
 KNOBS = (
