@@ -120,6 +120,9 @@ class ClientMemory:
         self._starts.clear()
 
     def _pieces(self, address: int, length: int) -> list[_Piece]:
+        index = bisect_right(self._starts, address) - 1
+        if index >= 0 and address + length <= (first := self._areas[index]).end:
+            return [_Piece(first, 0, length)]  # nearly every access
         out = []
         at = 0
         while at < length:

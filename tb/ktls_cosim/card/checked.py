@@ -44,9 +44,10 @@ class _Memory:
     def read(self, addr: int, length: int) -> bytes:
         """Return bytes; zeros where no memory is mapped."""
         data = self._maps.read(addr, length) or bytes(length)
+        end = addr + length
         for at, written in self.writes:
-            lo, hi = max(addr, at), min(addr + length, at + len(written))
-            if lo < hi:
+            if at < end and addr < at + len(written):
+                lo, hi = max(addr, at), min(end, at + len(written))
                 data = data[: lo - addr] + written[lo - at : hi - at] + data[hi - addr :]
         return data
 

@@ -87,6 +87,7 @@ def _run(args: Namespace) -> int:
         f"records verified: {scoreboard.device_records}, ended with an error: "
         f"{scoreboard.device_refused}, mismatches: {len(scoreboard.mismatches)}"
     )
+    print(f"breaches of rules by drivers: {report.total}")
     if wrong is not None:
         print(wrong)
     if wrong is not None or scoreboard.mismatches:

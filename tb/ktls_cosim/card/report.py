@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 
 from ktls_cosim.check.rules import Breach, Rule
 
 _SHOWN = 5  # breaches of one rule that are shown for a client
+_log = logging.getLogger("ktls.card")
 
 
 class AuditReport:
@@ -17,7 +19,7 @@ class AuditReport:
         total: Breaches of all clients.
 
     Args:
-        strict: Print each breach when it happens.
+        strict: Show each breach when it happens.
     """
 
     def __init__(self, *, strict: bool) -> None:
@@ -33,13 +35,16 @@ class AuditReport:
         if self._counts[breach.rule] <= _SHOWN:
             self._lines.append(str(breach))
             if self._strict:
-                print(f"error: {breach}", flush=True)
+                _log.error("%s", breach)
 
     def client_gone(self, number: int) -> None:
-        """Print the report of a client and start the next one."""
-        lines = [f"audit of client {number}: breaches: {self._counts.total()}"]
-        lines += [f"  {line}" for line in self._lines]
-        lines += [f"  {r}: {n - _SHOWN} more" for r, n in self._counts.items() if n > _SHOWN]
-        print("\n".join(lines), flush=True)
+        """Show the report of a client and start the next one."""
+        if self._counts:
+            _log.warning("audit of client %d: breaches: %d", number, self._counts.total())
+            for line in self._lines:
+                _log.warning("  %s", line)
+            for rule, n in self._counts.items():
+                if n > _SHOWN:
+                    _log.warning("  %s: %d more", rule, n - _SHOWN)
         self._counts.clear()
         self._lines.clear()
