@@ -290,8 +290,8 @@ module ktls_gcm #(
 
   // ------------------------------------------------------------------------- AES
   //
-  // One pipeline of 16 stages per lane. Every stage reads its round key by context number, so
-  // neighbouring blocks may have different keys.
+  // A pipeline of 16 stages. Every stage reads its round key by context number, so neighbouring
+  // words may have different keys.
 
   wire [DATA_W-1:0] ks;  // keystream
   reg  [      15:0] slot;  // bit n: a slot of a record entered n + 1 cycles ago
@@ -299,6 +299,8 @@ module ktls_gcm #(
 
   // Lane 0 also encrypts J0 and, for the GHASH key, zero. A lane without a block of text idles,
   // which saves power and simulation time.
+  wire [ LANES-1:0] aes_v;
+  wire [DATA_W-1:0] aes_blk;
   genvar g;
   generate
     for (g = 0; g < LANES; g = g + 1) begin : g_lane
@@ -307,26 +309,32 @@ module ktls_gcm #(
       wire one_block = g == 0 && (h_slot || go_len);
       wire wipe_block = h_slot && flushing;
       wire [31:0] my_ctr = in_text ? ctr + g : 32'd1;
-      wire unused_v;
 
-      ktls_aes #(
-          .CTX_W(CTX_W)
-      ) aes (
-          .clk(clk),
-          .rst(rst),
-          .kw_en(kw_en),
-          .kw_stage(kw_stage),
-          .kw_ctx(kw_ctx),
-          .kw_data(kw_data),
-          .v_i(text_block || one_block || wipe_block),
-          .ctx_i(h_slot ? cur_ctx : ctx),
-          .k256_i(h_slot ? cur_k256 : k256),
-          .blk_i(h_slot ? 128'd0 : {nonce, my_ctr}),
-          .v_o(unused_v),
-          .blk_o(ks[DATA_W-1-128*g-:128])
-      );
+      // lane 0 is on the left of a word
+      assign aes_v[LANES-1-g] = text_block || one_block || wipe_block;
+      assign aes_blk[DATA_W-1-128*g-:128] = h_slot ? 128'd0 : {nonce, my_ctr};
     end
   endgenerate
+
+  wire [LANES-1:0] unused_v;
+
+  ktls_aes #(
+      .CTX_W(CTX_W),
+      .LANES(LANES)
+  ) aes (
+      .clk(clk),
+      .rst(rst),
+      .kw_en(kw_en),
+      .kw_stage(kw_stage),
+      .kw_ctx(kw_ctx),
+      .kw_data(kw_data),
+      .v_i(aes_v),
+      .ctx_i(h_slot ? cur_ctx : ctx),
+      .k256_i(h_slot ? cur_k256 : k256),
+      .blk_i(aes_blk),
+      .v_o(unused_v),
+      .blk_o(ks)
+  );
 
   always @(posedge clk) begin
     slot <= {slot[14:0], go};

@@ -12,5 +12,9 @@ class SimulatorMissing(CosimError):
     """The simulator is not installed; the message names the command that installs it."""
 
 
+class CompilerMissing(CosimError):
+    """The C compiler is not installed; the message names the command that installs it."""
+
+
 class SimulatorError(CosimError):
     """The simulator did not compile the sources, did not start, or ended unexpectedly."""

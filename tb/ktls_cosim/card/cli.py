@@ -22,6 +22,8 @@ from ktls_cosim.errors import CosimError
 from ktls_cosim.machine import LiveScoreboard
 from ktls_cosim.options import add_port
 from ktls_cosim.sim.build import Build
+from ktls_cosim.sim.register_log import Mark, find
+from ktls_cosim.sim.waves import view_lines
 
 _INTERRUPTED = 130
 
@@ -36,6 +38,9 @@ def add_options(parser: ArgumentParser) -> None:
         "--waves", action="store_true", help="record all signals in build/runs/card/waves.fst"
     )
     parser.add_argument(
+        "--mark", metavar="REGISTER[=VALUE]", help="open the waves at its last access"
+    )
+    parser.add_argument(
         "--strict",
         action="store_true",
         help="fail if a driver breaks a rule, or if no record was checked",
@@ -45,6 +50,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 @contextmanager
 def _open_device(args: Namespace) -> Iterator[Device]:
+    mark = _mark(args)
     if args.port == "model":
         if args.waves:
             raise CosimError("the functional model records no waves; use --port sim")
@@ -59,6 +65,20 @@ def _open_device(args: Namespace) -> Iterator[Device]:
     kind = CardSim if args.port == "sim" else partial(LockstepSim, lanes=target.lanes)
     with kind(build, simulator=target.simulator, name="card", waves=args.waves) as sim:
         yield sim
+    if sim.waves is not None:
+        access = find(sim.registers, mark)
+        print(f"registers: {sim.registers}")
+        print(f"marked: {access}" if access else f"not marked: no access to {mark}")
+        print("\n".join(view_lines(sim.waves, access.time_ns if access else None)))
+
+
+def _mark(args: Namespace) -> Mark:
+    if args.mark and not args.waves:
+        raise CosimError("--mark is a moment in the waves; add --port sim --waves")
+    try:
+        return Mark.parse(args.mark) if args.mark else Mark()
+    except ValueError as e:
+        raise CosimError(f"--mark: {e}") from e
 
 
 def _run(args: Namespace) -> int:

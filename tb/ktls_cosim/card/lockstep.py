@@ -6,7 +6,7 @@ from __future__ import annotations
 from ktls import run_sync
 from ktls_cosim.card.expectations import Expectations
 from ktls_cosim.card.model import BusMemory
-from ktls_cosim.check.lockstep import TIMED, MessageLedger, answered_vector, register_name
+from ktls_cosim.check.lockstep import TIMED, MessageLedger, answered_vector, numbered_register
 from ktls_cosim.client_memory import ClientMemory
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.card import CardSim
@@ -125,7 +125,7 @@ class LockstepSim(CardSim):
         if addr not in TIMED and not (counts and len(self.expected)):
             self._registers += 1
             if value != shadow:
-                self._note(f"register {register_name(addr)}: RTL {value:#x}, model {shadow:#x}")
+                self._note(f"register {numbered_register(addr)}: RTL {value:#x}, model {shadow:#x}")
         return value
 
     def write_register(self, addr: int, value: int) -> None:
@@ -134,10 +134,16 @@ class LockstepSim(CardSim):
             self._abandoned = True
         elif ring_of(addr)[1] in (Reg.RING0_CQ_CONS, Reg.RING0_SQ_PROD):
             # what the simulation has written until now belongs to the state before
-            self._read(Reg.ID)
+            self.sync()
         run_sync(self._nic.write32(addr, value))
         self._foretell_messages(addr)
         super().write_register(addr, value)
+
+    def reset(self) -> None:
+        """Reset both devices."""
+        self._abandoned = True
+        run_sync(self._nic.write32(Reg.CTRL, CTRL_RESET.put(1)))
+        super().reset()
 
     def _foretell_messages(self, addr: int) -> None:
         """Collect the messages of the model behind a register write."""

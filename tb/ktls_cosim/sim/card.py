@@ -12,11 +12,11 @@ import socket
 from collections.abc import Callable
 
 from ktls_cosim.client_memory import Area, ClientMemory
+from ktls_cosim.sim import register_log
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
 from ktls_cosim.sim.wire import ANSWER, AREA, DONE, INTERRUPT, READ, VALUE, WROTE, Op
 from ktls_hw.fields import register_address
-from ktls_hw.layout import CTRL_RESET, Reg
 
 
 class CardSim(RemoteSim):
@@ -27,6 +27,7 @@ class CardSim(RemoteSim):
     Attributes:
         maps: The memory of the client.
         did_read, did_write: Called with address and bytes of each access of the device.
+        registers: The log of register accesses, which exists with waves (`register_log`).
         interrupt: Called with the vector of each interrupt message.
         bus_master: Returns whether the device may access memory.
     """
@@ -42,6 +43,9 @@ class CardSim(RemoteSim):
         self.did_read: Callable[[int, bytes], None] = lambda _address, _data: None
         self.did_write: Callable[[int, bytes], None] = lambda _address, _data: None
         self._allowed = False
+        self.registers = self.out / register_log.NAME
+        if waves:
+            self.tell(Op.LOG_REGISTERS)
 
     def _next(self, wanted: int) -> int:
         """Handle messages until an answer of the wanted kind; returns its value."""
@@ -76,11 +80,8 @@ class CardSim(RemoteSim):
 
     def read_register(self, addr: int) -> int:
         """Return the register at byte offset `addr`; the device works on meanwhile."""
-        return self._read(register_address(addr))
-
-    def _read(self, addr: int) -> int:
         self._allow()
-        self.tell(Op.READ32, addr)
+        self.tell(Op.READ32, register_address(addr))
         self.flush()
         return self._next(VALUE)
 
@@ -91,9 +92,14 @@ class CardSim(RemoteSim):
         self.flush()
 
     def reset(self) -> None:
-        """Reset the device and wait until it has finished its bus accesses."""
-        self.write_register(Reg.CTRL, CTRL_RESET.put(1))
-        self._read(Reg.CTRL)
+        """Reset the device; the register log does not have it, because it is not the driver's."""
+        self._finish(Op.RESET)
+
+    def _finish(self, op: Op) -> None:
+        """Send a request and handle messages until it has ended."""
+        self.tell(op)
+        self.flush()
+        self._next(DONE)
 
     def add(self, area: Area) -> None:
         """Map memory of the client and take its descriptor; raises `MapError`."""
@@ -113,9 +119,7 @@ class CardSim(RemoteSim):
     def clear(self) -> None:
         """End all maps."""
         self.maps.clear()
-        self.tell(Op.UNMAP_ALL)
-        self.flush()
-        self._next(DONE)
+        self._finish(Op.UNMAP_ALL)
 
     def fileno(self) -> int:
         """Descriptor that is readable when the simulation has sent something."""
@@ -131,7 +135,7 @@ class CardSim(RemoteSim):
 
     def sync(self) -> None:
         """Handle everything that the device has done until now."""
-        self._read(Reg.ID)
+        self._finish(Op.SYNC)
 
     def finish(self) -> str | None:
         """Return what is wrong with the device; this one is compared with nothing."""

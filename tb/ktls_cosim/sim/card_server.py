@@ -6,14 +6,17 @@ from __future__ import annotations
 import os
 import select
 import socket
+from pathlib import Path
 from typing import Any
 
 import cocotb
 from cocotb.triggers import Timer
 
 from ktls_cosim.client_memory import Area, ClientMemory
+from ktls_cosim.sim import register_log
 from ktls_cosim.sim.external import ExternalMemory
 from ktls_cosim.sim.port import SimPort
+from ktls_cosim.sim.register_log import RegisterLog
 from ktls_cosim.sim.wire import (
     ANSWER,
     AREA,
@@ -49,6 +52,7 @@ class _Server:
         self._memory = ExternalMemory(
             dut.host, self._port.beat, self._maps, self._read, self._wrote
         )
+        self._log: RegisterLog | None = None
         self._armed = False  # the driver has read STATUS.ready: a read of ours changes nothing
 
     async def run(self) -> None:
@@ -104,13 +108,14 @@ class _Server:
         code, addr, n = HEAD.unpack(head)
         match Op(code):
             case Op.READ32:
+                begin = self._port.now()
                 value = await self._port.read32(addr)
+                self._note(begin, "read", addr, value)
                 self._armed |= addr == Reg.STATUS and bool(STATUS_READY.get(value))
                 self._sock.sendall(ANSWER.pack(VALUE, value))
             case Op.WRITE32:
-                if addr == Reg.CTRL and CTRL_RESET.get(n):
-                    self._armed = False
-                await self._port.write32(addr, n)
+                self._note(self._port.now(), "write", addr, n)
+                await self._write(addr, n)
             case Op.MAP:
                 raw, more = self._receive(AREA.size)
                 size, offset, readable, writable = AREA.unpack(raw)
@@ -123,11 +128,27 @@ class _Server:
             case Op.UNMAP_ALL:
                 self._maps.clear()
                 self._sock.sendall(ANSWER.pack(DONE, 0))
+            case Op.RESET:
+                await self._write(Reg.CTRL, CTRL_RESET.put(1))
+                self._sock.sendall(ANSWER.pack(DONE, 0))
+            case Op.SYNC:
+                self._sock.sendall(ANSWER.pack(DONE, 0))
             case Op.ALLOW:
                 self._memory.allowed = bool(n)
+            case Op.LOG_REGISTERS:
+                self._log = RegisterLog(Path(register_log.NAME))
             case Op.END:
                 return False
         return True
+
+    async def _write(self, addr: int, value: int) -> None:
+        if addr == Reg.CTRL and CTRL_RESET.get(value):
+            self._armed = False
+        await self._port.write32(addr, value)
+
+    def _note(self, time_ns: int, kind: str, addr: int, value: int) -> None:
+        if self._log is not None:
+            self._log.note(time_ns, kind, addr, value)
 
     def _receive(self, size: int) -> tuple[bytes, list[int]]:
         """Receive exactly `size` bytes, fewer at the end, and the descriptors beside them."""

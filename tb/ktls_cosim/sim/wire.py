@@ -24,8 +24,8 @@ HEAD = struct.Struct("<BQI")
 ANSWER = struct.Struct("<BI")
 """What a simulation behind a card sends: kind and value."""
 VALUE, DONE, INTERRUPT, WROTE, READ = range(5)
-"""Kinds of `ANSWER`: of READ32, of UNMAP, an interrupt message (its vector), a write and a read of
-the device.
+"""Kinds of `ANSWER`: the value of READ32, the end of another request, an interrupt message (its
+vector), a write and a read of the device.
 
 Eight bytes of address and as many bytes as the value says follow WROTE and READ.
 """
@@ -55,6 +55,9 @@ class Op(IntEnum):
     UNMAP = 10  # the same without descriptor
     UNMAP_ALL = 11
     ALLOW = 12  # n: whether the device may access memory
+    LOG_REGISTERS = 13  # to `register_log.NAME` in the folder of the run
+    RESET = 15  # of the device, not by its driver; answered when it has begun
+    SYNC = 16  # answered at once
 
 
 KNOBS = (

@@ -26,20 +26,27 @@ async def load_key(dut: Any, ctx: int, key: bytes) -> None:
 
 
 async def encrypt(dut: Any, jobs: list[tuple[int, bytes, bytes]]) -> list[int]:
-    """Feed one block per cycle, and return the output blocks, one per cycle."""
+    """Feed one block per cycle, to each lane in turn, and return the output blocks."""
+    lanes = len(dut.v_i)
     out: list[int] = []
     for i in range(len(jobs) + LATENCY + 2):
         if i < len(jobs):
             ctx, key, block = jobs[i]
             dut.ctx_i.value = ctx
             dut.k256_i.value = int(len(key) == 32)
-            dut.blk_i.value = int.from_bytes(block, "big")
-        dut.v_i.value = int(i < len(jobs))
+            # the other lanes get another block, which does not count
+            word = [bytes(b ^ 1 for b in block)] * lanes
+            word[i % lanes] = block
+            dut.blk_i.value = int.from_bytes(b"".join(reversed(word)), "big")
+        dut.v_i.value = int(i < len(jobs)) << i % lanes
         await RisingEdge(dut.clk)
-        if dut.v_o.value == 1:
+        if dut.v_o.value != 0:
             # a block that enters at edge n leaves at edge n + LATENCY
-            assert i == len(out) + LATENCY, f"block {len(out)} left in cycle {i}"
-            out.append(int(dut.blk_o.value))
+            n = len(out)
+            assert i == n + LATENCY, f"block {n} left in cycle {i}"
+            assert dut.v_o.value == 1 << n % lanes
+            low = 128 * (n % lanes)
+            out.append(int(dut.blk_o.value[low + 127 : low]))
     return out
 
 

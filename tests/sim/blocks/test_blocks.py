@@ -36,6 +36,7 @@ BLOCKS = [
 
 # blocks whose width follows that of the device
 WIDE = [
+    ("ktls_aes", "cocotb_aes", "LANES"),
     ("ktls_gcm", "cocotb_gcm", "LANES"),
     ("ktls_record", "cocotb_record", "LANES"),
     ("ktls_release", "cocotb_release", "LANES"),

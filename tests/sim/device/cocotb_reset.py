@@ -56,11 +56,8 @@ class Bench:
         bench.contexts = range(int(dut.CONTEXTS.value))
         gcm = dut.nic.data.core.g_fast.gcm
         lanes = len(dut.m_wdata) // 128
-        bench.memories = [gcm.h_mem]
-        for lane in range(lanes):
-            aes = gcm.g_lane[lane].aes
-            bench.memories.append(aes.key_mem)
-            bench.memories += [aes.g_round[r].round.key_mem for r in range(1, 15)]
+        bench.memories = [gcm.h_mem, gcm.aes.key_mem]
+        bench.memories += [gcm.aes.g_round[r].round.key_mem for r in range(1, 15)]
         bench.registers = [gcm.keyexp.win, gcm.keyexp.acc, dut.nic.exec.descriptor]
         if lanes > 1:
             pow_ = gcm.g_h.pow
