@@ -105,7 +105,8 @@ def _run(args: Namespace) -> int:
         wrong = device.finish()
     print(
         f"records verified: {scoreboard.device_records}, ended with an error: "
-        f"{scoreboard.device_refused}, mismatches: {len(scoreboard.mismatches)}"
+        f"{scoreboard.device_refused}, spoiled by the driver: {scoreboard.device_spoiled}, "
+        f"mismatches: {len(scoreboard.mismatches)}"
     )
     print(f"breaches of rules by drivers: {report.total}")
     if wrong is not None:

@@ -111,6 +111,7 @@ class Audit:
         self._owned = OwnedMemory()
         self._contexts: dict[int, str] = {}  # installed, with the descriptor that did it
         self._keys: dict[int, bytes] = {}  # by bus address
+        self._spoiled: set[tuple[int, int]] = set()
 
     def _ring(self, number: int) -> _Ring:
         r = self._rings_used.get(number)
@@ -241,7 +242,7 @@ class Audit:
         name = descriptor_name(ring, index)
         slot, cq_slot = self._rings.descriptor(ring, index), self._rings.completion(ring, index)
         flight = _Flight(index, raw, [])
-        self._examine(raw, name)
+        self._examine(ring, index, raw, name)
         self._keys.pop(slot, None)
         if raw[0] == Opcode.CTX_SET:
             d = SqeCtx.unpack(raw)
@@ -260,10 +261,11 @@ class Audit:
         r.flight.append(flight)
         r.published = index + 1 & _MASK32
 
-    def _examine(self, raw: bytes, name: str) -> None:
+    def _examine(self, ring: int, index: int, raw: bytes, name: str) -> None:
         if not raw[0]:
             text = f"{name} is empty: the doorbell came before the descriptor"
             self._breach(Rule.EMPTY_DESCRIPTOR, text)
+            self._spoiled.add((ring, index))
         if raw[0] in (Opcode.CTX_SET, Opcode.RESYNC):
             rec_seq = SqeCtx.unpack(raw).rec_seq
             number, swapped = (int.from_bytes(rec_seq, order) for order in ("big", "little"))
@@ -284,28 +286,37 @@ class Audit:
                         "which is in flight"
                     )
                     self._breach(Rule.OWNED_BUFFER, text)
+                    self._spoiled |= {(new.ring, new.index), (other.ring, other.index)}
                     return
 
-    def completed(self, ring: int, cqe: Cqe, *, unchanged: bool = False) -> None:
-        """The driver can know now that the oldest descriptor of a ring is complete.
+    def spoiled(self, ring: int, index: int) -> bool:
+        """Return whether the driver has touched what a descriptor in flight names.
 
-        Args:
-            ring: Number of the ring.
-            cqe: The completion.
-            unchanged: Compare what the device only reads with its bytes at the doorbell: nobody
-                but the device has seen the completion yet.
+        Nobody can say then what its result must be.
         """
+        return (ring, index) in self._spoiled
+
+    def unchanged(self, ring: int) -> None:
+        """Compare what the oldest descriptor of a ring names with its bytes at the doorbell.
+
+        Only before the driver can see the completion: afterwards the memory is the driver's.
+        """
+        flight = self._ring(ring).flight
+        for owned in flight[0].ranges if flight else ():
+            now = self._peek(owned.lo, len(owned.data)) if owned.data else None
+            if now is not None:
+                self.device_read(owned.lo, now)
+
+    def completed(self, ring: int, cqe: Cqe) -> None:
+        """The driver can know now that the oldest descriptor of a ring is complete."""
         r = self._ring(ring)
         if not r.flight:
             return
         flight = r.flight.popleft()
         r.completed = flight.index + 1 & _MASK32
         for old in flight.ranges:
-            if unchanged and old.data:
-                now = self._peek(old.lo, len(old.data))
-                if now is not None:
-                    self.device_read(old.lo, now)
             self._owned.remove(old)
+        self._spoiled.discard((ring, flight.index))
         if cqe.status == Status.OK and flight.raw[0] in (Opcode.CTX_SET, Opcode.CTX_DEL):
             ctx = SqeCtx.unpack(flight.raw).ctx
             if flight.raw[0] == Opcode.CTX_SET:
@@ -369,6 +380,7 @@ class Audit:
 
     def _touch(self, touched: Range, rule: Rule, what: str) -> None:
         name = descriptor_name(touched.ring, touched.index)
+        self._spoiled.add((touched.ring, touched.index))
         self._breach(rule, f"{_NAMES[touched.use]} of {name} at {touched.lo:#x} {what}")
 
     def mapped(self, addr: int, size: int) -> None:

@@ -185,6 +185,7 @@ class CheckedPort:
         self._window = bytearray(SqeRecord.SIZE)  # the push window
         self._contexts: dict[int, Keys | RawKeys] = {}
         self._pending: list[deque[_Pending]] = [deque() for _ in range(RING_COUNT)]
+        self._lost: set[int] = set()  # contexts whose keys or numbers are not known
         self._checking: tuple[_Pending, ...] = ()  # while `_completed` checks it
 
     # --------------------------------------------------------------- ktls_cosim.port.Port
@@ -307,8 +308,10 @@ class CheckedPort:
             if queue and addr == self._rings.completion(ring, self._seen[ring]):
                 cqe = Cqe.unpack(data)
                 self._seen[ring] = self._seen[ring] + 1 & _MASK32
+                if exact:
+                    self.audit.unchanged(ring)
                 self._completed(ring, cqe)
-                self.audit.completed(ring, cqe, unchanged=exact)
+                self.audit.completed(ring, cqe)
                 return
 
     @property
@@ -482,6 +485,9 @@ class CheckedPort:
         if cqe.status == Status.SQ_BUS_ERROR:
             self._sb.device_refused += 1
             return
+        if self._live and (self.audit.spoiled(ring, pending.index) or cqe.ctx in self._lost):
+            self._spoiled(pending, cqe)
+            return
         if cqe.opcode != pending.opcode:
             self._sb.report(
                 Mismatch(
@@ -504,6 +510,23 @@ class CheckedPort:
             self._checking = ()
         elif cqe.status == Status.OK:
             self._context(SqeCtx.unpack(pending.raw), where)
+
+    def _spoiled(self, pending: _Pending, cqe: Cqe) -> None:
+        """Follow a descriptor of which the driver has changed something that the device owned.
+
+        What the device has read is not known. If that may be more than the bytes of a record, the
+        checks lose the context until it is deleted.
+        """
+        self._sb.device_spoiled += pending.opcode in _RECORDS
+        same = (cqe.opcode, cqe.ctx) == (pending.opcode, pending.record.ctx)
+        context = self._contexts.get(cqe.ctx)
+        if cqe.opcode == Opcode.CTX_DEL and cqe.status == Status.OK:
+            self._lost.discard(cqe.ctx)
+            self._contexts.pop(cqe.ctx, None)
+        elif same and pending.opcode in _RECORDS and isinstance(context, Keys):
+            context.used += cqe.numbered
+        else:
+            self._lost |= {cqe.ctx, pending.record.ctx}
 
     def _times(self, pending: _Pending, cqe: Cqe, where: str) -> None:
         """Check the clock figures of a completion against each other and the time that passed."""

@@ -24,14 +24,14 @@ SOURCES = ROOT / "driver" / "c"
 WORD = struct.Struct("<I")
 
 
-def build(out: Path, **variables: str) -> Path:
+def build(out: Path, sources: Path = SOURCES, **variables: str) -> Path:
     """Build the C driver into a folder and return it; skips the test without make or compiler."""
     compiler = variables.get("CC", "cc")
     for program in ("make", compiler):
         if shutil.which(program) is None:
             missing(program, "apt-get install make gcc libc6-dev")
     done = subprocess.run(
-        ["make", "-C", SOURCES, f"OUT={out}", *(f"{k}={v}" for k, v in variables.items())],
+        ["make", "-C", sources, f"OUT={out}", *(f"{k}={v}" for k, v in variables.items())],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -142,16 +142,19 @@ class Work:
         if expected is not None:
             self.expected[len(self.commands)] = expected
 
-    def add(self, name: int, *, opens: bool | None = None) -> None:
-        """Install a random context."""
+    def add(
+        self, name: int, *, opens: bool | None = None, version: int | None = None,
+        seq: int | None = None, key: int | None = None,
+    ) -> None:  # fmt: skip
+        """Install a context; what is not given is random."""
         rng = self._rng
         side = Side(
             rng.random() < 0.5 if opens is None else opens,
-            rng.choice((0x0303, 0x0304)),
+            rng.choice((0x0303, 0x0304)) if version is None else version,
             rng.randbytes(4),
             rng.getrandbits(64),
-            rng.choice((0, rng.getrandbits(32), rng.getrandbits(62))),
-            rng.randbytes(rng.choice((16, 32))),
+            rng.choice((0, rng.getrandbits(32), rng.getrandbits(62))) if seq is None else seq,
+            rng.randbytes(rng.choice((16, 32)) if key is None else key),
         )
         self._sides[name] = side
         self._put(f"add {name} {rng.randrange(self._rings)} {side.words()}", "1 0 0 0 - 0 -")
@@ -231,11 +234,16 @@ class Work:
 
 
 def play(
-    program: Path, socket: Path, rings: int, log2: int, commands: Sequence[str]
+    program: Path,
+    socket: Path,
+    rings: int,
+    log2: int,
+    commands: Sequence[str],
+    timeout: float = 550,
 ) -> subprocess.CompletedProcess[str]:
     """Run `ktls_play` with commands."""
     return subprocess.run(
         [program, socket, str(rings), str(log2)],
         input="".join(f"{c}\n" for c in commands),
-        capture_output=True, text=True, check=False, timeout=550,
+        capture_output=True, text=True, check=False, timeout=timeout,
     )  # fmt: skip

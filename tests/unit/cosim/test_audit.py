@@ -422,7 +422,10 @@ def test_what_has_changed_at_the_completion(*, unchanged: bool) -> None:
     """Only if nobody can have seen the completion yet: afterwards the memory is the driver's."""
     e = Engine()
     e.memory[0x100] = 0
-    e.audit.completed(0, Cqe(status=Status.OK), unchanged=unchanged)
+    if unchanged:
+        e.audit.unchanged(0)
+    assert e.audit.spoiled(0, 0) == unchanged
+    e.audit.completed(0, Cqe(status=Status.OK))
     assert e.rules == [Rule.OWNED_BUFFER] * unchanged
     e.audit.driver_wrote(0x100, 0x200)
     assert len(e.found) == unchanged
