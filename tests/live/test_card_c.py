@@ -77,7 +77,7 @@ def test_the_header_compiles_in_a_kernel_build(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", ["model", "sim", "lockstep"])
 def test_hello_seal(port: str, programs: Path, tmp_path: Path) -> None:
     """Twice on one card: the second client finds it as the first one did."""
-    with card(tmp_path, "--port", port) as process:
+    with card(tmp_path, "--port", port, "--strict") as process:
         for _ in range(2):
             done = subprocess.run(
                 [programs / "hello_seal", process.socket],
@@ -181,7 +181,7 @@ def test_10000_random_records(programs: Path, tmp_path: Path, rng: random.Random
     work = Work(rng, rings=4)
     work.fill(10_000, (0, 16, 60, 300, 1500))
     work.fill(50, (16384,))
-    with card(tmp_path) as process:
+    with card(tmp_path, "--strict") as process:
         done = play(programs / "ktls_play", process.socket, 4, 4, work.commands)
         assert (done.returncode, done.stderr) == (0, "")
         assert not work.differences(done.stdout)[:5]
@@ -197,7 +197,7 @@ def test_random_records_on_the_rtl(
     have_simulator()
     work = Work(rng, rings=3)
     work.fill(40, (0, 16, 300, 1500), contexts=6)
-    with card(tmp_path, "--port", "sim", "--lanes", str(lanes)) as process:
+    with card(tmp_path, "--port", "sim", "--lanes", str(lanes), "--strict") as process:
         done = play(programs / "ktls_play", process.socket, 3, 3, work.commands)
         assert (done.returncode, done.stderr) == (0, "")
         assert not work.differences(done.stdout)[:5]

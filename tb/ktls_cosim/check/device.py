@@ -304,8 +304,9 @@ class CheckedPort:
         """
         if len(data) != Cqe.SIZE:
             return
-        for ring, queue in enumerate(self._pending):
-            if queue and addr == self._rings.completion(ring, self._seen[ring]):
+        for ring in range(RING_COUNT):
+            complete = self._rings.complete(ring)
+            if complete and addr == self._rings.completion(ring, self._seen[ring]):
                 cqe = Cqe.unpack(data)
                 self._seen[ring] = self._seen[ring] + 1 & _MASK32
                 if exact:

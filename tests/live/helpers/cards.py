@@ -137,7 +137,8 @@ class Work:
         self._rings = rings
         self._sides: dict[int, Side] = {}
 
-    def _put(self, command: str, expected: str | None = None) -> None:
+    def put(self, command: str, expected: str | None = None) -> None:
+        """Add a command and the beginning of the line that it must print."""
         self.commands.append(command)
         if expected is not None:
             self.expected[len(self.commands)] = expected
@@ -157,28 +158,34 @@ class Work:
             rng.randbytes(rng.choice((16, 32)) if key is None else key),
         )
         self._sides[name] = side
-        self._put(f"add {name} {rng.randrange(self._rings)} {side.words()}", "1 0 0 0 - 0 -")
+        self.put(f"add {name} {rng.randrange(self._rings)} {side.words()}", "1 0 0 0 - 0 -")
 
-    def record(self, name: int, size: int) -> None:
-        """Seal or open a random record of a context."""
+    def record(
+        self, name: int, size: int, *, pad: int | None = None, pieces: int | None = None,
+        wrong: bool | None = None,
+    ) -> None:  # fmt: skip
+        """Seal or open a record of a context; what is not given is random."""
         rng = self._rng
         side = self._sides[name]
         text, rtype = rng.randbytes(size), rng.choice((21, 22, 23))
         tls13 = side.version == 0x0304
-        pad = rng.randrange(0, min(300, 16384 - size) + 1) if tls13 and rng.random() < 0.3 else 0
-        pieces, number = rng.choice((1, 1, 2, 3, 7, 16)), side.seq
+        if pad is None:
+            much = tls13 and rng.random() < 0.3
+            pad = rng.randrange(0, min(300, 16384 - size) + 1) if much else 0
+        pieces = rng.choice((1, 1, 2, 3, 7, 16)) if pieces is None else pieces
+        number = side.seq
         explicit, body = side.seal(rtype, text, pad)
         if side.opens:
-            wrong = rng.random() < 0.02
+            wrong = rng.random() < 0.02 if wrong is None else wrong
             sent = body[:-1] + bytes([body[-1] ^ 1]) if wrong else body
             kind = 23 if tls13 else rtype
             result = "4 -74 11" if wrong else f"4 0 0 {rtype} {number} 0 {text.hex() or '-'}"
-            self._put(f"open {name} {kind} {explicit.hex() or '-'} {pieces} {sent.hex()}", result)
+            self.put(f"open {name} {kind} {explicit.hex() or '-'} {pieces} {sent.hex()}", result)
         else:
             head = struct.pack(">BHH", 23 if tls13 else rtype, 0x0303, len(explicit + body))
             # the completion repeats the type of the descriptor
             result = f"3 0 0 {rtype} {number} 0 {(head + explicit + body).hex()}"
-            self._put(f"seal {name} {rtype} {pad} {pieces} {text.hex() or '-'}", result)
+            self.put(f"seal {name} {rtype} {pad} {pieces} {text.hex() or '-'}", result)
 
     def resync(self, name: int) -> None:
         """Move the number of a context forward."""
@@ -187,19 +194,19 @@ class Work:
         if side.version == 0x0303:
             side.iv += distance
         side.seq += distance
-        self._put(f"resync {name} {side.seq}", "5 0 0 0 - 0 -")
+        self.put(f"resync {name} {side.seq}", "5 0 0 0 - 0 -")
 
     def remove(self, name: int) -> None:
         """Delete a context."""
         del self._sides[name]
-        self._put(f"del {name}", "2 0 0 0 - 0 -")
+        self.put(f"del {name}", "2 0 0 0 - 0 -")
 
     def rekey(self, name: int) -> None:
         """Give a context new keys."""
         side = self._sides[name]
         side.key = self._rng.randbytes(len(side.key))
         side.seq = 0
-        self._put(f"rekey {name} {side.words()}", "1 0 0 0 - 0 -")
+        self.put(f"rekey {name} {side.words()}", "1 0 0 0 - 0 -")
 
     def fill(self, records: int, sizes: Sequence[int], contexts: int = 24) -> None:
         """Add random work with so many records; `sizes` are limits of their lengths."""
@@ -217,7 +224,7 @@ class Work:
             elif chance < 0.03:
                 self.rekey(name)
             elif chance < 0.035:
-                self._put("wait")
+                self.put("wait")
             self.record(name, rng.randrange(rng.choice(sizes) + 1))
         for name in list(self._sides):
             self.remove(name)
