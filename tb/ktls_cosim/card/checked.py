@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ktls import run_sync
 from ktls_cosim.card.device import Device
-from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.device import CheckedPort, RecordObserver
 from ktls_cosim.check.owned import Use
 from ktls_cosim.check.rules import Breach
 from ktls_cosim.check.wire import Scoreboard
@@ -91,14 +91,21 @@ class CheckedDevice:
         device: The device.
         scoreboard: Receives findings about the device.
         breach: Receives what the driver does wrong.
+        records: Learns of all good records.
     """
 
     def __init__(
-        self, device: Device, scoreboard: Scoreboard, breach: Callable[[Breach], None]
+        self,
+        device: Device,
+        scoreboard: Scoreboard,
+        breach: Callable[[Breach], None],
+        records: RecordObserver | None = None,
     ) -> None:
         self._device = device
         self._registers = _Registers(device)
-        self._checked = CheckedPort(self._registers, scoreboard, breach=breach, live=True)
+        self._checked = CheckedPort(
+            self._registers, scoreboard, breach=breach, live=True, records=records
+        )
         device.did_read = self._checked.device_read
         device.did_write = self._wrote
         self.did_read: Callable[[int, bytes], None] = lambda _address, _data: None

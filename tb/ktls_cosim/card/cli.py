@@ -9,10 +9,12 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from ktls_cosim.capture.contexts import ContextCapture
+from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.card.checked import CheckedDevice
 from ktls_cosim.card.device import Device
 from ktls_cosim.card.model import ModelDevice
@@ -20,7 +22,7 @@ from ktls_cosim.card.report import AuditReport
 from ktls_cosim.card.server import Server
 from ktls_cosim.errors import CosimError
 from ktls_cosim.machine import LiveScoreboard
-from ktls_cosim.options import add_port
+from ktls_cosim.options import add_capture, add_port
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.register_log import Mark, find
 from ktls_cosim.sim.waves import view_lines
@@ -34,6 +36,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--socket", type=Path, required=True, metavar="PATH", help="where vfio-user clients connect"
     )
     add_port(parser, "model", "sim", "lockstep", default="model")
+    add_capture(parser)
     parser.add_argument(
         "--waves", action="store_true", help="record all signals in build/runs/card/waves.fst"
     )
@@ -86,8 +89,12 @@ def _run(args: Namespace) -> int:
         _show_refusals()
     report = AuditReport(strict=args.strict)
     scoreboard = LiveScoreboard(shlex.join(sys.argv))
-    with _open_device(args) as bare:
-        device = CheckedDevice(bare, scoreboard, report.add)
+    with ExitStack() as stack:
+        records = None
+        if args.capture:
+            records = ContextCapture(stack.enter_context(Capture(args.capture)))
+        bare = stack.enter_context(_open_device(args))
+        device = CheckedDevice(bare, scoreboard, report.add, records)
 
         def gone() -> None:
             device.client_gone()

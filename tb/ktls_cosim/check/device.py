@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ktls_cosim.check.access import Accesses, Observed
 from ktls_cosim.check.audit import Audit
@@ -137,6 +138,22 @@ class _AuditedMemory:
         self._memory.write(addr, data)
 
 
+class RecordObserver(Protocol):
+    """Learns of the TLS contexts and the records that have passed the check."""
+
+    def installed(self, ctx: int, keys: TrafficKeys, *, opens: bool) -> None:
+        """A context has these keys now."""
+
+    def deleted(self, ctx: int) -> None:
+        """A context has no keys any more."""
+
+    def reset(self) -> None:
+        """No context has keys any more."""
+
+    def record(self, ctx: int, rtype: int, text: bytes) -> None:
+        """The device has sealed or opened a record of this type and text."""
+
+
 class CheckedPort:
     """A host port that checks the result of every descriptor.
 
@@ -150,6 +167,7 @@ class CheckedPort:
         live: The owner reports the accesses of the device (`device_read`, `device_wrote`), so each
             completion is checked when the device writes it, and not when the driver writes
             CQ_CONS. The driver may be another process and use its memory right behind that.
+        records: Learns of all good records.
 
     Attributes:
         mem: Host memory for the driver.
@@ -163,7 +181,9 @@ class CheckedPort:
         *,
         breach: Callable[[Breach], None] | None = None,
         live: bool = False,
+        records: RecordObserver | None = None,
     ) -> None:
+        self._records = records
         self._port = port
         self._sb = scoreboard
         self._live = live
@@ -180,6 +200,8 @@ class CheckedPort:
 
     def _forget(self) -> None:
         """Start over, as the device does at a reset."""
+        if self._records is not None:
+            self._records.reset()
         self._rings.clear()
         self._seen = [0] * RING_COUNT  # completions that were checked
         self._window = bytearray(SqeRecord.SIZE)  # the push window
@@ -565,6 +587,8 @@ class CheckedPort:
         opcode = Opcode.OPEN if d.dir else Opcode.SEAL
         if d.opcode == Opcode.CTX_DEL:
             self._contexts.pop(d.ctx, None)
+            if self._records is not None:
+                self._records.deleted(d.ctx)
             return
         if d.opcode == Opcode.RESYNC:
             self._resync(d, where)
@@ -581,7 +605,10 @@ class CheckedPort:
             + d.salt
             + d.rec_seq
         )
-        self._contexts[d.ctx] = Keys(TrafficKeys.from_crypto_info(blob), opcode)
+        keys = TrafficKeys.from_crypto_info(blob)
+        self._contexts[d.ctx] = Keys(keys, opcode)
+        if self._records is not None:
+            self._records.installed(d.ctx, keys, opens=opcode == Opcode.OPEN)
 
     def _resync(self, d: SqeCtx, where: str) -> None:
         context = self._contexts.get(d.ctx)
@@ -695,6 +722,8 @@ class CheckedPort:
             return
         self._sb.device_records += 1
         self._sb.device_bytes += len(plaintext)
+        if self._records is not None:
+            self._records.record(d.ctx, d.rtype, plaintext)
 
     def _refused(
         self, pending: _Pending, cqe: Cqe, where: str, keys: TrafficKeys, need: int
@@ -771,3 +800,5 @@ class CheckedPort:
             return
         self._sb.device_records += 1
         self._sb.device_bytes += len(text)
+        if self._records is not None:
+            self._records.record(d.ctx, rtype, text)
