@@ -92,7 +92,7 @@ def test_the_program_of_the_documentation(tmp_path: Path) -> None:
     """docs/your-driver.md: the program compiles as shown and prints what the page shows."""
     page = (ROOT / "docs" / "your-driver.md").read_text()
     [program] = re.findall(r"^```c\n(.*?)^```$", page, re.M | re.S)
-    [output] = re.findall(r"^```text\n(.*?)^```$", page, re.M | re.S)
+    output, audit = re.findall(r"^```text\n(.*?)^```$", page, re.M | re.S)
     (tmp_path / "first.c").write_text(program)
     subprocess.run(
         ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-I", SOURCES, "-I", HW / "include",
@@ -104,7 +104,9 @@ def test_the_program_of_the_documentation(tmp_path: Path) -> None:
             [tmp_path / "first", process.socket],
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
+        assert process.stop() == 0
     assert (done.returncode, done.stdout) == (0, output)
+    assert process.output.endswith(audit)
 
 
 @pytest.mark.parametrize("port", ["model", "sim", "lockstep"])
