@@ -3,7 +3,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help demo smoke test unit coverage soak peers kernel selftest bench lint format docs contract clean
+.PHONY: help demo smoke test unit coverage soak peers qemu kernel selftest bench lint format docs contract clean
 
 help:
 	@echo "make demo      send data through the simulated NIC and verify every record"
@@ -12,6 +12,7 @@ help:
 	@echo "make coverage  line and branch coverage of the unit tests"
 	@echo "make soak      many seeds of the random scenarios (minutes)"
 	@echo "make peers     install more TLS stacks and test with them (Node, Java, Go, Chromium, ...)"
+	@echo "make qemu      a QEMU that can plug in the card, unpacked beside the system (170 MB)"
 	@echo "make kernel    random call scripts on the model and on a real Linux kernel (minutes)"
 	@echo "make selftest  the kernel's own kTLS test on the model (minutes)"
 	@echo "make bench     measure the cycles of core and device"
@@ -46,6 +47,10 @@ soak: $(VENV)/ready-dev
 peers: $(VENV)/ready-dev
 	bash .ci/setup.sh $(VENV) peers
 	$(PY) -m pytest tests/live/test_stacks.py tests/live/test_tlsfuzzer.py $(TEST_ARGS)
+
+qemu: $(VENV)/ready-dev
+	$(PY) -m ktls_cosim.qemu
+	$(PY) -m pytest tests/live/test_card_qemu.py $(TEST_ARGS)
 
 kernel: $(VENV)/ready-dev
 	$(PY) -m ktls_cosim kernel $(KERNEL_ARGS)

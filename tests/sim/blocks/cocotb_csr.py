@@ -356,7 +356,7 @@ async def reset_wipes_at_once_and_ends_when_the_bus_masters_are_idle(dut: Any) -
     await csr.write(Reg.CTRL, 1)
     dut.masters_idle.value = 0
     write = cocotb.start_soon(csr.write(Reg.CTRL, layout.CTRL_RESET.put(1)))
-    wiped = []
+    wiped: list[int] = []
     while len(wiped) < 10:
         await RisingEdge(dut.clk)
         if wiped or dut.flush.value == 1:

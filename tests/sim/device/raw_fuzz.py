@@ -125,6 +125,7 @@ class Generator:
             (Reg.KEY_WARN, Reg.KEY_LIMIT, Reg.IRQ_ENABLE, Reg.ID, Reg.SUITES, Reg.STATUS,
              Reg.CNT_RECORDS, Reg.RESETS, ring_reg(rng.randrange(self.rings), Reg.RING0_IRQ_MOD),
              ring_reg(rng.randrange(self.rings), Reg.RING0_ERRORS),
+             ring_reg(rng.randrange(self.rings), Reg.RING0_MSG), Reg.ERROR_MSG,
              ring_reg(self.rings, Reg.RING0_SQ_SIZE), 0xFFC, 0x0FC, 0x800)
         )  # fmt: skip
         value = rng.choice((0, 1, 2, 3, 7, 40, _MASK32, rng.getrandbits(32)))

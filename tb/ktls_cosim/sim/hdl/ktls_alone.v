@@ -48,8 +48,9 @@ ktls_tb tb ();
     $readmemh(path, setup);
     if (!$value$plusargs("records=%d", records)) $fatal(1, "+records is missing");
     wait (!tb.rst);
-    // the device wipes its key memory after reset, one context per cycle
-    for (n = 0; n < 500; n = n + 1) @(posedge tb.clk);
+    // the device takes no write before it was read as ready
+    tb.bfm_rdata = 0;
+    while (!tb.bfm_rdata[STATUS_READY_LSB]) read(REG_STATUS);
     for (n = 0; n < 64 && setup[n] != 0; n = n + 1) write(setup[n][43:32], setup[n][31:0]);
     for (written = 1; written <= records + 1; written = written + 1) begin
       write(REG_RING0_SQ_PROD, written);
