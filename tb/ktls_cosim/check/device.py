@@ -164,7 +164,8 @@ class CheckedPort:
         port: Device to observe; all accesses go through unchanged.
         scoreboard: Receives findings and counts.
         breach: Receives what the driver does wrong; by default the scoreboard does.
-        live: The owner reports the accesses of the device (`device_read`, `device_wrote`), so each
+        live: Returns bytes of memory as they are now, None if they cannot be read. If it is given,
+            the owner reports the accesses of the device (`device_read`, `device_wrote`), and each
             completion is checked when the device writes it, and not when the driver writes
             CQ_CONS. The driver may be another process and use its memory right behind that.
         records: Learns of all good records.
@@ -180,15 +181,15 @@ class CheckedPort:
         scoreboard: Scoreboard,
         *,
         breach: Callable[[Breach], None] | None = None,
-        live: bool = False,
+        live: Callable[[int, int], bytes | None] | None = None,
         records: RecordObserver | None = None,
     ) -> None:
         self._records = records
         self._port = port
         self._sb = scoreboard
-        self._live = live
+        self._live = live is not None
         self._rings = Rings()
-        self.audit = Audit(self._rings, self._peek, breach or self._breach)
+        self.audit = Audit(self._rings, live or self._peek, breach or self._breach)
         self.mem: Memory = _AuditedMemory(port.mem, self.audit)
         self._observed = port if isinstance(port, Observed) else None
         self._accesses: Accesses | None = None
