@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,6 +75,13 @@ class ClientMemory:
 
     def __len__(self) -> int:
         return len(self._areas)
+
+    def __iter__(self) -> Iterator[Area]:
+        return iter(self._areas)
+
+    def has(self, address: int, size: int) -> bool:
+        """Return whether there is a map with exactly this range."""
+        return any((a.address, a.size) == (address, size) for a in self._areas)
 
     def add(self, area: Area) -> None:
         """Add a map, and take its descriptor if that succeeds.
@@ -141,15 +149,13 @@ class ClientMemory:
         Returns:
             The bytes; None if one of them is not mapped or cannot be read.
         """
+        index = bisect_right(self._starts, address) - 1
+        if index >= 0 and address + length <= (area := self._areas[index]).end:
+            return _read(area, address, length)  # nearly every access
         data = b""
-        for area, at, n in self._pieces(address, length):
-            if area is None or not area.readable or area.fd < 0:
-                return None
-            try:
-                piece = os.pread(area.fd, n, area.offset + address + at - area.address)
-            except OSError:
-                return None
-            if len(piece) != n:
+        for part, at, n in self._pieces(address, length):
+            piece = None if part is None else _read(part, address + at, n)
+            if piece is None:
                 return None
             data += piece
         return data
@@ -173,6 +179,17 @@ class ClientMemory:
             except OSError:
                 good = False
         return good
+
+
+def _read(area: Area, address: int, length: int) -> bytes | None:
+    """Read a part of one map; None if that fails."""
+    if not area.readable or area.fd < 0:
+        return None
+    try:
+        data = os.pread(area.fd, length, area.offset + address - area.address)
+    except OSError:
+        return None
+    return data if len(data) == length else None
 
 
 def _check_file(area: Area) -> None:

@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ktls_cosim.check.rings import register_name
 from ktls_cosim.port import Memory, Port
 from ktls_hw.layout import (
     CTRL_ENABLE,
@@ -38,15 +39,6 @@ _log = logging.getLogger("ktls.port")
 
 _KEY = range(32, 64)  # bytes of the field SqeCtx.key
 _BASES = (Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_BASE_HI, Reg.RING0_SQ_SIZE)
-
-
-def register(addr: int) -> str:
-    """Return the name of a register; a hexadecimal number if there is none."""
-    ring, in_first = ring_of(addr)
-    if in_first not in Reg.__members__.values():
-        return f"{addr:#x}"
-    name = Reg(in_first).name
-    return name.replace("RING0", f"RING{ring}", 1)
 
 
 class _TracedMemory:
@@ -97,7 +89,7 @@ class TracePort:
     async def read32(self, addr: int) -> int:
         """Return the register at byte offset `addr`."""
         value = await self._port.read32(addr)
-        self._report("read32", reg=register(addr), value=value)
+        self._report("read32", reg=register_name(addr), value=value)
         return value
 
     async def write32(self, addr: int, value: int) -> None:
@@ -105,7 +97,7 @@ class TracePort:
         await self._port.write32(addr, value)
         if addr == Reg.CTRL or ring_of(addr)[1] in _BASES:
             self._regs[addr] = value
-        self._report("write32", reg=register(addr), value=value)
+        self._report("write32", reg=register_name(addr), value=value)
 
     async def wait_irq(self) -> bool:
         """Wait for the interrupt; False if the line is low and the device is idle."""

@@ -77,7 +77,7 @@ def test_the_header_compiles_in_a_kernel_build(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", ["model", "sim", "lockstep"])
 def test_hello_seal(port: str, programs: Path, tmp_path: Path) -> None:
     """Twice on one card: the second client finds it as the first one did."""
-    with card(tmp_path, "--port", port) as process:
+    with card(tmp_path, "--port", port, "--strict") as process:
         for _ in range(2):
             done = subprocess.run(
                 [programs / "hello_seal", process.socket],
@@ -92,7 +92,7 @@ def test_the_program_of_the_documentation(tmp_path: Path) -> None:
     """docs/your-driver.md: the program compiles as shown and prints what the page shows."""
     page = (ROOT / "docs" / "your-driver.md").read_text()
     [program] = re.findall(r"^```c\n(.*?)^```$", page, re.M | re.S)
-    [output] = re.findall(r"^```text\n(.*?)^```$", page, re.M | re.S)
+    output, audit = re.findall(r"^```text\n(.*?)^```$", page, re.M | re.S)
     (tmp_path / "first.c").write_text(program)
     subprocess.run(
         ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-I", SOURCES, "-I", HW / "include",
@@ -104,7 +104,9 @@ def test_the_program_of_the_documentation(tmp_path: Path) -> None:
             [tmp_path / "first", process.socket],
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
+        assert process.stop() == 0
     assert (done.returncode, done.stdout) == (0, output)
+    assert process.output.endswith(audit)
 
 
 @pytest.mark.parametrize("port", ["model", "sim", "lockstep"])
@@ -181,7 +183,7 @@ def test_10000_random_records(programs: Path, tmp_path: Path, rng: random.Random
     work = Work(rng, rings=4)
     work.fill(10_000, (0, 16, 60, 300, 1500))
     work.fill(50, (16384,))
-    with card(tmp_path) as process:
+    with card(tmp_path, "--strict") as process:
         done = play(programs / "ktls_play", process.socket, 4, 4, work.commands)
         assert (done.returncode, done.stderr) == (0, "")
         assert not work.differences(done.stdout)[:5]
@@ -197,7 +199,7 @@ def test_random_records_on_the_rtl(
     have_simulator()
     work = Work(rng, rings=3)
     work.fill(40, (0, 16, 300, 1500), contexts=6)
-    with card(tmp_path, "--port", "sim", "--lanes", str(lanes)) as process:
+    with card(tmp_path, "--port", "sim", "--lanes", str(lanes), "--strict") as process:
         done = play(programs / "ktls_play", process.socket, 3, 3, work.commands)
         assert (done.returncode, done.stderr) == (0, "")
         assert not work.differences(done.stdout)[:5]

@@ -176,7 +176,7 @@ ROOMS = {
     "capture": {"check"},
     "https": {"check", "capture"},
     "run": {"capture"},
-    "card": {"check", "sim"},
+    "card": {"capture", "check", "sim"},
     "conformance": {"check"},
     "kernel": {"conformance"},
     "vectors": {"check"},

@@ -4,19 +4,25 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from ktls_cosim.capture.contexts import ContextCapture
+from ktls_cosim.capture.pcapng import Capture
+from ktls_cosim.card.checked import CheckedDevice
 from ktls_cosim.card.device import Device
 from ktls_cosim.card.model import ModelDevice
+from ktls_cosim.card.report import AuditReport
 from ktls_cosim.card.server import Server
 from ktls_cosim.errors import CosimError
-from ktls_cosim.options import add_port
+from ktls_cosim.machine import LiveScoreboard
+from ktls_cosim.options import add_capture, add_port
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.register_log import Mark, find
 from ktls_cosim.sim.waves import view_lines
@@ -30,11 +36,17 @@ def add_options(parser: ArgumentParser) -> None:
         "--socket", type=Path, required=True, metavar="PATH", help="where vfio-user clients connect"
     )
     add_port(parser, "model", "sim", "lockstep", default="model")
+    add_capture(parser)
     parser.add_argument(
         "--waves", action="store_true", help="record all signals in build/runs/card/waves.fst"
     )
     parser.add_argument(
         "--mark", metavar="REGISTER[=VALUE]", help="open the waves at its last access"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail if a driver breaks a rule, or if no record was checked",
     )
     parser.set_defaults(run=_run)
 
@@ -75,8 +87,20 @@ def _mark(args: Namespace) -> Mark:
 def _run(args: Namespace) -> int:
     if not args.verbose:
         _show_refusals()
-    with _open_device(args) as device:
-        server = Server(args.socket, device)
+    report = AuditReport(strict=args.strict)
+    scoreboard = LiveScoreboard(shlex.join(sys.argv))
+    with ExitStack() as stack:
+        records = None
+        if args.capture:
+            records = ContextCapture(stack.enter_context(Capture(args.capture)))
+        bare = stack.enter_context(_open_device(args))
+        device = CheckedDevice(bare, scoreboard, report.add, records)
+
+        def gone() -> None:
+            device.client_gone()
+            report.client_gone(server.clients)
+
+        server = Server(args.socket, device, gone)
         # a shell starts background jobs with SIGINT ignored
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: server.stop())
@@ -86,13 +110,24 @@ def _run(args: Namespace) -> int:
         finally:
             server.close()
         wrong = device.finish()
+    print(
+        f"records verified: {scoreboard.device_records}, ended with an error: "
+        f"{scoreboard.device_refused}, spoiled by the driver: {scoreboard.device_spoiled}, "
+        f"mismatches: {len(scoreboard.mismatches)}"
+    )
+    print(f"breaches of rules by drivers: {report.total}")
     if wrong is not None:
         print(wrong)
+    if wrong is not None or scoreboard.mismatches:
         return 1
     print(f"clients: {server.clients}")
     if not server.clients:
         print("ktls-cosim: no client connected", file=sys.stderr)
         return _INTERRUPTED
+    if args.strict and (report.total or not scoreboard.device_records):
+        why = "a driver has broken rules" if report.total else "no record was checked"
+        print(f"ktls-cosim: {why}", file=sys.stderr)
+        return 1
     return 0
 
 

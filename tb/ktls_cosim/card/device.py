@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ktls_cosim.client_memory import Area
+from ktls_cosim.client_memory import Area, ClientMemory
 
 
 class Device(Protocol):
@@ -15,10 +15,24 @@ class Device(Protocol):
     Attributes:
         bus_master: Returns whether the card may access memory.
         interrupt: Called with the vector of each interrupt message.
+        did_read, did_write: Called with bus address and bytes of each access that succeeds.
+        exact: `did_write` is called before the bytes are in memory, so before the client can see
+            them; `did_read` at the moment of the access.
+        maps: The memory of the client.
     """
 
     bus_master: Callable[[], bool]
     interrupt: Callable[[int], None]
+    did_read: Callable[[int, bytes], None]
+    did_write: Callable[[int, bytes], None]
+
+    @property
+    def exact(self) -> bool:
+        """See above."""
+
+    @property
+    def maps(self) -> ClientMemory:
+        """See above."""
 
     def read_register(self, addr: int) -> int:
         """Return the register at byte offset `addr`."""
@@ -43,6 +57,9 @@ class Device(Protocol):
 
     def progress(self) -> None:
         """Handle what the device has done on its own."""
+
+    def sync(self) -> None:
+        """Handle everything that the device has done until now."""
 
     def finish(self) -> str | None:
         """Return what is wrong with the device, None if nothing is."""

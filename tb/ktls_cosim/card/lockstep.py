@@ -6,11 +6,11 @@ from __future__ import annotations
 from ktls import run_sync
 from ktls_cosim.card.expectations import Expectations
 from ktls_cosim.card.model import BusMemory
-from ktls_cosim.check.lockstep import TIMED, MessageLedger, answered_vector, register_name
+from ktls_cosim.check.lockstep import TIMED, MessageLedger, answered_vector, numbered_register
 from ktls_cosim.client_memory import ClientMemory
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.card import CardSim
-from ktls_cosim.sim.wire import INTERRUPT, Op
+from ktls_cosim.sim.wire import INTERRUPT
 from ktls_hw.layout import (
     CTRL_RESET,
     RING_COUNT,
@@ -72,9 +72,7 @@ class LockstepSim(CardSim):
         self._registers = 0  # compared
         self._abandoned = False  # a reset is under way: what is in flight is not defined
         self._differences: list[str] = []
-        self.wrote = self._wrote
         self._messages = MessageLedger()
-        self.report_writes()
 
     def _message(self) -> tuple[int, int]:
         """Handle one message of the simulation, and check those that are interrupts."""
@@ -102,6 +100,7 @@ class LockstepSim(CardSim):
         if not self._abandoned:
             completion = self.is_completion(addr, len(data))
             self._note(self.expected.check(addr, data, completion=completion))
+        super()._wrote(addr, data)
 
     def _note(self, difference: str | None) -> None:
         if difference is not None:
@@ -126,7 +125,7 @@ class LockstepSim(CardSim):
         if addr not in TIMED and not (counts and len(self.expected)):
             self._registers += 1
             if value != shadow:
-                self._note(f"register {register_name(addr)}: RTL {value:#x}, model {shadow:#x}")
+                self._note(f"register {numbered_register(addr)}: RTL {value:#x}, model {shadow:#x}")
         return value
 
     def write_register(self, addr: int, value: int) -> None:
@@ -135,7 +134,7 @@ class LockstepSim(CardSim):
             self._abandoned = True
         elif ring_of(addr)[1] in (Reg.RING0_CQ_CONS, Reg.RING0_SQ_PROD):
             # what the simulation has written until now belongs to the state before
-            self._finish(Op.SYNC)
+            self.sync()
         run_sync(self._nic.write32(addr, value))
         self._foretell_messages(addr)
         super().write_register(addr, value)

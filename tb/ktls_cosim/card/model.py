@@ -18,23 +18,35 @@ class BusMemory(ModelMemory):
     Args:
         maps: The maps of the client.
         allowed: Whether the card may access memory.
+
+    Attributes:
+        did_read, did_write: See `Device`.
     """
 
     def __init__(self, maps: ClientMemory, allowed: Callable[[], bool]) -> None:
         super().__init__(0)
         self._maps = maps
         self._allowed = allowed
+        self.did_read: Callable[[int, bytes], None] = lambda _address, _data: None
+        self.did_write: Callable[[int, bytes], None] = lambda _address, _data: None
 
     def device_read(self, addr: int, length: int, beat: int) -> tuple[bytes, bool]:
         """See `ModelMemory.device_read`; maps are pages, so no beat is part of two."""
         del beat
         data = self._maps.read(addr, length) if self._allowed() else None
-        return (bytes(length), False) if data is None else (data, True)
+        if data is None:
+            return bytes(length), False
+        self.did_read(addr, data)
+        return data, True
 
     def device_write(self, addr: int, data: bytes, beat: int) -> bool:
         """See `ModelMemory.device_write`."""
         del beat
-        return self._allowed() and self._maps.write(addr, data)
+        if not self._allowed():
+            return False
+        if self._maps.writable(addr, len(data)):
+            self.did_write(addr, data)
+        return self._maps.write(addr, data)
 
 
 class ModelDevice:
@@ -43,13 +55,21 @@ class ModelDevice:
     Attributes:
         bus_master: Returns whether the card may access memory.
         interrupt: Called with the vector of each interrupt message.
+        did_read, did_write, exact, maps: See `Device`.
     """
+
+    exact = True
 
     def __init__(self) -> None:
         self.bus_master: Callable[[], bool] = lambda: False
         self.interrupt: Callable[[int], None] = lambda _vector: None
-        self._maps = ClientMemory()
-        self._nic = NicModel(memory=BusMemory(self._maps, lambda: self.bus_master()))
+        self.did_read: Callable[[int, bytes], None] = lambda _address, _data: None
+        self.did_write: Callable[[int, bytes], None] = lambda _address, _data: None
+        self.maps = ClientMemory()
+        memory = BusMemory(self.maps, lambda: self.bus_master())
+        memory.did_read = lambda address, data: self.did_read(address, data)
+        memory.did_write = lambda address, data: self.did_write(address, data)
+        self._nic = NicModel(memory=memory)
 
     def read_register(self, addr: int) -> int:
         """Return the register at byte offset `addr`."""
@@ -73,15 +93,15 @@ class ModelDevice:
 
     def add(self, area: Area) -> None:
         """Map memory of the client; raises `MapError`."""
-        self._maps.add(area)
+        self.maps.add(area)
 
     def remove(self, address: int, size: int) -> None:
         """End one map; raises `MapError`."""
-        self._maps.remove(address, size)
+        self.maps.remove(address, size)
 
     def clear(self) -> None:
         """End all maps."""
-        self._maps.clear()
+        self.maps.clear()
 
     def fileno(self) -> int | None:
         """Descriptor to wait for; None: the model does nothing on its own."""
@@ -89,6 +109,9 @@ class ModelDevice:
 
     def progress(self) -> None:
         """Handle what `fileno` announces."""
+
+    def sync(self) -> None:
+        """Handle what the device has done: it does nothing between register accesses."""
 
     def finish(self) -> str | None:
         """Return what is wrong with the device, None if nothing is."""

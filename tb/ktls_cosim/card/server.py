@@ -11,6 +11,7 @@ import selectors
 import socket
 import stat
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 
 from ktls_cosim.card import protocol as p
@@ -135,13 +136,15 @@ class Server:
     Args:
         path: Path of the socket.
         device: The device of the card.
+        gone: Called when a client has gone, before the reset of the card.
 
     Attributes:
         clients: Number of clients that were served.
     """
 
-    def __init__(self, path: Path, device: Device) -> None:
+    def __init__(self, path: Path, device: Device, gone: Callable[[], None] = lambda: None) -> None:
         self.clients = 0
+        self._gone = gone
         self._device = device
         self._function = PciFunction(device)
         device.bus_master = lambda: self._function.bus_master
@@ -234,6 +237,7 @@ class Server:
             self._selector.unregister(self._client.sock)
             self._client.close()
             self._client = None
+            self._gone()
             self._session.close()
             self._session = None
 

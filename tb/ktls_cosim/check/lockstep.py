@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from ktls_cosim.check.access import Burst, Observed
+from ktls_cosim.check.rings import register_name
 from ktls_cosim.port import Memory, Port, moment
 from ktls_hw.layout import (
     CAPS_RINGS,
@@ -167,7 +168,7 @@ class LockstepPort:
             self.compared += 1
             if a != b:
                 raise self._error(
-                    f"register {register_name(addr)}", f"  primary {a:#x}, shadow {b:#x}"
+                    f"register {numbered_register(addr)}", f"  primary {a:#x}, shadow {b:#x}"
                 )
 
     def compare_memory(self, addr: int, a: bytes, b: bytes) -> bytes:
@@ -234,7 +235,7 @@ class LockstepPort:
             self.compared += 1
             if a != b:
                 raise self._error(
-                    f"register {register_name(addr)}", f"  primary {a:#x}, shadow {b:#x}"
+                    f"register {numbered_register(addr)}", f"  primary {a:#x}, shadow {b:#x}"
                 )
         return a
 
@@ -296,11 +297,10 @@ class LockstepPort:
         return self.primary.now()
 
 
-def register_name(addr: int) -> str:
-    """Name a register; those of other rings have the names of ring 0."""
-    ring, in_first = ring_of(addr)
-    known = [r.name for r in Reg if r == in_first]
-    return f"{addr:#05x} ({known[0]}{f' of ring {ring}' if ring else ''})" if known else hex(addr)
+def numbered_register(addr: int) -> str:
+    """Return number and name of a register."""
+    name = register_name(addr)
+    return f"{addr:#05x} ({name})" if not name.startswith("0x") else name
 
 
 def completion_fields(primary: bytes, shadow: bytes) -> str:

@@ -122,6 +122,8 @@ class Scoreboard:
         device_records, device_bytes: Records, and bytes of their text, that the device sealed
             or opened and that equal the golden model.
         device_refused: Descriptors that completed with an error.
+        device_spoiled: Records of a card whose memory the driver changed meanwhile: nobody can say
+            what is right.
         first_refused: Description of the first TLS record among them, or an empty string.
         wire_records, wire_bytes: Checked records on the wire, and bytes of their text.
         received_bytes: Checked bytes that the application received.
@@ -138,6 +140,7 @@ class Scoreboard:
         self.device_records = 0
         self.device_bytes = 0
         self.device_refused = 0
+        self.device_spoiled = 0
         self.first_refused = ""
         self.wire_records = 0
         self.wire_bytes = 0

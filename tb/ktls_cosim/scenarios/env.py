@@ -10,6 +10,7 @@ from typing import Any
 
 from ktls import CryptoInfo, KtlsNic, KtlsSocket, KtlsStack, connect_wire, uapi
 from ktls_cosim.check.device import CheckedPort
+from ktls_cosim.check.rules import on_purpose
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.port import Port
 from ktls_cosim.scenarios.rig import Rig
@@ -67,10 +68,6 @@ class Env:
         names = {"seal": False, "open": True}
         return tuple(value for name, value in names.items() if self.suites & NEEDS[name])
 
-    def checked(self) -> CheckedPort:
-        """Return the device with a checker around it."""
-        return CheckedPort(self.port, self.scoreboard)
-
     async def stack(self, **kw: Any) -> KtlsStack:
         """Return a kernel whose NIC is the device, with the product's driver.
 
@@ -79,7 +76,8 @@ class Env:
         Args:
             **kw: Arguments of `KtlsNic.probe`.
         """
-        nic = await KtlsNic.probe(self.checked(), strict=True, push=self.push, **kw)
+        checked = CheckedPort(self.port, self.scoreboard)
+        nic = await KtlsNic.probe(checked, strict=True, push=self.push, **kw)
         return KtlsStack(nic, self.scoreboard, settle_at_once=False)
 
     async def rig(self, sq_log2: int = 4, cq_log2: int = 4) -> Rig:
@@ -89,7 +87,9 @@ class Env:
             sq_log2: Base-2 logarithm of the slots of the submission ring.
             cq_log2: Base-2 logarithm of the slots of the completion ring.
         """
-        rig = Rig(self.checked(), sq_log2, cq_log2)
+        # scenarios break the rules for drivers on purpose
+        checked = CheckedPort(self.port, self.scoreboard, breach=on_purpose)
+        rig = Rig(checked, sq_log2, cq_log2)
         rig.push = self.push
         await rig.reset()
         return rig

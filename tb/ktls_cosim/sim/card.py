@@ -15,7 +15,7 @@ from ktls_cosim.client_memory import Area, ClientMemory
 from ktls_cosim.sim import register_log
 from ktls_cosim.sim.build import Build
 from ktls_cosim.sim.remote import RemoteSim
-from ktls_cosim.sim.wire import ANSWER, AREA, DONE, INTERRUPT, VALUE, WROTE, Op
+from ktls_cosim.sim.wire import ANSWER, AREA, DONE, INTERRUPT, READ, VALUE, WROTE, Op
 from ktls_hw.fields import register_address
 
 
@@ -26,21 +26,22 @@ class CardSim(RemoteSim):
 
     Attributes:
         maps: The memory of the client.
-        wrote: Called with address and bytes of each write of the device, once
-            `report_writes` was called.
+        did_read, did_write: Called with address and bytes of each access of the device.
         registers: The log of register accesses, which exists with waves (`register_log`).
         interrupt: Called with the vector of each interrupt message.
         bus_master: Returns whether the device may access memory.
     """
 
     MODULE = "ktls_cosim.sim.card_server"
+    exact = False  # the simulation reports an access behind it
 
     def __init__(self, build: Build, *, simulator: str, name: str, waves: bool) -> None:
         super().__init__(build, simulator=simulator, name=name, waves=waves)
         self.maps = ClientMemory()
         self.bus_master: Callable[[], bool] = lambda: False
         self.interrupt: Callable[[int], None] = lambda _vector: None
-        self.wrote: Callable[[int, bytes], None] = lambda _address, _data: None
+        self.did_read: Callable[[int, bytes], None] = lambda _address, _data: None
+        self.did_write: Callable[[int, bytes], None] = lambda _address, _data: None
         self._allowed = False
         self.registers = self.out / register_log.NAME
         if waves:
@@ -58,10 +59,18 @@ class CardSim(RemoteSim):
         kind, value = ANSWER.unpack(self.receive(ANSWER.size))
         if kind == INTERRUPT:
             self.interrupt(value)
-        elif kind == WROTE:
+        elif kind in (READ, WROTE):
             raw = self.receive(8 + value)
-            self.wrote(int.from_bytes(raw[:8], "little"), raw[8:])
+            addr, data = int.from_bytes(raw[:8], "little"), raw[8:]
+            if kind == WROTE:
+                self._wrote(addr, data)
+            else:
+                self.did_read(addr, data)
         return kind, value
+
+    def _wrote(self, addr: int, data: bytes) -> None:
+        """Handle a write of the device."""
+        self.did_write(addr, data)
 
     def _allow(self) -> None:
         allowed = self.bus_master()
@@ -112,10 +121,6 @@ class CardSim(RemoteSim):
         self.maps.clear()
         self._finish(Op.UNMAP_ALL)
 
-    def report_writes(self) -> None:
-        """Let the simulation report each write of the device, see `wrote`."""
-        self.tell(Op.REPORT_WRITES)
-
     def fileno(self) -> int:
         """Descriptor that is readable when the simulation has sent something."""
         return self.socket.fileno()
@@ -127,6 +132,10 @@ class CardSim(RemoteSim):
         """
         if select.select([self.socket], [], [], 0)[0]:
             self._message()
+
+    def sync(self) -> None:
+        """Handle everything that the device has done until now."""
+        self._finish(Op.SYNC)
 
     def finish(self) -> str | None:
         """Return what is wrong with the device; this one is compared with nothing."""

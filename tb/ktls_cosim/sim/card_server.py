@@ -24,6 +24,7 @@ from ktls_cosim.sim.wire import (
     FD_VARIABLE,
     HEAD,
     INTERRUPT,
+    READ,
     VALUE,
     WROTE,
     Op,
@@ -48,8 +49,9 @@ class _Server:
         self._sock = sock
         self._port = SimPort(dut)
         self._maps = ClientMemory()
-        self._memory = ExternalMemory(dut.host, self._port.beat, self._maps, self._wrote)
-        self._report_writes = False
+        self._memory = ExternalMemory(
+            dut.host, self._port.beat, self._maps, self._read, self._wrote
+        )
         self._log: RegisterLog | None = None
         self._armed = False  # the driver has read STATUS.ready: a read of ours changes nothing
 
@@ -89,9 +91,14 @@ class _Server:
             while (vector := self._port.take_message()) is not None:
                 self._sock.sendall(ANSWER.pack(INTERRUPT, vector))
 
+    def _read(self, address: int, data: bytes) -> None:
+        self._report(READ, address, data)
+
     def _wrote(self, address: int, data: bytes) -> None:
-        if self._report_writes:
-            self._sock.sendall(ANSWER.pack(WROTE, len(data)) + address.to_bytes(8, "little") + data)
+        self._report(WROTE, address, data)
+
+    def _report(self, kind: int, address: int, data: bytes) -> None:
+        self._sock.sendall(ANSWER.pack(kind, len(data)) + address.to_bytes(8, "little") + data)
 
     async def _request(self) -> bool:
         """Receive and execute a request; returns False at the end."""
@@ -128,8 +135,6 @@ class _Server:
                 self._sock.sendall(ANSWER.pack(DONE, 0))
             case Op.ALLOW:
                 self._memory.allowed = bool(n)
-            case Op.REPORT_WRITES:
-                self._report_writes = True
             case Op.LOG_REGISTERS:
                 self._log = RegisterLog(Path(register_log.NAME))
             case Op.END:

@@ -28,7 +28,7 @@ class ExternalMemory:
         host: Handle of `ktls_host_mem`.
         beat: Bytes of a beat.
         maps: The memory.
-        wrote: Called with address and bytes of each write, in the order of the bus.
+        read, wrote: Called with address and bytes of each access, in the order of the bus.
 
     Attributes:
         allowed: Whether the device may access memory; otherwise each burst ends with DECERR.
@@ -40,11 +40,13 @@ class ExternalMemory:
         host: Any,
         beat: int,
         maps: ClientMemory,
-        wrote: Callable[[int, bytes], None] | None = None,
+        read: Callable[[int, bytes], None],
+        wrote: Callable[[int, bytes], None],
     ) -> None:
         self._host = host
         self._beat = beat
         self._maps = maps
+        self._read = read
         self._wrote = wrote
         self._lines = SimMemory(host)
         self._bad = {"ext_ar_bad": 0, "ext_b_bad": 0}
@@ -71,6 +73,7 @@ class ExternalMemory:
             data = self._maps.read(address, length) if self.allowed else None
             self._answer("ext_ar_bad", slot, data is not None)
             if data is not None:
+                self._read(address, data)
                 first, offset = divmod(slot * _SLOT + address % _SLOT, LINE)
                 data = bytes(offset) + data
                 for at in range(0, len(data), LINE):
@@ -97,7 +100,7 @@ class ExternalMemory:
             for at, end in pieces:
                 piece = data[at:end]
                 good = good and self._maps.write(address + at, piece)
-                if good and self._wrote is not None:
+                if good:
                     self._wrote(address + at, piece)
             self._answer("ext_b_bad", slot, good)
 

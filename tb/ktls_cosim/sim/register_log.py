@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from ktls_cosim.check.rings import register_name
 from ktls_cosim.port import NS_PER_CYCLE, moment
-from ktls_cosim.trace import register
 from ktls_hw.layout import RING_COUNT, Reg
 
 NAME = "registers.log"
@@ -70,7 +70,8 @@ class RegisterLog:
     def note(self, time_ns: int, kind: str, addr: int, value: int) -> None:
         """Note a `read` or `write` that has begun at a time in nanoseconds."""
         cycle = time_ns // NS_PER_CYCLE
-        line = f"{time_ns:>10} ns  cycle {cycle:<9}  {kind:<5}  {register(addr):<18}  {value:#010x}"
+        name = register_name(addr)
+        line = f"{time_ns:>10} ns  cycle {cycle:<9}  {kind:<5}  {name:<18}  {value:#010x}"
         with self._path.open("a", encoding="ascii") as file:
             print(line, file=file)
 

@@ -23,11 +23,11 @@ LINE = 128
 HEAD = struct.Struct("<BQI")
 ANSWER = struct.Struct("<BI")
 """What a simulation behind a card sends: kind and value."""
-VALUE, DONE, INTERRUPT, WROTE = range(4)
+VALUE, DONE, INTERRUPT, WROTE, READ = range(5)
 """Kinds of `ANSWER`: the value of READ32, the end of another request, an interrupt message (its
-vector), a write of the device.
+vector), a write and a read of the device.
 
-Eight bytes of address and as many bytes as the value says follow WROTE.
+Eight bytes of address and as many bytes as the value says follow WROTE and READ.
 """
 NO_MESSAGE = 255
 """Answer to WAIT_MESSAGE of an idle device."""
@@ -55,10 +55,9 @@ class Op(IntEnum):
     UNMAP = 10  # the same without descriptor
     UNMAP_ALL = 11
     ALLOW = 12  # n: whether the device may access memory
-    REPORT_WRITES = 13
-    LOG_REGISTERS = 15  # to `register_log.NAME` in the folder of the run
-    RESET = 16  # of the device, not by its driver; answered when it has begun
-    SYNC = 17  # answered at once
+    LOG_REGISTERS = 13  # to `register_log.NAME` in the folder of the run
+    RESET = 15  # of the device, not by its driver; answered when it has begun
+    SYNC = 16  # answered at once
 
 
 KNOBS = (

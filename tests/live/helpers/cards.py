@@ -24,14 +24,14 @@ SOURCES = ROOT / "driver" / "c"
 WORD = struct.Struct("<I")
 
 
-def build(out: Path, **variables: str) -> Path:
+def build(out: Path, sources: Path = SOURCES, **variables: str) -> Path:
     """Build the C driver into a folder and return it; skips the test without make or compiler."""
     compiler = variables.get("CC", "cc")
     for program in ("make", compiler):
         if shutil.which(program) is None:
             missing(program, "apt-get install make gcc libc6-dev")
     done = subprocess.run(
-        ["make", "-C", SOURCES, f"OUT={out}", *(f"{k}={v}" for k, v in variables.items())],
+        ["make", "-C", sources, f"OUT={out}", *(f"{k}={v}" for k, v in variables.items())],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -137,45 +137,55 @@ class Work:
         self._rings = rings
         self._sides: dict[int, Side] = {}
 
-    def _put(self, command: str, expected: str | None = None) -> None:
+    def put(self, command: str, expected: str | None = None) -> None:
+        """Add a command and the beginning of the line that it must print."""
         self.commands.append(command)
         if expected is not None:
             self.expected[len(self.commands)] = expected
 
-    def add(self, name: int, *, opens: bool | None = None) -> None:
-        """Install a random context."""
+    def add(
+        self, name: int, *, opens: bool | None = None, version: int | None = None,
+        seq: int | None = None, key: int | None = None,
+    ) -> None:  # fmt: skip
+        """Install a context; what is not given is random."""
         rng = self._rng
         side = Side(
             rng.random() < 0.5 if opens is None else opens,
-            rng.choice((0x0303, 0x0304)),
+            rng.choice((0x0303, 0x0304)) if version is None else version,
             rng.randbytes(4),
             rng.getrandbits(64),
-            rng.choice((0, rng.getrandbits(32), rng.getrandbits(62))),
-            rng.randbytes(rng.choice((16, 32))),
+            rng.choice((0, rng.getrandbits(32), rng.getrandbits(62))) if seq is None else seq,
+            rng.randbytes(rng.choice((16, 32)) if key is None else key),
         )
         self._sides[name] = side
-        self._put(f"add {name} {rng.randrange(self._rings)} {side.words()}", "1 0 0 0 - 0 -")
+        self.put(f"add {name} {rng.randrange(self._rings)} {side.words()}", "1 0 0 0 - 0 -")
 
-    def record(self, name: int, size: int) -> None:
-        """Seal or open a random record of a context."""
+    def record(
+        self, name: int, size: int, *, pad: int | None = None, pieces: int | None = None,
+        wrong: bool | None = None,
+    ) -> None:  # fmt: skip
+        """Seal or open a record of a context; what is not given is random."""
         rng = self._rng
         side = self._sides[name]
         text, rtype = rng.randbytes(size), rng.choice((21, 22, 23))
         tls13 = side.version == 0x0304
-        pad = rng.randrange(0, min(300, 16384 - size) + 1) if tls13 and rng.random() < 0.3 else 0
-        pieces, number = rng.choice((1, 1, 2, 3, 7, 16)), side.seq
+        if pad is None:
+            much = tls13 and rng.random() < 0.3
+            pad = rng.randrange(0, min(300, 16384 - size) + 1) if much else 0
+        pieces = rng.choice((1, 1, 2, 3, 7, 16)) if pieces is None else pieces
+        number = side.seq
         explicit, body = side.seal(rtype, text, pad)
         if side.opens:
-            wrong = rng.random() < 0.02
+            wrong = rng.random() < 0.02 if wrong is None else wrong
             sent = body[:-1] + bytes([body[-1] ^ 1]) if wrong else body
             kind = 23 if tls13 else rtype
             result = "4 -74 11" if wrong else f"4 0 0 {rtype} {number} 0 {text.hex() or '-'}"
-            self._put(f"open {name} {kind} {explicit.hex() or '-'} {pieces} {sent.hex()}", result)
+            self.put(f"open {name} {kind} {explicit.hex() or '-'} {pieces} {sent.hex()}", result)
         else:
             head = struct.pack(">BHH", 23 if tls13 else rtype, 0x0303, len(explicit + body))
             # the completion repeats the type of the descriptor
             result = f"3 0 0 {rtype} {number} 0 {(head + explicit + body).hex()}"
-            self._put(f"seal {name} {rtype} {pad} {pieces} {text.hex() or '-'}", result)
+            self.put(f"seal {name} {rtype} {pad} {pieces} {text.hex() or '-'}", result)
 
     def resync(self, name: int) -> None:
         """Move the number of a context forward."""
@@ -184,19 +194,19 @@ class Work:
         if side.version == 0x0303:
             side.iv += distance
         side.seq += distance
-        self._put(f"resync {name} {side.seq}", "5 0 0 0 - 0 -")
+        self.put(f"resync {name} {side.seq}", "5 0 0 0 - 0 -")
 
     def remove(self, name: int) -> None:
         """Delete a context."""
         del self._sides[name]
-        self._put(f"del {name}", "2 0 0 0 - 0 -")
+        self.put(f"del {name}", "2 0 0 0 - 0 -")
 
     def rekey(self, name: int) -> None:
         """Give a context new keys."""
         side = self._sides[name]
         side.key = self._rng.randbytes(len(side.key))
         side.seq = 0
-        self._put(f"rekey {name} {side.words()}", "1 0 0 0 - 0 -")
+        self.put(f"rekey {name} {side.words()}", "1 0 0 0 - 0 -")
 
     def fill(self, records: int, sizes: Sequence[int], contexts: int = 24) -> None:
         """Add random work with so many records; `sizes` are limits of their lengths."""
@@ -214,7 +224,7 @@ class Work:
             elif chance < 0.03:
                 self.rekey(name)
             elif chance < 0.035:
-                self._put("wait")
+                self.put("wait")
             self.record(name, rng.randrange(rng.choice(sizes) + 1))
         for name in list(self._sides):
             self.remove(name)
@@ -231,11 +241,16 @@ class Work:
 
 
 def play(
-    program: Path, socket: Path, rings: int, log2: int, commands: Sequence[str]
+    program: Path,
+    socket: Path,
+    rings: int,
+    log2: int,
+    commands: Sequence[str],
+    timeout: float = 550,
 ) -> subprocess.CompletedProcess[str]:
     """Run `ktls_play` with commands."""
     return subprocess.run(
         [program, socket, str(rings), str(log2)],
         input="".join(f"{c}\n" for c in commands),
-        capture_output=True, text=True, check=False, timeout=550,
+        capture_output=True, text=True, check=False, timeout=timeout,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from cocotb.triggers import ClockCycles
 
 from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
+from ktls_cosim.check.rules import on_purpose
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.paths import ROOT
 from ktls_cosim.reproduce import command_line
@@ -50,7 +51,7 @@ class Bench:
         bench = cls(dut)
         port = SimPort(dut)
         await port.ready()
-        bench.port = CheckedPort(port, bench.scoreboard)
+        bench.port = CheckedPort(port, bench.scoreboard, breach=on_purpose)
         bench.rig = Rig(bench.port)
         bench.contexts = range(int(dut.CONTEXTS.value))
         gcm = dut.nic.data.core.g_fast.gcm

@@ -23,6 +23,7 @@ from ktls_cosim.check.device import CheckedPort
 from ktls_cosim.check.golden import TrafficKeys, seal_record
 from ktls_cosim.check.lockstep import LockstepError, LockstepPort
 from ktls_cosim.check.mismatch import Mismatch, MismatchError
+from ktls_cosim.check.rules import on_purpose
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.scenarios.rig import Rig
 from ktls_hw.layout import Cqe, Opcode, Reg, SqeCtx, Status
@@ -112,7 +113,8 @@ class AtDevice:
 
     def run(self) -> Scoreboard:
         async def go() -> None:
-            rig = Rig(CheckedPort(Liar(NicModel(), completion=self.lie), scoreboard))
+            liar = Liar(NicModel(), completion=self.lie)
+            rig = Rig(CheckedPort(liar, scoreboard, breach=on_purpose))
             await rig.reset()
             await self.steps(rig)
 
@@ -305,9 +307,23 @@ class Received:
         return scoreboard
 
 
-CASES: dict[str, AtDevice | NotOpened | OnWire | Pushes | Received | Touches] = {
+@dataclass(frozen=True)
+class Breaks:
+    """The driver breaks a rule; `test_audit.py` has them all."""
+
+    check = "driver"
+    field = None
+
+    def run(self) -> Scoreboard:
+        scoreboard = Scoreboard()
+        run_sync(CheckedPort(NicModel(), scoreboard).write32(Reg.IRQ_ENABLE, 1))
+        return scoreboard
+
+
+CASES: dict[str, AtDevice | Breaks | NotOpened | OnWire | Pushes | Received | Touches] = {
     **AT_DEVICE,
     "another descriptor in the push window": Pushes(),
+    "a register that is written too early": Breaks(),
     "a read that nothing names": Touches(Burst(False, 0x80000, 64)),
     "a write that nothing names": Touches(Burst(True, 0x80000, 64)),
     "a write to the source": Touches(Burst(True, 0x21000, 16)),

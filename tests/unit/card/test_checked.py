@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks beside the device of a card: what a client does to its memory meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ktls_cosim.card.checked import CheckedDevice
+from ktls_cosim.card.model import ModelDevice
+from ktls_cosim.check.rules import Breach, Rule
+from ktls_cosim.check.wire import Scoreboard
+from ktls_cosim.client_memory import Area
+from ktls_hw.faults import Fault
+from ktls_hw.layout import CTRL_RESET, Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status
+
+BASE = 1 << 40
+SQ, CQ, SRC, DST = (BASE + n * 0x1000 for n in range(4))
+KEY = bytes(range(16))
+
+
+class Client:
+    """A client with one map, whose memory it changes when the device accesses an address."""
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("client")
+        os.truncate(self.fd, 0x4000)
+        self.found: list[Breach] = []
+        self.scoreboard = Scoreboard()
+        self.bare = ModelDevice()
+        self.device = CheckedDevice(self.bare, self.scoreboard, self.found.append)
+        self.device.bus_master = lambda: True
+        self.device.add(Area(BASE, 0x4000, os.dup(self.fd), 0))
+        self.prod = 0
+        self._write(Reg.CTRL, CTRL_RESET.put(1))
+        self.device.read_register(Reg.STATUS)
+        for reg, value in ((Reg.RING0_SQ_BASE_LO, SQ), (Reg.RING0_CQ_BASE_LO, CQ)):
+            self._write(reg, value & 0xFFFFFFFF)
+            self._write(Reg(reg + 4), value >> 32)
+        self._write(Reg.RING0_SQ_SIZE, 4)
+        self._write(Reg.RING0_CQ_SIZE, 4)
+        self._write(Reg.CTRL, 1)
+
+    def _write(self, reg: Reg, value: int) -> None:
+        self.device.write_register(reg, value)
+
+    def put(self, addr: int, data: bytes) -> None:
+        os.pwrite(self.fd, data, addr - BASE)
+
+    def get(self, addr: int, length: int) -> bytes:
+        return os.pread(self.fd, length, addr - BASE)
+
+    def post(self, *descriptors: SqeCtx | SqeRecord) -> list[Cqe]:
+        """Ring the doorbell and consume the completions."""
+        first = self.prod
+        for d in descriptors:
+            self.put(SQ + self.prod % 16 * 64, d.pack())
+            self.prod += 1
+        self._write(Reg.RING0_SQ_PROD, self.prod)
+        done = [
+            Cqe.unpack(self.get(CQ + n % 16 * Cqe.SIZE, Cqe.SIZE)) for n in range(first, self.prod)
+        ]
+        self._write(Reg.RING0_CQ_CONS, self.prod)
+        return done
+
+    def install(self) -> None:
+        [done] = self.post(
+            SqeCtx(opcode=Opcode.CTX_SET, version=0x0303, cipher=51, salt=b"SALT", key=KEY)
+        )
+        assert done.status == Status.OK
+        self.put(SQ, bytes(64))
+
+    def on_read(self, lo: int, change: int, data: bytes) -> None:
+        """Change memory right before the device reads an address."""
+        noticed = self.bare.did_read
+
+        def read(addr: int, got: bytes) -> None:
+            if addr == lo:
+                self.put(change, data)
+            noticed(addr, got)
+
+        self.bare.did_read = read
+
+    def on_completion(self, change: int, data: bytes) -> None:
+        """Change memory right before the device writes a completion."""
+        noticed = self.bare.did_write
+
+        def wrote(addr: int, written: bytes) -> None:
+            if CQ <= addr < SRC:
+                self.put(change, data)
+            noticed(addr, written)
+
+        self.bare.did_write = wrote
+
+    @property
+    def rules(self) -> list[Rule]:
+        return [b.rule for b in self.found]
+
+
+SEAL = SqeRecord(
+    opcode=Opcode.SEAL, rtype=23, len=100, dst_len=200, src_sg=SRC, dst_sg=DST, src_direct=1,
+    dst_direct=1,
+)  # fmt: skip
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    client = Client()
+    client.install()
+    yield client
+    client.device.clear()
+    os.close(client.fd)
+
+
+def test_a_record_is_compared_with_pyca(client: Client) -> None:
+    client.put(SRC, bytes(100))
+    [done] = client.post(SEAL)
+    assert (done.status, done.len) == (Status.OK, 129)
+    assert (client.scoreboard.device_records, client.scoreboard.mismatches) == (1, [])
+    assert not client.found
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "cause"),
+    [
+        (Fault.COUNTER_START, "golden", "counter"),
+        (Fault.DOUBLED_COMPLETION, "completion", "doubled"),
+        (Fault.LOST_COMPLETION, "completion", "lost"),
+    ],
+)
+def test_a_fault_of_the_device(fault: Fault, check: str, cause: str, client: Client) -> None:
+    client.put(SRC, bytes(range(100)))
+    client.bare._nic.inject(fault)
+    for _ in range(2):
+        client.post(SEAL)
+    found = client.scoreboard.mismatches[0]
+    assert found.check == check
+    assert cause in str(found.cause)
+
+
+def test_a_source_that_changes_before_it_is_read(client: Client) -> None:
+    client.on_read(SQ + 64, SRC + 99, b"x")
+    client.post(SEAL)
+    assert client.rules == [Rule.OWNED_BUFFER]
+    assert "the source of descriptor 1 of ring 0" in client.found[0].text
+    assert client.scoreboard.device_spoiled == 1
+    # nothing is held against the device, and the next record is checked
+    client.bare.did_read = lambda _addr, _data: None
+    client.post(SEAL)
+    assert (client.scoreboard.device_records, client.scoreboard.mismatches) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("place", "rule", "text"),
+    [
+        (SRC, Rule.OWNED_BUFFER, "the source"),
+        (DST + 50, Rule.OWNED_BUFFER, "the destination"),
+        (SQ + 70, Rule.OWNED_DESCRIPTOR, "the slot"),
+    ],
+    ids=["source", "destination", "slot"],
+)
+def test_what_changes_before_the_completion(
+    place: int, rule: Rule, text: str, client: Client
+) -> None:
+    client.on_completion(place, b"\xff")
+    client.post(SEAL)
+    assert client.rules == [rule]
+    assert f"{text} of descriptor 1 of ring 0" in client.found[0].text
+    assert client.scoreboard.mismatches == []
+
+
+def test_the_memory_is_the_clients_behind_the_completion(client: Client) -> None:
+    for n in range(40):
+        client.put(SRC, bytes([n]) * 100)
+        client.post(SEAL, SEAL) if n % 3 == 2 else client.post(SEAL)
+        client.put(DST, bytes(200))
+    # two records of one doorbell had the same destination
+    assert set(client.rules) == {Rule.OWNED_BUFFER}
+    assert len(client.rules) == 13
+    assert client.scoreboard.mismatches == []
+
+
+def test_the_end_of_a_client(client: Client) -> None:
+    client.put(SQ, SqeCtx(key=KEY).pack())
+    client.device.client_gone()
+    assert client.rules == [Rule.CONTEXT_LEFT, Rule.KEY_LEFT, Rule.MEMORY_LEFT]
+    client.device.reset()
+    client.device.clear()
+    assert len(client.found) == 3, "once"
+
+
+def test_a_spoiled_context_command(client: Client) -> None:
+    """The keys of the device are not known: its records are not judged until it is deleted."""
+    again = SqeCtx(opcode=Opcode.CTX_SET, version=0x0303, cipher=51, key=bytes(16))
+    client.on_completion(SQ + 64 + 40, b"\xff")
+    client.post(again)
+    client.bare.did_write = client.device._wrote
+    client.post(SEAL)
+    assert client.scoreboard.device_spoiled == 1
+    client.post(SqeCtx(opcode=Opcode.CTX_DEL))
+    client.post(SqeCtx(opcode=Opcode.CTX_SET, version=0x0303, cipher=51, key=KEY))
+    client.post(SEAL)
+    assert (client.scoreboard.device_records, client.scoreboard.mismatches) == (1, [])
+    assert client.rules == [Rule.OWNED_DESCRIPTOR]
