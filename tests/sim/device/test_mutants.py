@@ -244,7 +244,7 @@ LANES = [
     (Mutant("powers_of_another_key", "ktls_gcm.v", "if (x_first_next) powers", "if (x_v) powers",
             "golden"),
      "many_connections"),
-    (Mutant("lane_forgotten", "ktls_gfdot.v", "sum = `KTLS_XOR(sum, products[383:256]);", "",
+    (Mutant("lane_forgotten", "ktls_gfdot.v", "m = 1; m < N; m = m + 1) sum", "m = 1; m < N - 1; m = m + 1) sum",
             "golden"),
      "sizes_around_blocks"),
     (Mutant("counter_of_a_lane", "ktls_gcm.v", "ctr + g :", "ctr + (g != 0) :", "golden"),
