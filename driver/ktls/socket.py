@@ -246,6 +246,7 @@ class KtlsSocket:
             KtlsOSError: as Linux; no byte was accepted.
         """
         if not flags and self._ulp is not None and not self._closed:
+            self._let_peer_answer()
             tx = self._ulp.tx
             if tx is not None and tx.send_record(data):
                 return len(data)
@@ -318,6 +319,14 @@ class KtlsSocket:
                 break
         return done
 
+    def _let_peer_answer(self) -> None:
+        """Send what is in the device if the peer has closed, as it may answer with a reset.
+
+        Otherwise the result of the next call would depend on how long the device takes.
+        """
+        if self.tcp.state == State.CLOSE_WAIT:
+            self.stack.sync_device()
+
     def _refuse_compat(self, flags: int) -> None:
         """Refuse the flag that the system calls of 32-bit programs add (`__sys_sendmsg`).
 
@@ -331,6 +340,7 @@ class KtlsSocket:
     def _sendmsg(self, data: Buffer, flags: int, control: bytes, fault_at: int | None) -> int:
         if self._closed:
             self._check_open()
+        self._let_peer_answer()
         if self.nonblocking:
             flags |= uapi.MSG_DONTWAIT
         t = self.tcp
@@ -375,6 +385,7 @@ class KtlsSocket:
     @_locked
     def _owned(self, call: Callable[..., int], *args: object) -> int:
         """Run a call that owns the socket (`lock_sock`, `release_sock`)."""
+        self._let_peer_answer()
         t = self.tcp
         t.owned = True
         try:
