@@ -15,7 +15,7 @@ from ktls_cosim.conformance.run import play
 from ktls_cosim.conformance.scenario import Obs, Step, load
 from ktls_cosim.errors import CosimError
 from ktls_cosim.kernel import differential
-from ktls_cosim.kernel.generate import make_script
+from ktls_cosim.kernel.generate_wide import make_script
 from ktls_cosim.kernel.uml import KernelMissing, KernelUnusable, find_kernel, run_on_kernel
 
 SCRIPTS = 80

@@ -126,7 +126,7 @@ class Player:
         return {"rc": step["n"]}
 
     def _op_pipe(self, step: Step) -> Obs:
-        self._pipes[step["fd"]] = Pipe(bool(step.get("direct")), _PIPE_SLOTS)
+        self._pipes[step["fd"]] = Pipe(bool(step.get("direct")), step.get("slots", _PIPE_SLOTS))
         return {"rc": 0}
 
     # ------------------------------------------------------------------------ options
@@ -232,6 +232,10 @@ class Player:
             return {"rc": self._sock(step["to"]).splice_from(pipe, step["n"], step["flags"])}
         pipe = self._pipe(step["to"])
         return {"rc": self._sock(step["from"]).splice_to(pipe, step["n"], step["flags"])}
+
+    def _op_piperead(self, step: Step) -> Obs:
+        data = self._pipe(step["fd"]).read(step["n"])
+        return {"rc": len(data), "data": data.hex()}
 
     # ------------------------------------------------------------------------ receive
 

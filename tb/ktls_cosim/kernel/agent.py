@@ -226,7 +226,7 @@ class Script:
     def op_pipe(self, step: Json) -> Json:
         """Create a pipe."""
         r, w = os.pipe2(os.O_DIRECT if step.get("direct") else 0)
-        fcntl.fcntl(w, F_SETPIPE_SZ, 1 << 20)
+        fcntl.fcntl(w, F_SETPIPE_SZ, step.get("slots", 256) * PAGE)
         self.fds[step["fd"] + "0"], self.fds[step["fd"] + "1"] = r, w
         return {"rc": 0}
 
@@ -486,6 +486,15 @@ class Script:
         """Read the number of readable bytes (FIONREAD)."""
         raw = fcntl.ioctl(self.fd(step["fd"]), termios.FIONREAD, bytes(4))
         return {"rc": 0, "n": struct.unpack("i", raw)[0]}
+
+    def op_piperead(self, step: Json) -> Json:
+        pipe = self.fd(step["fd"])
+        os.set_blocking(pipe, False)
+        try:
+            data = os.read(pipe, step["n"])
+        finally:
+            os.set_blocking(pipe, True)
+        return {"rc": len(data), "data": data.hex()}
 
     def op_sleep(self, step: Json) -> Json:
         """Wait."""

@@ -17,7 +17,7 @@ from ktls_cosim.conformance.compare import Difference, observations_differ
 from ktls_cosim.conformance.player import Player, Unplayable
 from ktls_cosim.conformance.scenario import Obs, ScenarioError, Step
 from ktls_cosim.errors import CosimError
-from ktls_cosim.kernel.generate import make_script
+from ktls_cosim.kernel.generate_wide import make_script
 from ktls_cosim.kernel.uml import (
     KernelFailed,
     LiveKernel,
@@ -160,7 +160,7 @@ def recording(finding: Finding, release: str, seed: int) -> str:
 
 
 def _batch(kernel: Kernel, seed: int, live: LiveKernel | None, numbers: range) -> list[Finding]:
-    scripts = [make_script(seed, n) for n in numbers]
+    scripts = [make_script(seed, n, kernel.rekey) for n in numbers]
     out = []
     for number, script, observed in zip(
         numbers, scripts, run_on_kernel(scripts, live), strict=True

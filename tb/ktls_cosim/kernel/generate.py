@@ -38,7 +38,7 @@ KINDS = ("tx", "tx", "tx", "rx", "rx", "rx", "both", "options", "ends", "pair")
 _FEW_PAGES = 12
 
 
-class _Maker:
+class Maker:
     """Makes one script, and tracks the state that keeps its calls meaningful.
 
     Attributes:
@@ -87,16 +87,16 @@ class _Maker:
             "seq": seq.to_bytes(8, "big").hex(),
         }
 
-    def _blob(self) -> str:
-        """Return the crypto_info as hexadecimal digits."""
-        s = self.suite
+    def blob(self, suite: dict[str, Any] | None = None) -> str:
+        """Return a crypto_info as hexadecimal digits, by default that of the script."""
+        s = suite or self.suite
         h = bytes.fromhex
         info = CryptoInfo(s["ver"], s["cipher"], h(s["iv"]), h(s["key"]), h(s["salt"]), h(s["seq"]))
         return info.pack().hex()
 
     def keys(self, fd: str, option: int) -> None:
         """Set TLS_TX (1) or TLS_RX (2) on a socket."""
-        self.add("setsockopt", fd=fd, level=282, opt=option, hex=self._blob())
+        self.add("setsockopt", fd=fd, level=282, opt=option, hex=self.blob())
         if fd == "a" and option == 1:
             self.tx = True
         if fd == "a" and option == 2:
@@ -315,7 +315,7 @@ class _Maker:
     def option(self) -> None:
         """Add setsockopt and getsockopt calls, most of them invalid."""
         rng = self.rng
-        blob = self._blob()
+        blob = self.blob()
         hexes = ("00000000", "01000000", "02000000", "01", "0100000000000000", "")
         which = rng.randrange(9)
         if which == 0:
@@ -487,8 +487,3 @@ class _Maker:
                                             self.recv: 2, self.look: 1})  # fmt: skip
             self.ending()
         self.some(rng.randrange(1, 6), {self.send: 1, self.recv: 2, self.look: 2})
-
-
-def make_script(seed: int, number: int) -> list[Step]:
-    """Make script `number` of a run; it depends only on the two arguments."""
-    return _Maker(random.Random(f"{seed}/{number}")).script()
