@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -24,26 +25,27 @@ KEY = bytes(range(16))
 class Client:
     """A client with one map, whose memory it changes when the device accesses an address."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool = True, cq_log2: int = 4) -> None:
         self.fd = os.memfd_create("client")
         os.truncate(self.fd, 0x4000)
         self.found: list[Breach] = []
         self.scoreboard = Scoreboard()
         self.bare = ModelDevice()
+        self.bare.exact = exact
         self.device = CheckedDevice(self.bare, self.scoreboard, self.found.append)
         self.device.bus_master = lambda: True
         self.device.add(Area(BASE, 0x4000, os.dup(self.fd), 0))
         self.prod = 0
-        self._write(Reg.CTRL, CTRL_RESET.put(1))
+        self.write(Reg.CTRL, CTRL_RESET.put(1))
         self.device.read_register(Reg.STATUS)
         for reg, value in ((Reg.RING0_SQ_BASE_LO, SQ), (Reg.RING0_CQ_BASE_LO, CQ)):
-            self._write(reg, value & 0xFFFFFFFF)
-            self._write(Reg(reg + 4), value >> 32)
-        self._write(Reg.RING0_SQ_SIZE, 4)
-        self._write(Reg.RING0_CQ_SIZE, 4)
-        self._write(Reg.CTRL, 1)
+            self.write(reg, value & 0xFFFFFFFF)
+            self.write(Reg(reg + 4), value >> 32)
+        self.write(Reg.RING0_SQ_SIZE, 4)
+        self.write(Reg.RING0_CQ_SIZE, cq_log2)
+        self.write(Reg.CTRL, 1)
 
-    def _write(self, reg: Reg, value: int) -> None:
+    def write(self, reg: Reg, value: int) -> None:
         self.device.write_register(reg, value)
 
     def put(self, addr: int, data: bytes) -> None:
@@ -58,11 +60,11 @@ class Client:
         for d in descriptors:
             self.put(SQ + self.prod % 16 * 64, d.pack())
             self.prod += 1
-        self._write(Reg.RING0_SQ_PROD, self.prod)
+        self.write(Reg.RING0_SQ_PROD, self.prod)
         done = [
             Cqe.unpack(self.get(CQ + n % 16 * Cqe.SIZE, Cqe.SIZE)) for n in range(first, self.prod)
         ]
-        self._write(Reg.RING0_CQ_CONS, self.prod)
+        self.write(Reg.RING0_CQ_CONS, self.prod)
         return done
 
     def install(self) -> None:
@@ -180,6 +182,26 @@ def test_the_memory_is_the_clients_behind_the_completion(client: Client) -> None
     assert set(client.rules) == {Rule.OWNED_BUFFER}
     assert len(client.rules) == 13
     assert client.scoreboard.mismatches == []
+
+
+def test_a_result_becomes_a_source_while_others_are_in_flight() -> None:
+    """The checks remember what the device has written, but the memory is the client's again."""
+    client = Client(exact=False, cq_log2=0)  # one completion at a time
+    client.install()
+    other = replace(SEAL, dst_sg=DST + 0x400)
+    client.prod += 2
+    for n, d in enumerate((SEAL, other), 1):
+        client.put(SQ + 64 * n, d.pack())
+    client.write(Reg.RING0_SQ_PROD, 3)
+    client.put(DST, b"new text".ljust(100))
+    client.put(SQ + 64 * 3, replace(SEAL, src_sg=DST, dst_sg=DST + 0x800).pack())
+    client.write(Reg.RING0_SQ_PROD, 4)
+    for index in (2, 3, 4):
+        client.write(Reg.RING0_CQ_CONS, index)
+    assert (client.scoreboard.device_records, client.scoreboard.mismatches) == (3, [])
+    assert not client.found
+    client.device.clear()
+    os.close(client.fd)
 
 
 def test_the_end_of_a_client(client: Client) -> None:
