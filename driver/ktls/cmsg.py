@@ -17,6 +17,10 @@ from ktls.errors import KtlsOSError
 
 _HEAD = struct.Struct("=Qii")
 
+# messages of level SOL_SOCKET that TCP accepts
+_IGNORED = (uapi.SCM_RIGHTS, uapi.SCM_CREDENTIALS)
+_INTS = (uapi.SO_MARK, uapi.SO_TIMESTAMPING, uapi.SO_TIMESTAMPING_NEW)
+
 AncillaryData = Sequence[tuple[int, int, bytes]]
 """Control messages as (level, type, data)."""
 
@@ -64,6 +68,19 @@ def walk(control: bytes) -> Iterator[Cmsg]:
             raise KtlsOSError(errno.EINVAL, f"cmsg_len {length} does not fit")
         yield Cmsg(level, kind, length, bytes(control[at + _HEAD.size : at + length]))
         at += _align(length)
+
+
+def check_socket_messages(control: bytes) -> None:
+    """Check the messages of level SOL_SOCKET in a send without keys (`sock_cmsg_send`).
+
+    Raises:
+        KtlsOSError: EINVAL, a cmsg_len or a type is wrong.
+    """
+    for message in walk(control):
+        if message.level != uapi.SOL_SOCKET or message.kind in _IGNORED:
+            continue
+        if message.kind not in _INTS or len(message.data) != 4:
+            raise KtlsOSError(errno.EINVAL, f"type {message.kind} of SOL_SOCKET")
 
 
 class ControlBuffer:

@@ -15,7 +15,8 @@ _TX_FLAGS = uapi.MSG_MORE | uapi.MSG_DONTWAIT | uapi.MSG_NOSIGNAL
 # flags for use inside the kernel: MSG_SPLICE_PAGES, MSG_SENDPAGE_NOPOLICY,
 # MSG_NO_SHARED_FRAGS, MSG_SENDPAGE_DECRYPTED
 _SPLICE_PAGES = 0x0800_0000
-_INTERNAL = _SPLICE_PAGES | 0x1_0000 | 0x8_0000 | 0x10_0000
+_NO_SHARED_FRAGS = 0x8_0000
+_INTERNAL = _SPLICE_PAGES | 0x1_0000 | _NO_SHARED_FRAGS | 0x10_0000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class Kernel:
         rekey: keys of TLS 1.3 can be replaced, and a KeyUpdate stops reading.
         keeps_error_after_data: the next call reports a socket error that occurs after
             data was copied; otherwise the error is lost.
+        reports_new_parse_error: a read that finds a bad header reports it; otherwise the read
+            waits for data, and the next call reports the error.
+        peek_off: SO_PEEK_OFF can be set; the ULP ignores it.
+        compat: the kernel also runs 32-bit programs, so sendmsg and recvmsg refuse their
+            internal flag MSG_CMSG_COMPAT.
         nopad_retry_misplaces: with TLS_RX_EXPECT_NO_PAD, the first decryption of a padded
             record stays in the caller's memory and the text follows it (CVE-2026-74611).
     """
@@ -47,10 +53,13 @@ class Kernel:
     tx_max_payload_len: bool = False
     rekey: bool = False
     keeps_error_after_data: bool = True
+    reports_new_parse_error: bool = True
+    peek_off: bool = True
+    compat: bool = True
     nopad_retry_misplaces: bool = False
 
 
-LINUX_6_12 = Kernel("6.12")
+LINUX_6_12 = Kernel("6.12", stripped_flags=_INTERNAL & ~_NO_SHARED_FRAGS)
 LINUX_6_1 = Kernel(
     "6.1",
     send_flags=_TX_FLAGS,
@@ -58,12 +67,31 @@ LINUX_6_1 = Kernel(
     pages_by_sendmsg=False,
     poll_hides_partial_record=False,
     keeps_error_after_data=False,
+    reports_new_parse_error=False,
+    peek_off=False,
 )
-# as in Debian 12's package user-mode-linux
-LINUX_6_1_176 = replace(LINUX_6_1, name="6.1.176", nopad_retry_misplaces=True)
-LINUX_7 = replace(LINUX_6_12, name="7.x", tx_max_payload_len=True, rekey=True)
+LINUX_7 = replace(
+    LINUX_6_12, name="7.x", stripped_flags=_INTERNAL, tx_max_payload_len=True, rekey=True
+)
+# as in the packages user-mode-linux of Debian 12, 13 and sid
+_UML = (
+    replace(LINUX_6_1, name="6.1.176", compat=False, nopad_retry_misplaces=True),
+    replace(LINUX_6_12, name="6.12.113", compat=False, nopad_retry_misplaces=True),
+    replace(LINUX_7, name="7.2.7", compat=False),
+)
 
-KERNELS = {kernel.name: kernel for kernel in (LINUX_6_1, LINUX_6_1_176, LINUX_6_12, LINUX_7)}
-"""The personalities by name."""
+KERNELS = {kernel.name: kernel for kernel in (LINUX_6_1, LINUX_6_12, LINUX_7, *_UML)}
+"""The personalities by name: a series, or the version of one build."""
 DEFAULT_KERNEL = LINUX_6_12
 """The personality of a `KtlsStack` that names none."""
+
+
+def personality(release: str) -> Kernel | None:
+    """Return the personality of a kernel: its own, or that of its series; None without one.
+
+    Args:
+        release: its version, such as 6.1.176.
+    """
+    parts = release.split(".")
+    names = (release, ".".join(parts[:2]), parts[0] + ".x")
+    return next((KERNELS[name] for name in names if name in KERNELS), None)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -17,7 +18,7 @@ PIPE_BUFFERS = 16
 
 @dataclass(slots=True)
 class _Page:
-    """One buffer of a pipe: bytes of a page from `offset` on."""
+    """One buffer of a pipe: bytes of a page, or of several contiguous ones, from `offset` on."""
 
     data: bytes
     offset: int
@@ -79,14 +80,23 @@ class Pipe:
             raise KtlsOSError(errno.EAGAIN, "the pipe is full")
         return at
 
+    def put_buffers(self, buffers: Sequence[memoryview]) -> int:
+        """Add memory by reference, as splice does; returns how many bytes had room.
+
+        Args:
+            buffers: contiguous memory; each takes one buffer of the pipe, whatever its size.
+        """
+        taken = 0
+        for buffer in buffers:
+            if len(self._pages) >= self.slots:
+                break
+            self._pages.append(_Page(bytes(buffer), 0, False, False))
+            taken += len(buffer)
+        return taken
+
     def put_pages(self, data: memoryview) -> int:
-        """Add bytes by reference, as splice does; returns how many had room."""
-        at = 0
-        while at < len(data) and len(self._pages) < self.slots:
-            piece = bytes(data[at : at + PAGE])
-            self._pages.append(_Page(piece, 0, False, False))
-            at += len(piece)
-        return at
+        """Add bytes by reference, page by page; returns how many had room."""
+        return self.put_buffers([data[at : at + PAGE] for at in range(0, len(data), PAGE)])
 
     def read(self, count: int) -> bytes:
         """read(2) without waiting.

@@ -19,6 +19,7 @@ from ktls.cmsg import AncillaryData, Cmsg, ControlBuffer
 from ktls.errors import KtlsOSError
 from ktls.pipe import PAGE, Pipe, file_source
 from ktls.record import Buffer
+from ktls.sockopt import SocketOptions
 from ktls.splice import splice_file, splice_pipe
 from ktls.stack import KtlsStack
 from ktls.tap import Tap
@@ -26,6 +27,8 @@ from ktls.tcp import RCV_SHUTDOWN, State, TcpSock
 from ktls.tls_main import TlsContext
 from ktls.tls_tx import MemoryFaults, TlsTx
 from ktls.wire import Wire
+
+_MAX_OFFSET = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class KtlsSocket:
         self.tap = Tap(stack.observer, self.conn) if stack.observer is not None else None
         self.nonblocking = False
         self.faults = MemoryFaults()
+        self._options = SocketOptions(self.tcp, stack.kernel.peek_off)
         self._ulp: TlsContext | None = None
         self._closed = False
         self._write_shut = False
@@ -170,10 +174,8 @@ class KtlsSocket:
             if self._ulp is None:
                 raise KtlsOSError(errno.ENOPROTOOPT, "the socket has no ULP")
             self._ulp.set_option(option, value, optlen)
-        elif level == uapi.SOL_SOCKET:
-            sockopt.set_socket_option(self.tcp, option, value, optlen)
-        elif level == uapi.SOL_TCP and option in (uapi.TCP_NODELAY, uapi.TCP_CORK):
-            sockopt.int_value(value, optlen)
+        elif level in (uapi.SOL_SOCKET, uapi.SOL_TCP):
+            self._options.set(level, option, value, optlen)
         else:
             raise KtlsOSError(errno.ENOPROTOOPT, f"level {level}, option {option}")
 
@@ -194,13 +196,14 @@ class KtlsSocket:
         self._finalizer.atexit = False
 
     @_locked
-    def getsockopt(self, level: int, option: int, optlen: int) -> bytes:
+    def getsockopt(self, level: int, option: int, optlen: int, *, null: bool = False) -> bytes:
         """getsockopt(2).
 
         Args:
             level: SOL_SOCKET, SOL_TCP or SOL_TLS.
             option: number of the option.
             optlen: length of the caller's buffer.
+            null: the buffer is a NULL pointer.
 
         Returns:
             The bytes that Linux writes; their number is the new optlen.
@@ -210,17 +213,21 @@ class KtlsSocket:
         """
         self._check_open()
         self.stack.sync_device()
-        if level == uapi.SOL_SOCKET and option == uapi.SO_ERROR:
-            return sockopt.pack_int(self.tcp.take_error())[:optlen]
-        if level == uapi.SOL_TCP and option == uapi.TCP_ULP:
+        ulp = self._ulp
+        if level == uapi.SOL_TLS and ulp is not None:
+            data = ulp.get_option(option, optlen, null)
+        elif (level, option) == (uapi.SOL_TCP, uapi.TCP_ULP):
             if optlen < 0:
                 raise KtlsOSError(errno.EINVAL, "optlen is negative")
             size = min(optlen, uapi.TCP_ULP_NAME_MAX)
-            return b"tls".ljust(uapi.TCP_ULP_NAME_MAX, b"\0")[:size] if self._ulp else b""
-        ulp = self._ulp
-        if level != uapi.SOL_TLS or ulp is None:
+            data = b"tls".ljust(uapi.TCP_ULP_NAME_MAX, b"\0")[:size] if ulp else b""
+        elif level in (uapi.SOL_SOCKET, uapi.SOL_TCP):
+            data = self._options.get(level, option, optlen)
+        else:
             raise KtlsOSError(errno.EOPNOTSUPP, f"level {level}, option {option}")
-        return ulp.get_option(option, optlen)
+        if null and data:
+            raise KtlsOSError(errno.EFAULT, "the buffer is a NULL pointer")
+        return data
 
     # ------------------------------------------------------------------------ send
 
@@ -239,6 +246,7 @@ class KtlsSocket:
             KtlsOSError: as Linux; no byte was accepted.
         """
         if not flags and self._ulp is not None and not self._closed:
+            self._let_peer_answer()
             tx = self._ulp.tx
             if tx is not None and tx.send_record(data):
                 return len(data)
@@ -278,6 +286,7 @@ class KtlsSocket:
         Raises:
             KtlsOSError: as Linux; no byte was accepted.
         """
+        self._refuse_compat(flags)
         parts = list(buffers)
         if len(parts) > uapi.UIO_MAXIOV:
             raise KtlsOSError(errno.EMSGSIZE, f"{len(parts)} iovecs")
@@ -298,6 +307,7 @@ class KtlsSocket:
         Raises:
             KtlsOSError: the first message failed.
         """
+        self._refuse_compat(flags)
         done: list[int] = []
         for i, message in enumerate(messages):
             batch = uapi.MSG_BATCH if i + 1 < len(messages) else 0
@@ -309,10 +319,28 @@ class KtlsSocket:
                 break
         return done
 
+    def _let_peer_answer(self) -> None:
+        """Send what is in the device if the peer has closed, as it may answer with a reset.
+
+        Otherwise the result of the next call would depend on how long the device takes.
+        """
+        if self.tcp.state == State.CLOSE_WAIT:
+            self.stack.sync_device()
+
+    def _refuse_compat(self, flags: int) -> None:
+        """Refuse the flag that the system calls of 32-bit programs add (`__sys_sendmsg`).
+
+        Raises:
+            KtlsOSError: EINVAL.
+        """
+        if self.stack.kernel.compat and flags & uapi.MSG_CMSG_COMPAT:
+            raise KtlsOSError(errno.EINVAL, "MSG_CMSG_COMPAT")
+
     @_locked
     def _sendmsg(self, data: Buffer, flags: int, control: bytes, fault_at: int | None) -> int:
         if self._closed:
             self._check_open()
+        self._let_peer_answer()
         if self.nonblocking:
             flags |= uapi.MSG_DONTWAIT
         t = self.tcp
@@ -320,6 +348,7 @@ class KtlsSocket:
         try:
             if self._ulp is not None and self._ulp.tx is not None:
                 return self._ulp.tx.sendmsg(data, flags, control, fault_at)
+            cmsg.check_socket_messages(control)
             return t.sendmsg(data, flags, fault_at)
         finally:
             t.owned = False
@@ -346,8 +375,8 @@ class KtlsSocket:
         """
         self._check_open()
         start = file.tell() if offset is None else offset
-        if start < 0 or count < 0:
-            raise KtlsOSError(errno.EINVAL, "a negative offset or count")
+        if start < 0 or count < 0 or start + count > _MAX_OFFSET:
+            raise KtlsOSError(errno.EINVAL, "no range of a file (`rw_verify_area`)")
         sent = self._owned(splice_file, self, file_source(file), start, count)
         if offset is None:
             file.seek(start + sent)
@@ -356,6 +385,7 @@ class KtlsSocket:
     @_locked
     def _owned(self, call: Callable[..., int], *args: object) -> int:
         """Run a call that owns the socket (`lock_sock`, `release_sock`)."""
+        self._let_peer_answer()
         t = self.tcp
         t.owned = True
         try:
@@ -416,24 +446,38 @@ class KtlsSocket:
                 raise KtlsOSError(errno.EAGAIN, "the pipe is full")
             if not self.stack.sleep("splicing into a full pipe"):
                 raise KtlsOSError(errno.EINTR, "interrupted")
-        nonblock = self.nonblocking or flags & uapi.SPLICE_F_NONBLOCK
-        wait = uapi.MSG_DONTWAIT if nonblock else 0
+        wait = uapi.MSG_DONTWAIT if flags & uapi.SPLICE_F_NONBLOCK else 0
         count = min(count, (pipe.slots - pipe.occupancy) * PAGE)
         if self._ulp is not None and self._ulp.rx is not None:
-            return self._ulp.rx.splice_read(pipe.put_pages, count, wait)
+            # `tls_sw_splice_read` does not look at O_NONBLOCK
+            return self._ulp.rx.splice_read(pipe.put_buffers, count, wait)
+        if self.nonblocking:
+            wait = uapi.MSG_DONTWAIT
         return pipe.put_pages(memoryview(self.tcp.recvmsg(count, wait)))
 
     # --------------------------------------------------------------------- receive
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """recv(2); see `recvmsg`."""
-        return self.recvmsg(size, 0, flags).data
+        return self._recvmsg(size, 0, flags, None).data
 
     def read(self, size: int) -> bytes:
-        """read(2); see `recvmsg`."""
-        return self.recvmsg(size, 0, 0).data
+        """read(2); see `readv`."""
+        return self.readv(size)
 
-    @_locked
+    def readv(self, size: int, *, fault_at: int | None = None) -> bytes:
+        """readv(2); a read of nothing does not reach the connection (`sock_read_iter`).
+
+        Args:
+            size: bytes that all iovecs hold.
+            fault_at: offset of the first byte at a bad address.
+
+        Raises:
+            KtlsOSError: as `recvmsg`.
+        """
+        self._check_open()
+        return self.recvmsg(size, fault_at=fault_at).data if size else b""
+
     def recvmsg(
         self, size: int, control_size: int = 0, flags: int = 0, *, fault_at: int | None = None
     ) -> Received:
@@ -448,6 +492,11 @@ class KtlsSocket:
         Raises:
             KtlsOSError: as Linux; no byte was received.
         """
+        self._refuse_compat(flags)
+        return self._recvmsg(size, control_size, flags, fault_at)
+
+    @_locked
+    def _recvmsg(self, size: int, control_size: int, flags: int, fault_at: int | None) -> Received:
         self._check_open()
         self.stack.sync_device()
         if self.nonblocking:

@@ -27,6 +27,7 @@ SEND_SHUTDOWN = 2
 SHUTDOWN_MASK = RCV_SHUTDOWN | SEND_SHUTDOWN
 
 _MIN_RCVBUF = 2304
+_MIN_MSS = 536  # bytes; a window below a segment cannot bring what SO_RCVLOWAT waits for
 
 
 class State(enum.IntEnum):
@@ -288,8 +289,18 @@ class TcpSock:
         if self.watcher is not None:
             self.watcher(data)
         self.rcvq += data
-        if self.on_data is not None:
+        self._data_ready()
+
+    def _data_ready(self) -> None:
+        """Tell the ULP of data, unless SO_RCVLOWAT asks for more (`tcp_data_ready`)."""
+        enough = len(self.rcvq) >= self.rcvlowat or self.window() <= _MIN_MSS
+        if self.on_data is not None and self.rcvq and (enough or self.done):
             self.on_data()
+
+    def set_rcvlowat(self, size: int) -> None:
+        """Set SO_RCVLOWAT: at most half of the buffer (`tcp_set_rcvlowat`)."""
+        self.rcvlowat = min(0x7FFF_FFFF if size < 0 else size or 1, self.rcvbuf // 2)
+        self._data_ready()
 
     def _fin_arrived(self) -> None:
         if self.state == State.CLOSE:
@@ -353,7 +364,8 @@ class TcpSock:
             if enough or self._ends_read(bool(out)):
                 break
             err = self.wait_data(flags)
-            if err and out:
+            # a read of 0 bytes waits once, and whatever ends the wait, it returns 0
+            if err and (out or (not size and not flags & uapi.MSG_DONTWAIT)):
                 break
             if err:
                 raise KtlsOSError(err, "no data to read")

@@ -166,12 +166,14 @@ class TlsContext:
         if self.tx is not None:
             self.tx.limit = limit
 
-    def get_option(self, option: int, optlen: int) -> bytes:
+    def get_option(self, option: int, optlen: int, null: bool) -> bytes:
         """getsockopt(2) at level SOL_TLS.
 
         Args:
             option: TLS_* number.
-            optlen: length of the caller's buffer.
+            optlen: length of the caller's buffer. Linux compares most as an unsigned number, so
+                a negative one is large.
+            null: the buffer is a NULL pointer.
 
         Returns:
             The bytes that Linux writes.
@@ -180,23 +182,26 @@ class TlsContext:
             KtlsOSError: as Linux.
         """
         if option in (uapi.TLS_TX, uapi.TLS_RX):
+            if null:
+                raise KtlsOSError(errno.EINVAL, "the buffer is a NULL pointer")
             return self._get_keys(self.tx if option == uapi.TLS_TX else self.rx, optlen)
         if option == uapi.TLS_TX_ZEROCOPY_RO:
             if optlen != 4:
                 raise KtlsOSError(errno.EINVAL, "TLS_TX_ZEROCOPY_RO is an int")
             return self._zerocopy.to_bytes(4, "little")
         if option == uapi.TLS_RX_EXPECT_NO_PAD:
-            if self._version != uapi.TLS_1_3_VERSION or optlen < 4 or self.rx is None:
+            short = 0 <= optlen < 4
+            if self._version != uapi.TLS_1_3_VERSION or short or self.rx is None:
                 raise KtlsOSError(errno.EINVAL, "TLS_RX_EXPECT_NO_PAD needs TLS 1.3 and 4 bytes")
             return int(self.rx.no_pad).to_bytes(4, "little")
         if option == uapi.TLS_TX_MAX_PAYLOAD_LEN and self._stack.kernel.tx_max_payload_len:
-            if optlen < 2:
+            if 0 <= optlen < 2:
                 raise KtlsOSError(errno.EINVAL, "TLS_TX_MAX_PAYLOAD_LEN has two bytes")
             return self._limit.to_bytes(2, "little")
         raise KtlsOSError(errno.ENOPROTOOPT, f"option {option} of SOL_TLS")
 
     def _get_keys(self, side: TlsTx | TlsRx | None, optlen: int) -> bytes:
-        if optlen < 4:
+        if 0 <= optlen < 4:
             raise KtlsOSError(errno.EINVAL, "optlen is below 4")
         if side is None:
             raise KtlsOSError(errno.EBUSY, "no keys are set")

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import errno
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ktls import uapi
 from ktls.cmsg import ControlBuffer
 from ktls.errors import KtlsOSError
 from ktls.kernels import Kernel
+from ktls.pipe import PAGE
 from ktls.record import BadRecord, Buffer, Protection
 from ktls.tap import Tap
 from ktls.tcp import RCV_SHUTDOWN, TcpSock
 from ktls.tls_device import DeviceOpener
 from ktls.tls_strp import StreamParser
+
+_MAX_BLOCK = 8  # pages of contiguous memory (TLS_PAGE_ORDER)
 
 
 @dataclass(slots=True)
@@ -30,10 +33,36 @@ class Opened:
     Attributes:
         control: its type.
         text: its plaintext without the delivered bytes.
+        full_len: bytes of the record on the wire.
+        at: offset of `text` in the memory that Linux opens the record into; the header comes first.
     """
 
     control: int
     text: memoryview
+    full_len: int
+    at: int
+
+    def drop(self, count: int) -> None:
+        """Remove the first `count` bytes, which were delivered."""
+        self.text = self.text[count:]
+        self.at += count
+
+    def fragments(self, size: int) -> list[memoryview]:
+        """Split the first `size` bytes where Linux's memory for them is not contiguous.
+
+        The memory has the record's size, in blocks of at most 32 KiB, each a power of two of pages,
+        the largest that fits (`tls_alloc_clrtxt_skb`, `alloc_skb_with_frags`).
+        """
+        out = []
+        start, block = 0, 0  # of the memory
+        while start < self.full_len:
+            pages = -(-(self.full_len - start) // PAGE)
+            block = min(1 << (pages.bit_length() - 1), _MAX_BLOCK) * PAGE
+            low, high = max(start - self.at, 0), min(start + block - self.at, size, len(self.text))
+            if low < high:
+                out.append(self.text[low:high])
+            start += block
+        return out
 
 
 class _Call:
@@ -165,9 +194,7 @@ class TlsRx:
     @property
     def readable(self) -> bool:
         """Whether recvmsg has a record to deliver (`tls_sw_sock_is_readable`)."""
-        if self._list:
-            return True
-        return self._parser.ready and not self.key_update_pending
+        return not self.key_update_pending and (bool(self._list) or self._parser.ready)
 
     # -------------------------------------------------------------------- recvmsg
 
@@ -223,7 +250,7 @@ class TlsRx:
                 raise _Deliver(e.errno or errno.EIO) from None
             left -= chunk
             if not peek and chunk < len(opened.text):
-                opened.text = opened.text[chunk:]
+                opened.drop(chunk)
                 break
             call.eor = True
             if peek:
@@ -258,7 +285,7 @@ class TlsRx:
                 raise _Deliver(e.errno or errno.EIO) from None
             if peek or len(opened.text) > room:
                 if not peek:
-                    opened.text = opened.text[room:]
+                    opened.drop(room)
                 self._list.append(opened)
             else:
                 call.eor = True
@@ -307,9 +334,17 @@ class TlsRx:
                 raise _Deliver(tcp.take_error())
             if err:
                 raise _Deliver(err)
+            # bytes below SO_RCVLOWAT have not been looked at
+            self._arrived()
+            if self._parser.ready:
+                break
+            if tcp.sk_err and self._kernel.reports_new_parse_error:
+                continue
             if tcp.shutdown & RCV_SHUTDOWN or tcp.done:
                 return False
             err = tcp.wait_data(flags)
+            if err and tcp.sk_err:
+                raise _Deliver(err)
         return True
 
     def _open_one(self, call: _Call | None, room: int, peek: bool) -> Opened:
@@ -364,7 +399,7 @@ class TlsRx:
         ahead = self.opener.head if self.opener is not None else None
         inner = p.open(record) if ahead is None else ahead
         if not p.tls13:
-            return Opened(record[0], memoryview(inner))
+            return Opened(record[0], memoryview(inner), len(record), p.prepend)
         if direct is not None and inner[-1:] != bytes((uapi.RECORD_TYPE_DATA,)):
             # the record is padded or not application data: Linux decrypts again
             if self._kernel.nopad_retry_misplaces:
@@ -375,12 +410,15 @@ class TlsRx:
         stripped = inner.rstrip(b"\0")
         if not stripped:
             raise KtlsOSError(errno.EBADMSG, "an inner plaintext of zeros")
-        return Opened(stripped[-1], memoryview(stripped)[:-1])
+        return Opened(stripped[-1], memoryview(stripped)[:-1], len(record), p.prepend)
 
     def _check_key_update(self, opened: Opened) -> None:
+        """Stop reading behind a KeyUpdate (`tls_check_pending_rekey`).
+
+        Linux looks at the first byte in TLS 1.2 as well, where it cannot mean a KeyUpdate.
+        """
         if (
             self._kernel.rekey
-            and self.protection.tls13
             and opened.control == uapi.RECORD_TYPE_HANDSHAKE
             and opened.text[:1] == bytes((uapi.HANDSHAKE_KEY_UPDATE,))
         ):
@@ -389,11 +427,11 @@ class TlsRx:
 
     # --------------------------------------------------------------------- splice
 
-    def splice_read(self, put: Callable[[memoryview], int], size: int, flags: int) -> int:
+    def splice_read(self, put: Callable[[Sequence[memoryview]], int], size: int, flags: int) -> int:
         """Move bytes of at most one record to a pipe (`tls_sw_splice_read`).
 
         Args:
-            put: adds bytes to the pipe and returns how many had room.
+            put: adds buffers to the pipe and returns how many bytes had room.
             size: maximal number of bytes.
             flags: MSG_DONTWAIT or 0.
 
@@ -416,10 +454,10 @@ class TlsRx:
         if opened.control != uapi.RECORD_TYPE_DATA:
             self._list.appendleft(opened)
             raise KtlsOSError(errno.EINVAL, "splice does not deliver control records")
-        moved = put(opened.text[:size])
+        moved = put(opened.fragments(size))
         if moved and self._tap is not None:
             self._tap.app_received(opened.control, bytes(opened.text[:moved]))
         if moved < len(opened.text):
-            opened.text = opened.text[moved:]
+            opened.drop(moved)
             self._list.appendleft(opened)
         return moved

@@ -7,7 +7,8 @@
 //   rounds. An AES-128 key uses 0 and 5 to 14. kw_stage 15 writes all stages at once, which wipes a
 //   context.
 // Latency/throughput: 16 cycles for both key sizes, one word per cycle.
-// Data format: lane n is bits 128 n and up. Bits [127:120] of a lane are byte 0 of its block as FIPS 197 appendix C prints it.
+// Data format: lane n is bits 128 n and up. Bits [127:120] of a lane are byte 0 of its block as
+//   FIPS 197 appendix C prints it.
 // Source: FIPS 197 section 5.1.
 //
 //   level    0        1            2 .. 5             6 .. 14         15
@@ -44,8 +45,8 @@ module ktls_aes #(
     output wire [128*LANES-1:0] blk_o
 );
 
-  // The word at level n of the picture: its blocks are in bits LANES n and up of v, and bit n of the
-  // others belongs to it.
+  // The word at level n of the picture: its blocks are in bits LANES n and up of v, and bit n of
+  // the others belongs to it.
   reg [16*LANES-1:0] v;
   reg [14:0] k256;
   reg [13:0] load;  // the word needs another key than the word before it

@@ -7,7 +7,8 @@
 //   key memory is synchronous. kw_* writes one key. The user must not write the key of a context
 //   that has blocks in the pipeline (the device drains a context before it sets a new key).
 // Latency/throughput: 1 cycle, one word per cycle, contexts in any order.
-// Data format: lane n is bits 128 n and up. Bits [127:120] of a lane are byte 0 of its block as FIPS 197 appendix C prints it.
+// Data format: lane n is bits 128 n and up. Bits [127:120] of a lane are byte 0 of its block as
+//   FIPS 197 appendix C prints it.
 // Source: FIPS 197 sections 5.1 and 5.2. For synthesis each byte passes one S-box, and MixColumns
 //   follows. Simulators run a faster form, which merges SubBytes, ShiftRows and MixColumns into
 //   four tables (T-tables).
@@ -121,7 +122,7 @@ module ktls_aes_round #(
         reg [7:0] s1;  // S(a) times 1, 2 and 3 in GF(2^8)
         reg [7:0] s2;
         reg [7:0] s3;
-        // Two columns side by side: x0, x1 get the terms of row 0, x2, x3 those of row 1, and so on.
+        // Two columns side by side: x0, x1 get the terms of row 0, x2, x3 those of row 1, etc.
         `KTLS_TMP(64, x0)
         `KTLS_TMP(64, x1)
         `KTLS_TMP(64, x2)

@@ -95,13 +95,13 @@ module ktls_csr #(
   localparam STRIDE_LOG2 = $clog2(RING_STRIDE);
   localparam [11:0] SQ_PUSH = REG_RING0_SQ_PUSH - REG_RING0_SQ_BASE_LO;
   genvar g;
-  integer i;
+  integer n;
 
   // --------------------------------------------------------------- bus, writes
   //
   // Address and data are taken in one cycle and take effect in the next, which keeps the bus out of
-  // the paths between registers. The response comes when the interrupt has followed, so a driver that
-  // has consumed its completions sees no interrupt of theirs.
+  // the paths between registers. The response comes when the interrupt has followed, so a driver
+  // that has consumed its completions sees no interrupt of theirs.
 
   reg pending;  // a write has been taken and has not taken effect
   reg written;  // a write took effect in the previous cycle
@@ -131,7 +131,7 @@ module ktls_csr #(
       w_offset <= aw_offset;
       to_push <= aw_offset[STRIDE_LOG2-1:0] == SQ_PUSH[STRIDE_LOG2-1:0] &&
           aw_offset >> STRIDE_LOG2 < RINGS;
-      for (i = 0; i < RINGS; i = i + 1) w_to[i] <= aw_offset >> STRIDE_LOG2 == i;
+      for (n = 0; n < RINGS; n = n + 1) w_to[n] <= aw_offset[11:STRIDE_LOG2] == n[11-STRIDE_LOG2:0];
       wdata <= s_axil_wdata;
       wstrb <= s_axil_wstrb;
       if (write) wdata <= 32'd0;  // it may be a part of a key

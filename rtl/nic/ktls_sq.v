@@ -244,7 +244,7 @@ module ktls_sq #(
   // zero without a descriptor: see CLEAN
   wire [511:0] whole = part_full ? (from_push ? push_data : part) : 512'd0;
 
-  `KTLS_UNUSED({with_beat[DATA_W-1:0], push_ring, prod, cq_cons})
+  `KTLS_UNUSED({with_beat[DATA_W-1:0], push_ring, prod, cq_cons, addr})
   wire unused_ready;
   wire [DEPTH_LOG2:0] unused_count;
 

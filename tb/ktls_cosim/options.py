@@ -123,15 +123,15 @@ def add_trace(parser: ArgumentParser) -> None:
     )
 
 
-def add_kernel(parser: ArgumentParser, default: str) -> None:
-    """Add `--kernel`, the Linux version that the kTLS model follows."""
+def add_kernel(parser: ArgumentParser, default: str | None, shown: str | None = None) -> None:
+    """Add `--kernel`, the Linux version that the kTLS model follows; `shown` names the default."""
     from ktls import KERNELS
 
     parser.add_argument(
         "--kernel",
         choices=sorted(KERNELS),
         default=default,
-        help=f"Linux version that the model follows (default: {default})",
+        help=f"Linux version that the model follows (default: {shown or default})",
     )
 
 

@@ -458,7 +458,7 @@ class CheckedPort:
             (Use.LIST, d.dst_sg, dst_list),
             *(
                 (Use.SOURCE, addr, memory.read(addr, n))
-                for addr, n in _pieces(src, self._source(ring, d), memory.size)
+                for addr, n in _pieces(src, min(self._source(ring, d), _MAX_RECORD), memory.size)
             ),
             *(
                 (Use.DESTINATION, addr, n)

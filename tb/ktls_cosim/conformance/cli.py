@@ -15,7 +15,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "paths", nargs="+", type=Path, metavar="FILE_OR_DIR", help="scenario files (*.jsonl)"
     )
-    add_kernel(parser, "6.12")
+    add_kernel(parser, None, "that of each recording")
     add_port(parser, "software", "model", "sim", default="software")
     add_jobs(parser, "processes")
     add_json(parser)

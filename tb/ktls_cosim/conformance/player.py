@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from ktls import Kernel, KtlsNic, KtlsOSError, KtlsSocket, KtlsStack, Pipe, socketpair, uapi
 from ktls.errors import errno_name
+from ktls.sockopt import pack_int
 from ktls.stack import Observer
 from ktls_cosim.conformance.records import control_buffer, iov, pattern
 from ktls_cosim.conformance.scenario import Obs, ScenarioError, Step, injected
@@ -107,8 +108,9 @@ class Player:
     def _op_pair(self, step: Step) -> Obs:
         a, b = socketpair(self.stack)
         self._socks.update(a=a, b=b)
-        if not step.get("small"):
-            for sock in (a, b):
+        for sock in (a, b):
+            sock.setsockopt(uapi.SOL_TCP, uapi.TCP_NODELAY, pack_int(1))
+            if not step.get("small"):
                 sock.tcp.set_sndbuf(2 << 20)
                 sock.tcp.set_rcvbuf(2 << 20)
         if "rcvbuf" in step:
@@ -142,7 +144,8 @@ class Player:
         return {"rc": 0}
 
     def _op_getsockopt(self, step: Step) -> Obs:
-        data = self._sock(step["fd"]).getsockopt(step["level"], step["opt"], step["len"])
+        sock, null = self._sock(step["fd"]), bool(step.get("null"))
+        data = sock.getsockopt(step["level"], step["opt"], step["len"], null=null)
         return {"rc": 0, "len": len(data), "data": data.hex()}
 
     def _op_soerr(self, step: Step) -> Obs:
@@ -258,7 +261,7 @@ class Player:
 
     def _op_readv(self, step: Step) -> Obs:
         lengths, fault_at = iov(step["iov"])
-        data = self._sock(step["fd"]).recvmsg(sum(lengths), fault_at=fault_at).data
+        data = self._sock(step["fd"]).readv(sum(lengths), fault_at=fault_at)
         return {"rc": len(data), "data": data.hex()}
 
     # --------------------------------------------------------------- the plain socket

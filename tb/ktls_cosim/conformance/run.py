@@ -58,14 +58,15 @@ class Result:
         return not self.differences and self.skipped is None
 
 
-def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
+def play(scenario: Scenario, kernel: str | None, port: Port | None) -> Result:
     """Play one scenario and compare.
 
     Args:
         scenario: Recording.
-        kernel: Key of `ktls.KERNELS`.
+        kernel: Key of `ktls.KERNELS`; None: the kernel that was recorded.
         port: Device; None for software mode.
     """
+    kernel = kernel or scenario.personality
     result = Result(scenario.name, scenario.category)
     device = "model" if isinstance(port, NicModel) else "sim"
     scoreboard = Scoreboard(
@@ -96,7 +97,7 @@ def play(scenario: Scenario, kernel: str, port: Port | None) -> Result:
 
 
 def _play_all(
-    port_kind: str, target: Target | None, kernel: str, numbered: tuple[int, list[Scenario]]
+    port_kind: str, target: Target | None, kernel: str | None, numbered: tuple[int, list[Scenario]]
 ) -> Iterator[Result]:
     number, scenarios = numbered
     with ExitStack() as stack:
@@ -112,7 +113,7 @@ def _play_all(
 
 
 def _play_list(
-    port_kind: str, target: Target | None, kernel: str, numbered: tuple[int, list[Scenario]]
+    port_kind: str, target: Target | None, kernel: str | None, numbered: tuple[int, list[Scenario]]
 ) -> list[Result]:
     """Play scenarios in a process of their own, which cannot return an iterator."""
     return list(_play_all(port_kind, target, kernel, numbered))
@@ -121,7 +122,7 @@ def _play_list(
 def run_scenarios(
     scenarios: Sequence[Scenario],
     *,
-    kernel: str,
+    kernel: str | None,
     port: str,
     jobs: int,
     target: Target | None = None,
@@ -131,7 +132,7 @@ def run_scenarios(
 
     Args:
         scenarios: Recordings.
-        kernel: Key of `ktls.KERNELS`.
+        kernel: Key of `ktls.KERNELS`; None: those that were recorded.
         port: `software`, `model` or `sim`.
         jobs: Number of processes.
         target: Simulator and lanes of `sim`.
@@ -171,7 +172,7 @@ def pick(scenarios: Sequence[Scenario], count: int, seed: int) -> list[Scenario]
     return chosen
 
 
-def _offloaded(scenarios: list[Scenario], kernel: str) -> list[Scenario]:
+def _offloaded(scenarios: list[Scenario], kernel: str | None) -> list[Scenario]:
     """Return the scenarios with records for the device; the others do not exercise it."""
     tried = run_scenarios(scenarios, kernel=kernel, port="model", jobs=1)
     return list(compress(scenarios, [r.device_records > 0 for r in tried]))
@@ -199,7 +200,7 @@ def _table(results: list[Result], port: str) -> Table:
 def run_conformance(
     paths: list[Path],
     *,
-    kernel: str,
+    kernel: str | None,
     port: str,
     target: Target | None = None,
     jobs: int | None,
@@ -211,7 +212,7 @@ def run_conformance(
 
     Args:
         paths: Scenario files, or folders of them.
-        kernel: Key of `ktls.KERNELS`.
+        kernel: Key of `ktls.KERNELS`; None: those that were recorded.
         port: `software`, `model` or `sim`.
         jobs: Number of processes; None: one per CPU.
         json_out: File for a summary.
@@ -233,9 +234,10 @@ def run_conformance(
         scenarios = pick(scenarios, sample, seed)
         out.print(f"{len(scenarios)} of {everything} scenarios, chosen with --seed {seed}")
     jobs = min(jobs or os.cpu_count() or 1, len(scenarios))
+    name = kernel or ", ".join(sorted({s.personality for s in scenarios}))
     start = time.monotonic()
     with progress("scenarios") as bar:
-        played = partial(bar.advance, bar.add_task(f"kernel {kernel}", total=len(scenarios)))
+        played = partial(bar.advance, bar.add_task(f"kernel {name}", total=len(scenarios)))
         results = list(
             run_scenarios(
                 scenarios, kernel=kernel, port=port, jobs=jobs, target=target, advance=played
@@ -252,7 +254,7 @@ def run_conformance(
     failed = [r.name for r in results if r.differences]
     skipped = [{"name": r.name, "why": r.skipped} for r in results if r.skipped is not None]
     print(
-        f"kernel {kernel}, port {port}: {passed} of {len(results)} scenarios agree, "
+        f"kernel {name}, port {port}: {passed} of {len(results)} scenarios agree, "
         f"{len(failed)} differ, {len(skipped)} skipped, {took:.1f} s"
     )
     summary = {

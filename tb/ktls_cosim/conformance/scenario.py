@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ktls.kernels import DEFAULT_KERNEL, personality
 from ktls_cosim.conformance.records import build_record
 from ktls_cosim.errors import CosimError
 
@@ -28,6 +29,7 @@ class Scenario:
 
     Attributes:
         name, category: As in the file.
+        kernel: Version of the recorded kernel.
         steps: Inputs of each step.
         observed: Observations of the recorded kernel, by step.
         variants: Observations of other kernels, by kernel and step number.
@@ -38,12 +40,18 @@ class Scenario:
 
     name: str
     category: str
+    kernel: str
     steps: list[Step] = field(repr=False)
     observed: list[Obs] = field(repr=False)
     variants: dict[str, dict[int, Obs]] = field(repr=False)
     timing: bool
     unstable: frozenset[int]
     source: str
+
+    @property
+    def personality(self) -> str:
+        """Key of `ktls.KERNELS`: the recorded kernel, or the default if the model has no such."""
+        return (personality(self.kernel) or DEFAULT_KERNEL).name
 
     def expected(self, kernel: str) -> list[Obs]:
         """Return the observations of a kernel: the recording with its variants applied.
@@ -79,6 +87,7 @@ def parse_scenario(line: str, source: str) -> Scenario:
         return Scenario(
             raw["name"],
             raw.get("category") or raw["name"].split("/")[0],
+            raw["kernel"],
             steps,
             observed,
             {

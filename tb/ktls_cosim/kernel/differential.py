@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ktls import KERNELS, Kernel, KtlsError
+from ktls import KERNELS, Kernel, KtlsError, kernels
 from ktls_cosim.conformance.compare import Difference, observations_differ
 from ktls_cosim.conformance.player import Player, Unplayable
 from ktls_cosim.conformance.scenario import Obs, ScenarioError, Step
@@ -59,11 +59,7 @@ def personality(release: str) -> Kernel:
     Raises:
         CosimError: The model does not know this kernel.
     """
-    exact = KERNELS.get(release)
-    series = KERNELS.get(".".join(release.split(".")[:2])) or KERNELS.get(
-        release.split(".")[0] + ".x"
-    )
-    found = exact or series
+    found = kernels.personality(release)
     if found is None:
         raise CosimError(
             f"the model has no personality for Linux {release}; it knows {', '.join(KERNELS)} "

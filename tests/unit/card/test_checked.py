@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from ktls_cosim.check.rules import Breach, Rule
 from ktls_cosim.check.wire import Scoreboard
 from ktls_cosim.client_memory import Area
 from ktls_hw.faults import Fault
-from ktls_hw.layout import CTRL_RESET, Cqe, Opcode, Reg, SqeCtx, SqeRecord, Status
+from ktls_hw.layout import CTRL_RESET, Cqe, Opcode, Reg, Sge, SqeCtx, SqeRecord, Status
 
 BASE = 1 << 40
 SQ, CQ, SRC, DST = (BASE + n * 0x1000 for n in range(4))
@@ -171,6 +172,51 @@ def test_what_changes_before_the_completion(
     assert client.rules == [rule]
     assert f"{text} of descriptor 1 of ring 0" in client.found[0].text
     assert client.scoreboard.mismatches == []
+
+
+def test_lengths_of_a_wild_descriptor_cost_no_memory(client: Client) -> None:
+    """The device refuses them, and the checks do not read what it would not."""
+    most = (1 << 32) - 1
+    direct = replace(SEAL, len=most, dst_len=most)
+    [done] = client.post(direct)
+    assert done.status == Status.BAD_LENGTH
+    client.put(SRC, Sge(0, most).pack() * 64)
+    lists = replace(direct, src_direct=0, dst_direct=0, src_cnt=65535, dst_cnt=65535, dst_sg=SRC)
+    [done] = client.post(lists)
+    assert done.status == Status.BAD_LENGTH
+    assert client.scoreboard.mismatches == []
+
+
+def test_a_driver_that_does_anything(rng: random.Random) -> None:
+    """Random descriptors, lists, doorbells and maps: the checks hold nothing against the device."""
+    for _ in range(30):
+        client = Client(exact=rng.random() < 0.5, cq_log2=rng.choice((0, 2, 4)))
+        client.install()
+        for _ in range(40):
+            places = (SRC, DST, DST + 7, SQ, CQ, 0, (1 << 64) - 16, BASE + 0x4000 - 8)
+            lengths = (0, 1, 16, 100, 16384, 16385, (1 << 32) - 1)
+            entries = [Sge(rng.choice(places), rng.choice(lengths)) for _ in range(4)]
+            client.put(SRC, b"".join(e.pack() for e in entries))
+            record = replace(
+                SEAL,
+                opcode=rng.choice((0, 1, 2, 3, 3, 3, 4, 5, 9)), ctx=rng.choice((0, 0, 1, 99)),
+                len=rng.choice(lengths), dst_len=rng.choice(lengths), pad=rng.choice((0, 3)),
+                src_sg=rng.choice(places), dst_sg=rng.choice(places),
+                src_cnt=rng.choice((0, 3, 65535)), dst_cnt=rng.choice((0, 3, 65535)),
+                src_direct=rng.randrange(2), dst_direct=rng.randrange(2),
+            )  # fmt: skip
+            client.put(SQ + client.prod % 16 * 64, record.pack())
+            client.prod += rng.choice((0, 1, 1, 1, 2, 17, -1))
+            client.prod &= 0xFFFFFFFF
+            client.write(Reg.RING0_SQ_PROD, client.prod)
+            client.write(Reg.RING0_CQ_CONS, client.prod - rng.choice((0, 0, 1, 5)) & 0xFFFFFFFF)
+            if rng.random() < 0.05:
+                client.device.read_register(rng.choice((Reg.STATUS, Reg.RING0_CQ_PROD)))
+        client.device.client_gone()
+        assert client.scoreboard.mismatches == []
+        client.device.reset()
+        client.device.clear()
+        os.close(client.fd)
 
 
 def test_the_memory_is_the_clients_behind_the_completion(client: Client) -> None:

@@ -45,6 +45,7 @@ def test_everything_that_is_left_out_is_named_with_its_entry(tmp_path: Path) -> 
         "text that ends within a block (whole_blocks = true)",
         "LANES=2 (lanes)",
         "LANES=4 (lanes)",
+        "LANES=8 (lanes)",
         "the throughput formula (cycles_per_block = 64)",
     )
     assert can.directions == (False,)

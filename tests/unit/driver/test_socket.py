@@ -221,8 +221,9 @@ def test_refused_flags(connect: Connect, flag: int) -> None:
 def test_flag_rules(connect: Connect) -> None:
     sock, peer = connect()
     fails(errno.EINVAL, sock.send, b"x", MORE | uapi.MSG_EOR)
-    internal = 0x8000000 | 0x10000 | 0x80000 | 0x100000
+    internal = 0x8000000 | 0x10000 | 0x100000
     assert sock.send(b"x", internal | uapi.MSG_DONTWAIT | uapi.MSG_NOSIGNAL) == 1
+    fails(errno.EOPNOTSUPP, sock.send, b"x", 0x80000)  # MSG_NO_SHARED_FRAGS: cleared by 7.x
     sock.flush()
     assert peer.lengths() == [(23, 1)]
 
