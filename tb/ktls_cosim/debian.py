@@ -42,14 +42,25 @@ class Unpacked:
         """Return the command that runs a program, such as `usr/bin/x`, with its own libraries.
 
         Raises:
-            PackagesMissing: the packages have no such program, or no loader.
+            PackagesMissing: the packages have no such program.
         """
         path = self.root / program
-        loaders = sorted(self.root.glob("usr/lib/*-linux-gnu/ld-linux-*.so.*"))
-        if not path.exists() or not loaders:
+        if not path.exists():
             raise PackagesMissing(f"{path} is missing; delete {self.root} and try again")
-        libraries = [loaders[0].parent, loaders[0].parent / "pulseaudio"]
-        return [str(loaders[0]), "--library-path", ":".join(map(str, libraries)), str(path)]
+        libraries = [self.loader.parent, self.loader.parent / "pulseaudio"]
+        return [str(self.loader), "--library-path", ":".join(map(str, libraries)), str(path)]
+
+    @property
+    def loader(self) -> Path:
+        """The dynamic loader of the packages, which lies beside their C library.
+
+        Raises:
+            PackagesMissing: there is none.
+        """
+        loaders = sorted(self.root.glob("usr/lib/*-linux-gnu/ld-linux-*.so.*"))
+        if not loaders:
+            raise PackagesMissing(f"no loader in {self.root}; delete it and try again")
+        return loaders[0]
 
 
 def _folder(suite: str, packages: Sequence[str]) -> Path:

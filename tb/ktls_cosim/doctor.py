@@ -88,10 +88,10 @@ def _libpython() -> str | None:
 
 
 def _kernel() -> str | None:
-    from ktls_cosim.kernel.uml import KernelMissing, kernel_release
+    from ktls_cosim.kernel.uml import KernelMissing, find_kernel
 
     try:
-        return kernel_release()
+        return find_kernel().release
     except KernelMissing:
         return None
 

@@ -16,7 +16,7 @@ from ktls_cosim.conformance.scenario import Obs, Step, load
 from ktls_cosim.errors import CosimError
 from ktls_cosim.kernel import differential
 from ktls_cosim.kernel.generate import make_script
-from ktls_cosim.kernel.uml import KernelMissing, KernelUnusable, kernel_release, run_on_kernel
+from ktls_cosim.kernel.uml import KernelMissing, KernelUnusable, find_kernel, run_on_kernel
 
 SCRIPTS = 80
 
@@ -26,7 +26,7 @@ def release() -> str:
     """Return the version of the real kernel; skip the test if there is none."""
     try:
         run_on_kernel([[{"op": "pair"}]])
-        return kernel_release()
+        return find_kernel().release
     except (KernelMissing, KernelUnusable) as e:
         # a console of a kernel that fails to boot would bury the summary
         reason = str(e).partition(":\n")[0]

@@ -581,9 +581,9 @@ def run_script(steps: list[Json]) -> list[Json] | Json:
         script.close()
 
 
-# TLS and its ciphers; a built-in module has no file
+# TLS and its ciphers; a module that is built in, or has another name in this kernel, has no file
 MODULES = (
-    "ctr", "ghash-generic", "gcm", "cmac", "ccm", "chacha_generic", "poly1305_generic",
+    "ctr", "ghash-generic", "gcm", "cmac", "ccm", "chacha", "chacha_generic", "poly1305_generic",
     "chacha20poly1305", "tls",
 )  # fmt: skip
 

@@ -18,7 +18,13 @@ from ktls_cosim.conformance.player import Player, Unplayable
 from ktls_cosim.conformance.scenario import Obs, ScenarioError, Step
 from ktls_cosim.errors import CosimError
 from ktls_cosim.kernel.generate import make_script
-from ktls_cosim.kernel.uml import KernelFailed, kernel_release, run_on_kernel
+from ktls_cosim.kernel.uml import (
+    KernelFailed,
+    LiveKernel,
+    find_kernel,
+    run_on_kernel,
+    unpack_kernel,
+)
 from ktls_cosim.parallel import spread
 from ktls_cosim.paths import build_root
 from ktls_cosim.report import progress, write_json
@@ -153,23 +159,25 @@ def recording(finding: Finding, release: str, seed: int) -> str:
     return json.dumps(scenario, separators=(",", ":"))
 
 
-def _batch(kernel: Kernel, seed: int, numbers: range) -> list[Finding]:
+def _batch(kernel: Kernel, seed: int, live: LiveKernel | None, numbers: range) -> list[Finding]:
     scripts = [make_script(seed, n) for n in numbers]
     out = []
-    for number, script, observed in zip(numbers, scripts, run_on_kernel(scripts), strict=True):
+    for number, script, observed in zip(
+        numbers, scripts, run_on_kernel(scripts, live), strict=True
+    ):
         if observed is None:
             raise CosimError(f"the kernel cannot play script {number} of seed {seed}")
         differences = examine(kernel, script, observed)
         if differences:
             out.append(Finding(number, script, observed, differences))
-    return _seen_again(kernel, out)
+    return _seen_again(kernel, live, out)
 
 
-def _seen_again(kernel: Kernel, findings: list[Finding]) -> list[Finding]:
+def _seen_again(kernel: Kernel, live: LiveKernel | None, findings: list[Finding]) -> list[Finding]:
     """Return the findings that repeat; on a busy machine a call can look blocked."""
     if not findings:
         return []
-    again = run_on_kernel([f.script for f in findings])
+    again = run_on_kernel([f.script for f in findings], live)
     out = []
     for finding, observed in zip(findings, again, strict=True):
         if observed is not None and examine(kernel, finding.script, observed):
@@ -177,7 +185,9 @@ def _seen_again(kernel: Kernel, findings: list[Finding]) -> list[Finding]:
     return out
 
 
-def find_differences(count: int, seed: int, jobs: int, kernel: Kernel) -> Iterator[list[Finding]]:
+def find_differences(
+    count: int, seed: int, jobs: int, kernel: Kernel, live: LiveKernel | None = None
+) -> Iterator[list[Finding]]:
     """Run scripts in batches and yield the findings of each batch.
 
     Args:
@@ -185,18 +195,25 @@ def find_differences(count: int, seed: int, jobs: int, kernel: Kernel) -> Iterat
         seed: Seed of the scripts.
         jobs: Number of kernels that run at the same time.
         kernel: Kernel to model.
+        live: Kernel to boot; None: the installed one.
 
     Raises:
         CosimError: There is no kernel, or it cannot play a script.
     """
     batches = [range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)]
     if jobs == 1:
-        yield from map(partial(_batch, kernel, seed), batches)
+        yield from map(partial(_batch, kernel, seed, live), batches)
         return
-    yield from spread(partial(_batch, kernel, seed), batches, jobs)
+    yield from spread(partial(_batch, kernel, seed, live), batches, jobs)
 
 
-def run_kernel(count: int, seed: int, jobs: int | None, json_out: Path | None = None) -> int:
+def run_kernel(
+    count: int,
+    seed: int,
+    jobs: int | None,
+    json_out: Path | None = None,
+    series: str | None = None,
+) -> int:
     """Compare scripts, minimise the first findings and print them.
 
     Args:
@@ -204,11 +221,14 @@ def run_kernel(count: int, seed: int, jobs: int | None, json_out: Path | None = 
         seed: Seed of the scripts.
         jobs: Number of kernels that run at the same time; None: one per CPU.
         json_out: File for the result.
+        series: A key of `uml.SUITES`, which is unpacked if it is not here; None: the installed
+            kernel.
 
     Returns:
         0 if model and kernel agree on every script, else 1.
     """
-    release = kernel_release()
+    live = find_kernel() if series is None else unpack_kernel(series)
+    release = live.release
     kernel = personality(release)
     jobs = jobs or os.cpu_count() or 1
     print(f"Linux {release} (User-Mode Linux) against personality {kernel.name}, seed {seed}")
@@ -217,12 +237,13 @@ def run_kernel(count: int, seed: int, jobs: int | None, json_out: Path | None = 
     done = 0
     with progress("scripts") as bar:
         task = bar.add_task(f"seed {seed}", total=count)
-        for found in find_differences(count, seed, jobs, kernel):
+        for found in find_differences(count, seed, jobs, kernel, live):
             findings += found
             done = min(done + BATCH, count)
             bar.update(task, completed=done, description=f"seed {seed}, {len(findings)} differ")
     for finding in findings[:SHRINK_AT_MOST]:
-        _show(shrink(finding, kernel, run_on_kernel), len(finding.script), kernel, release, seed)
+        play = partial(run_on_kernel, kernel=live)
+        _show(shrink(finding, kernel, play), len(finding.script), kernel, release, seed)
     print(
         f"\n{count} scripts, {len(findings)} differ, {time.monotonic() - start:.0f} s; "
         f"repeat with --seed {seed}"

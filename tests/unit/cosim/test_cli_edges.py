@@ -24,6 +24,7 @@ from ktls_cosim.cli import main
 from ktls_cosim.commands import COMMANDS
 from ktls_cosim.conformance.player import Player
 from ktls_cosim.kernel import differential
+from ktls_cosim.kernel.uml import LiveKernel
 
 ULP = str(Path(__file__).parents[2] / "oracle" / "ulp.jsonl")
 PROGRAM = [sys.executable, "-m", "ktls_cosim"]
@@ -258,7 +259,7 @@ def test_ctrl_c_is_one_line(
 ) -> None:
     monkeypatch.setattr(demo, "application", forever)
     monkeypatch.setattr(doctor, "examine", forever)
-    monkeypatch.setattr(differential, "kernel_release", lambda: "6.1.176")
+    monkeypatch.setattr(differential, "find_kernel", lambda: LiveKernel("", Path("6.1.176")))
     monkeypatch.setattr(differential, "run_on_kernel", forever)
     monkeypatch.setattr("ktls_cosim.bench.cli.run_bench_model", forever)
     monkeypatch.setattr("ktls_cosim.conformance.run.play", forever)
@@ -345,7 +346,7 @@ def test_ctrl_c_ends_worker_processes_and_their_children(tmp_path: Path) -> None
 # ------------------------------------------------------------------------- JSON
 
 
-def as_the_model(scripts: list[Any]) -> list[Any]:
+def as_the_model(scripts: list[Any], _kernel: Any) -> list[Any]:
     return [Player(KERNELS["6.1"]).play(script) for script in scripts]
 
 
@@ -362,7 +363,7 @@ def as_the_model(scripts: list[Any]) -> list[Any]:
 def test_every_judgement_can_be_written(
     command: str, count: Callable[[Any], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(differential, "kernel_release", lambda: "6.1.176")
+    monkeypatch.setattr(differential, "find_kernel", lambda: LiveKernel("", Path("6.1.176")))
     monkeypatch.setattr(differential, "run_on_kernel", as_the_model)
     out = tmp_path / "out.json"
     status = status_of(*command.split(), "--json", str(out))
