@@ -279,7 +279,8 @@ class CheckedPort:
     async def write32(self, addr: int, value: int) -> None:
         """Write a register, after checking the effect of a doorbell or of CQ_CONS."""
         if addr == Reg.CTRL and CTRL_RESET.get(value):
-            self.forget()
+            self._check_accesses("before a reset")
+            self._forget()
         taken = self.audit.register_write(addr, value)
         ring, in_first = ring_of(addr)
         if Reg.PUSH0_WORD <= addr < Reg.PUSH0_WORD + SqeRecord.SIZE:
@@ -309,8 +310,7 @@ class CheckedPort:
         return before <= (value - first & _MASK32) <= self._rings.sq_slots(ring)
 
     def forget(self) -> None:
-        """The device is reset."""
-        self._check_accesses("before a reset")
+        """The device was reset by somebody else than its driver."""
         self._forget()
         self.audit.reset()
 
