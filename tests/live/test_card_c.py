@@ -213,7 +213,7 @@ def test_lockstep(programs: Path, tmp_path: Path, rng: random.Random) -> None:
     work.fill(40, (0, 16, 300), contexts=6)
     work.commands += ["wait", "recover"]
     work.fill(10, (0, 300), contexts=3)
-    with card(tmp_path, "--port", "lockstep") as process:
+    with card(tmp_path, "--port", "lockstep", "--strict") as process:
         done = play(programs / "ktls_play", process.socket, 2, 3, work.commands)
         assert (done.returncode, done.stderr) == (0, "")
         assert not work.differences(done.stdout)[:5]

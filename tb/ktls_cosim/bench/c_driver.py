@@ -76,12 +76,13 @@ class CDriver:
         ]
         for text in texts:
             commands += [f"seal 0 23 0 1 {text.hex()}", "wait"]
+        commands.append("del 0")
         done = subprocess.run(
             [str(self._folder / "ktls_play"), str(socket), "1", "5"],
             input="".join(f"{command}\n" for command in commands),
             capture_output=True, text=True, timeout=_LIMIT_S, check=False,
         )  # fmt: skip
-        sealed = [line.split()[-1] for line in done.stdout.splitlines()[1:]]
+        sealed = [line.split()[-1] for line in done.stdout.splitlines()[1:-1]]
         wanted = [seal_record(_KEYS, n, 23, text).wire.hex() for n, text in enumerate(texts)]
         if sealed != wanted:
             raise CosimError(f"the C driver sealed wrong records, or none:\n{done.stderr}")

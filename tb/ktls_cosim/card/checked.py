@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ktls import run_sync
-from ktls_cosim.card.device import Device
+from ktls_cosim.card.device import ObservedDevice
 from ktls_cosim.check.device import CheckedPort, RecordObserver
 from ktls_cosim.check.owned import Use
 from ktls_cosim.check.rules import Breach
@@ -28,22 +28,40 @@ class _Write(NamedTuple):
 
 
 class _Memory:
-    """The client's memory as the device has left it, whatever the client does meanwhile.
+    """The client's memory as it is now; zeros where no memory is mapped.
 
     Attributes:
         size: First address behind the memory.
-        writes: Writes of the device, the oldest first.
     """
 
     size = 1 << 64
 
     def __init__(self, maps: ClientMemory) -> None:
         self._maps = maps
+
+    def read(self, addr: int, length: int) -> bytes:
+        """Return `length` bytes from bus address `addr`."""
+        return self._maps.read(addr, length) or bytes(length)
+
+    def write(self, addr: int, data: bytes) -> None:
+        """Write as the client does, which the card never wants."""
+        raise CosimError(f"{len(data)} bytes for {addr:#x}: the memory is the client's")
+
+
+class _Results(_Memory):
+    """The client's memory as the device has left it.
+
+    Attributes:
+        writes: Writes of the device, the oldest first.
+    """
+
+    def __init__(self, maps: ClientMemory) -> None:
+        super().__init__(maps)
         self.writes: list[_Write] = []
 
     def read(self, addr: int, length: int) -> bytes:
-        """Return bytes; zeros where no memory is mapped."""
-        data = self._maps.read(addr, length) or bytes(length)
+        """Return `length` bytes from bus address `addr`."""
+        data = super().read(addr, length)
         end = addr + length
         for at, written in self.writes:
             if at < end and addr < at + len(written):
@@ -51,17 +69,13 @@ class _Memory:
                 data = data[: lo - addr] + written[lo - at : hi - at] + data[hi - addr :]
         return data
 
-    def write(self, addr: int, data: bytes) -> None:
-        """Write as the client does, which the card never wants."""
-        raise CosimError(f"{len(data)} bytes for {addr:#x}: the memory is the client's")
-
 
 class _Registers:
     """The registers and the memory of a card's device as `ktls_cosim.port.Port`."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: ObservedDevice, memory: _Memory) -> None:
         self._device = device
-        self.mem = _Memory(device.maps)
+        self.mem = memory
 
     async def read32(self, addr: int) -> int:
         """Return the register at byte offset `addr`."""
@@ -96,32 +110,22 @@ class CheckedDevice:
 
     def __init__(
         self,
-        device: Device,
+        device: ObservedDevice,
         scoreboard: Scoreboard,
         breach: Callable[[Breach], None],
         records: RecordObserver | None = None,
     ) -> None:
         self._device = device
-        self._registers = _Registers(device)
+        self._memory = _Memory(device.maps)
+        self._results = _Results(device.maps)
         self._checked = CheckedPort(
-            self._registers, scoreboard, breach=breach, live=device.maps.read, records=records
-        )
+            _Registers(device, self._memory), scoreboard,
+            breach=breach, results=self._results, records=records,
+        )  # fmt: skip
         if not device.exact:
             # an exact device is compared at the completion, which is cheaper
             device.did_read = self._checked.device_read
         device.did_write = self._wrote
-        self.did_read: Callable[[int, bytes], None] = lambda _address, _data: None
-        self.did_write: Callable[[int, bytes], None] = lambda _address, _data: None
-
-    @property
-    def exact(self) -> bool:
-        """See `Device`."""
-        return self._device.exact
-
-    @property
-    def maps(self) -> ClientMemory:
-        """See `Device`."""
-        return self._device.maps
 
     @property
     def bus_master(self) -> Callable[[], bool]:
@@ -142,20 +146,19 @@ class CheckedDevice:
         self._device.interrupt = send
 
     def _wrote(self, addr: int, data: bytes) -> None:
-        if len(data) == Cqe.SIZE and self.exact:
+        exact, writes = self._device.exact, self._results.writes
+        if exact and len(data) == Cqe.SIZE:
             self._compare()
-        self._checked.device_wrote(addr, data, exact=self.exact)
-        writes = self._registers.mem.writes
+        completion = self._checked.device_wrote(addr, data, exact=exact)
         writes.append(_Write(addr, data))
-        if len(data) == Cqe.SIZE and (self.exact or not self._checked.in_flight):
+        if completion and (exact or not self._checked.in_flight):
             writes.clear()
         del writes[:-_KEPT]
 
     def _compare(self) -> None:
         """Look for bytes that the client has changed behind the device."""
-        memory = self._registers.mem
-        for addr, data in memory.writes:
-            if self.maps.read(addr, len(data)) != memory.read(addr, len(data)):
+        for addr, data in self._results.writes:
+            if self._memory.read(addr, len(data)) != self._results.read(addr, len(data)):
                 self._checked.audit.changed(addr, addr + len(data), Use.DESTINATION)
 
     def read_register(self, addr: int) -> int:
@@ -173,7 +176,7 @@ class CheckedDevice:
         """Reset the device."""
         self._device.reset()
         self._checked.forget()
-        self._registers.mem.writes.clear()
+        self._results.writes.clear()
 
     def add(self, area: Area) -> None:
         """Map memory of the client; raises `MapError`."""
@@ -183,14 +186,14 @@ class CheckedDevice:
     def remove(self, address: int, size: int) -> None:
         """End one map; raises `MapError`."""
         self._device.sync()
-        if self.maps.has(address, size):
+        if self._device.maps.has(address, size):
             self._checked.audit.unmapped(address, size)
         self._device.remove(address, size)
 
     def clear(self) -> None:
         """End all maps."""
         self._device.sync()
-        for area in self.maps:
+        for area in self._device.maps:
             self._checked.audit.unmapped(area.address, area.size)
         self._device.clear()
 
@@ -206,10 +209,6 @@ class CheckedDevice:
     def progress(self) -> None:
         """See `Device`."""
         self._device.progress()
-
-    def sync(self) -> None:
-        """See `Device`."""
-        self._device.sync()
 
     def finish(self) -> str | None:
         """Return what is wrong with the device, None if nothing is."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from ktls_cosim.capture.contexts import ContextCapture
 from ktls_cosim.capture.pcapng import Capture
 from ktls_cosim.card.checked import CheckedDevice
-from ktls_cosim.card.device import Device
+from ktls_cosim.card.device import ObservedDevice
 from ktls_cosim.card.model import ModelDevice
 from ktls_cosim.card.report import AuditReport
 from ktls_cosim.card.server import Server
@@ -52,7 +52,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 @contextmanager
-def _open_device(args: Namespace) -> Iterator[Device]:
+def _open_device(args: Namespace) -> Iterator[ObservedDevice]:
     mark = _mark(args)
     if args.port == "model":
         if args.waves:

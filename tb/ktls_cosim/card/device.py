@@ -15,24 +15,10 @@ class Device(Protocol):
     Attributes:
         bus_master: Returns whether the card may access memory.
         interrupt: Called with the vector of each interrupt message.
-        did_read, did_write: Called with bus address and bytes of each access that succeeds.
-        exact: `did_write` is called before the bytes are in memory, so before the client can see
-            them; `did_read` at the moment of the access.
-        maps: The memory of the client.
     """
 
     bus_master: Callable[[], bool]
     interrupt: Callable[[int], None]
-    did_read: Callable[[int, bytes], None]
-    did_write: Callable[[int, bytes], None]
-
-    @property
-    def exact(self) -> bool:
-        """See above."""
-
-    @property
-    def maps(self) -> ClientMemory:
-        """See above."""
 
     def read_register(self, addr: int) -> int:
         """Return the register at byte offset `addr`."""
@@ -58,8 +44,24 @@ class Device(Protocol):
     def progress(self) -> None:
         """Handle what the device has done on its own."""
 
-    def sync(self) -> None:
-        """Handle everything that the device has done until now."""
-
     def finish(self) -> str | None:
         """Return what is wrong with the device, None if nothing is."""
+
+
+class ObservedDevice(Device, Protocol):
+    """A device whose accesses to memory can be observed.
+
+    Attributes:
+        did_read, did_write: Called with bus address and bytes of each access that succeeds.
+        exact: `did_write` is called before the bytes are in memory, so before the client can see
+            them.
+        maps: The memory of the client.
+    """
+
+    did_read: Callable[[int, bytes], None]
+    did_write: Callable[[int, bytes], None]
+    exact: bool
+    maps: ClientMemory
+
+    def sync(self) -> None:
+        """Handle everything that the device has done until now."""

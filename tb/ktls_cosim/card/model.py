@@ -20,7 +20,7 @@ class BusMemory(ModelMemory):
         allowed: Whether the card may access memory.
 
     Attributes:
-        did_read, did_write: See `Device`.
+        did_read, did_write: See `ObservedDevice`.
     """
 
     def __init__(self, maps: ClientMemory, allowed: Callable[[], bool]) -> None:
@@ -55,7 +55,7 @@ class ModelDevice:
     Attributes:
         bus_master: Returns whether the card may access memory.
         interrupt: Called with the vector of each interrupt message.
-        did_read, did_write, exact, maps: See `Device`.
+        did_read, did_write, exact, maps: See `ObservedDevice`.
     """
 
     exact = True

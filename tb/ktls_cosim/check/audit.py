@@ -36,6 +36,7 @@ _MASK32 = 0xFFFFFFFF
 _BACKWARD = 1 << 31  # an index that is further ahead has gone backward
 _PHASE = Cqe.SIZE - 4  # offset of the word with the phase bit
 _AES_256 = 52
+_KEY_SIZE = 32  # bytes of the key in a descriptor, which are its last ones
 _LARGE, _SMALL = 1 << 48, 1 << 32  # no connection reaches the one; most stay below the other
 _DOORBELLS = (Reg.RING0_SQ_PROD, Reg.RING0_SQ_PUSH)
 _SQ_SETUP = (Reg.RING0_SQ_BASE_LO, Reg.RING0_SQ_BASE_HI, Reg.RING0_SQ_SIZE)
@@ -152,9 +153,10 @@ class Audit:
         if found is not None:
             self._breach(Rule.REGISTER_STATE, f"{register_name(addr)} was written {found}")
             return False
-        if addr == Reg.CTRL and CTRL_ENABLE.get(value):
-            self._enabled = True
-            self._left.clear()  # the reset was a recovery
+        if addr == Reg.CTRL:
+            self._enabled = bool(CTRL_ENABLE.get(value))
+            if self._enabled:
+                self._left.clear()  # the reset was a recovery
         elif in_first in (Reg.RING0_SQ_BASE_LO, Reg.RING0_CQ_BASE_LO) and value % 64:
             text = f"{register_name(addr)} was written with {value:#x}, no multiple of 64"
             self._breach(Rule.REGISTER_STATE, text)
@@ -243,12 +245,13 @@ class Audit:
         slot, cq_slot = self._rings.descriptor(ring, index), self._rings.completion(ring, index)
         flight = _Flight(index, raw, [])
         self._examine(ring, index, raw, name)
-        self._keys.pop(slot, None)
+        key_at = slot + SqeCtx.SIZE - _KEY_SIZE
+        self._keys.pop(key_at, None)
         if raw[0] == Opcode.CTX_SET:
             d = SqeCtx.unpack(raw)
-            key = d.key[: 32 if d.cipher == _AES_256 else 16]
+            key = d.key[: _KEY_SIZE if d.cipher == _AES_256 else 16]
             if any(key):
-                self._keys[slot + SqeCtx.SIZE - len(d.key)] = key
+                self._keys[key_at] = key
         ranges = [(Use.DESCRIPTOR, slot, raw), *named, (Use.COMPLETION, cq_slot, Cqe.SIZE)]
         for use, lo, what in ranges:
             data, length = (what, len(what)) if isinstance(what, bytes) else (b"", what)
@@ -400,7 +403,7 @@ class Audit:
             if lo <= addr < hi:
                 del self._keys[addr]
                 if self._peek(addr, len(key)) == key:
-                    text = f"the slot at {addr - SqeCtx.SIZE + 32:#x} still holds the key"
+                    text = f"the slot at {addr - SqeCtx.SIZE + _KEY_SIZE:#x} still holds the key"
                     self._breach(Rule.KEY_LEFT, f"{text} of a context")
 
     # ---------------------------------------------------------------------------- end

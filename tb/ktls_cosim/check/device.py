@@ -164,9 +164,9 @@ class CheckedPort:
         port: Device to observe; all accesses go through unchanged.
         scoreboard: Receives findings and counts.
         breach: Receives what the driver does wrong; by default the scoreboard does.
-        live: Returns bytes of memory as they are now, None if they cannot be read. If it is given,
-            the owner reports the accesses of the device (`device_read`, `device_wrote`), and each
-            completion is checked when the device writes it, and not when the driver writes
+        results: Memory as the device has left it, whatever the driver does meanwhile. If it is
+            given, the owner reports the accesses of the device (`device_read`, `device_wrote`), and
+            each completion is checked when the device writes it, and not when the driver writes
             CQ_CONS. The driver may be another process and use its memory right behind that.
         records: Learns of all good records.
 
@@ -181,15 +181,16 @@ class CheckedPort:
         scoreboard: Scoreboard,
         *,
         breach: Callable[[Breach], None] | None = None,
-        live: Callable[[int, int], bytes | None] | None = None,
+        results: Memory | None = None,
         records: RecordObserver | None = None,
     ) -> None:
         self._records = records
         self._port = port
         self._sb = scoreboard
-        self._live = live is not None
+        self._live = results is not None
+        self._results = results or port.mem
         self._rings = Rings()
-        self.audit = Audit(self._rings, live or self._peek, breach or self._breach)
+        self.audit = Audit(self._rings, self._peek, breach or self._breach)
         self.mem: Memory = _AuditedMemory(port.mem, self.audit)
         self._observed = port if isinstance(port, Observed) else None
         self._accesses: Accesses | None = None
@@ -278,7 +279,8 @@ class CheckedPort:
     async def write32(self, addr: int, value: int) -> None:
         """Write a register, after checking the effect of a doorbell or of CQ_CONS."""
         if addr == Reg.CTRL and CTRL_RESET.get(value):
-            self.forget()
+            self._check_accesses("before a reset")
+            self._forget()
         taken = self.audit.register_write(addr, value)
         ring, in_first = ring_of(addr)
         if Reg.PUSH0_WORD <= addr < Reg.PUSH0_WORD + SqeRecord.SIZE:
@@ -308,25 +310,27 @@ class CheckedPort:
         return before <= (value - first & _MASK32) <= self._rings.sq_slots(ring)
 
     def forget(self) -> None:
-        """The device is reset."""
-        self._check_accesses("before a reset")
+        """The device was reset by somebody else than its driver."""
         self._forget()
         self.audit.reset()
 
     def device_read(self, addr: int, data: bytes) -> None:
-        """The device reads memory (`live` only)."""
+        """The device reads memory (a card only)."""
         self.audit.device_read(addr, data)
 
-    def device_wrote(self, addr: int, data: bytes, *, exact: bool) -> None:
-        """The device writes memory (`live` only).
+    def device_wrote(self, addr: int, data: bytes, *, exact: bool) -> bool:
+        """The device writes memory (a card only).
 
         Args:
             addr: Bus address.
             data: The bytes.
             exact: They are not in memory yet, so the driver has not seen them.
+
+        Returns:
+            Whether they are a completion.
         """
         if len(data) != Cqe.SIZE:
-            return
+            return False
         for ring in range(RING_COUNT):
             complete = self._rings.complete(ring)
             if complete and addr == self._rings.completion(ring, self._seen[ring]):
@@ -336,7 +340,8 @@ class CheckedPort:
                     self.audit.unchanged(ring)
                 self._completed(ring, cqe)
                 self.audit.completed(ring, cqe)
-                return
+                return True
+        return False
 
     @property
     def in_flight(self) -> bool:
@@ -453,7 +458,7 @@ class CheckedPort:
             (Use.LIST, d.dst_sg, dst_list),
             *(
                 (Use.SOURCE, addr, memory.read(addr, n))
-                for addr, n in _pieces(src, self._source(ring, d), memory.size)
+                for addr, n in _pieces(src, min(self._source(ring, d), _MAX_RECORD), memory.size)
             ),
             *(
                 (Use.DESTINATION, addr, n)
@@ -487,7 +492,7 @@ class CheckedPort:
 
     def _result(self, pending: _Pending, length: int, memory: Memory | None = None) -> bytes:
         """Collect at most `length` bytes of the destination of a descriptor."""
-        memory = memory or self._port.mem
+        memory = memory or self._results
         pieces = _pieces(pending.destination, length, memory.size)
         return b"".join(memory.read(addr, n) for addr, n in pieces)
 

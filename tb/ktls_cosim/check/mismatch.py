@@ -16,7 +16,7 @@ class Mismatch:
 
     Attributes:
         check: Check that failed: `golden`, `open`, `stream`, `received`, `completion`,
-            `number`, `access`, `push` or `leftover`.
+            `number`, `access`, `push`, `driver` or `leftover`.
         where: Connection or context, and record.
         details: Lines for the reader.
         field: First wrong field of a sealed record: `header`, `nonce`, `ciphertext` or `tag`.
