@@ -16,7 +16,13 @@ from ktls_cosim.conformance.scenario import Obs, Step, load
 from ktls_cosim.errors import CosimError
 from ktls_cosim.kernel import differential
 from ktls_cosim.kernel.generate_wide import make_script
-from ktls_cosim.kernel.uml import KernelMissing, KernelUnusable, find_kernel, run_on_kernel
+from ktls_cosim.kernel.uml import (
+    KernelMissing,
+    KernelUnusable,
+    LiveKernel,
+    find_kernel,
+    run_on_kernel,
+)
 
 SCRIPTS = 80
 
@@ -33,14 +39,32 @@ def release() -> str:
         pytest.skip(f"{reason}; `ktls-cosim kernel` shows the details")
 
 
-def test_model_and_kernel_agree(seed: int) -> None:
-    kernel = differential.personality(release())
-    findings = [
+def _differences(seed: int, live: LiveKernel) -> list[str]:
+    kernel = differential.personality(live.release)
+    return [
         f"script {f.number}: {f.differences[0]}"
-        for batch in differential.find_differences(SCRIPTS, seed, 1, kernel)
+        for batch in differential.find_differences(SCRIPTS, seed, 1, kernel, live)
         for f in batch
     ]
+
+
+def test_model_and_kernel_agree(seed: int) -> None:
+    release()
+    findings = _differences(seed, find_kernel())
     assert not findings, f"repeat with: ktls-cosim kernel --seed {seed} --scripts {SCRIPTS}"
+
+
+@pytest.mark.parametrize("series", ["6.12", "7.2"])
+def test_model_and_newer_kernels_agree(seed: int, series: str) -> None:
+    release()  # skips where no kernel can boot
+    try:
+        live = find_kernel(series)
+    except KernelMissing as e:
+        pytest.skip(str(e))
+    findings = _differences(seed, live)
+    assert not findings, (
+        f"repeat with: ktls-cosim kernel --kernel {series} --seed {seed} --scripts {SCRIPTS}"
+    )
 
 
 def test_wrong_rule_is_found_and_minimised(seed: int, tmp_path: Path) -> None:
