@@ -19,6 +19,8 @@ _HEAD = struct.Struct("=Qii")
 
 # messages of level SOL_SOCKET that TCP accepts
 _IGNORED = (uapi.SCM_RIGHTS, uapi.SCM_CREDENTIALS)
+# SOF_TIMESTAMPING_TX_RECORD_MASK
+_TX_TIMESTAMPS = 0x1 | 0x2 | 0x100 | 0x200
 _INTS = (uapi.SO_MARK, uapi.SO_TIMESTAMPING, uapi.SO_TIMESTAMPING_NEW)
 
 AncillaryData = Sequence[tuple[int, int, bytes]]
@@ -79,7 +81,10 @@ def check_socket_messages(control: bytes) -> None:
     for message in walk(control):
         if message.level != uapi.SOL_SOCKET or message.kind in _IGNORED:
             continue
-        if message.kind not in _INTS or len(message.data) != 4:
+        good = message.kind in _INTS and len(message.data) == 4
+        if message.kind != uapi.SO_MARK and good:
+            good = not int.from_bytes(message.data, "little") & ~_TX_TIMESTAMPS
+        if not good:
             raise KtlsOSError(errno.EINVAL, f"type {message.kind} of SOL_SOCKET")
 
 

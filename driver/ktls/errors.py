@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 
 
 class KtlsError(Exception):
@@ -22,9 +23,15 @@ class KtlsOSError(KtlsError, OSError):
     Args:
         number: Linux's errno.
         why: the reason, for the message.
+
+    Attributes:
+        cmsgs: control messages that the failed call has written, as (level, type, data).
+        optlen: the optlen that the failed getsockopt has written, None if it has not.
     """
 
     def __init__(self, number: int, why: str = "") -> None:
+        self.cmsgs: Sequence[tuple[int, int, bytes]] = ()
+        self.optlen: int | None = None
         text = os.strerror(number)
         super().__init__(number, f"{text} ({why})" if why else text)
 

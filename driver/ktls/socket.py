@@ -19,7 +19,7 @@ from ktls.cmsg import AncillaryData, Cmsg, ControlBuffer
 from ktls.errors import KtlsOSError
 from ktls.pipe import PAGE, Pipe, file_source
 from ktls.record import Buffer
-from ktls.sockopt import SocketOptions
+from ktls.sockopt import SocketOptions, pack_int
 from ktls.splice import splice_file, splice_pipe
 from ktls.stack import KtlsStack
 from ktls.tap import Tap
@@ -209,7 +209,7 @@ class KtlsSocket:
             The bytes that Linux writes; their number is the new optlen.
 
         Raises:
-            KtlsOSError: as Linux.
+            KtlsOSError: as Linux; its `optlen` is what Linux has written, if anything.
         """
         self._check_open()
         self.stack.sync_device()
@@ -226,7 +226,10 @@ class KtlsSocket:
         else:
             raise KtlsOSError(errno.EOPNOTSUPP, f"level {level}, option {option}")
         if null and data:
-            raise KtlsOSError(errno.EFAULT, "the buffer is a NULL pointer")
+            error = KtlsOSError(errno.EFAULT, "the buffer is a NULL pointer")
+            if level != uapi.SOL_SOCKET and option != uapi.TLS_TX_ZEROCOPY_RO:
+                error.optlen = len(data)
+            raise error
         return data
 
     # ------------------------------------------------------------------------ send
@@ -257,8 +260,10 @@ class KtlsSocket:
         return self._sendmsg(data, 0, b"", None)
 
     def writev(self, buffers: Iterable[Buffer]) -> int:
-        """writev(2); see `sendmsg`."""
-        return self.sendmsg(buffers)
+        """writev(2): as `sendmsg`, but writing no bytes never reaches TCP (`vfs_writev`)."""
+        parts = list(buffers)
+        self._check_open()
+        return self.sendmsg(parts) if any(map(len, parts)) else 0
 
     def sendto(self, data: Buffer, flags: int = 0) -> int:
         """sendto(2); see `send`. A connected TCP socket ignores the address."""
@@ -348,8 +353,7 @@ class KtlsSocket:
         try:
             if self._ulp is not None and self._ulp.tx is not None:
                 return self._ulp.tx.sendmsg(data, flags, control, fault_at)
-            cmsg.check_socket_messages(control)
-            return t.sendmsg(data, flags, fault_at)
+            return t.sendmsg(data, flags, fault_at, control)
         finally:
             t.owned = False
             if t.pending:
@@ -446,13 +450,13 @@ class KtlsSocket:
                 raise KtlsOSError(errno.EAGAIN, "the pipe is full")
             if not self.stack.sleep("splicing into a full pipe"):
                 raise KtlsOSError(errno.EINTR, "interrupted")
-        wait = uapi.MSG_DONTWAIT if flags & uapi.SPLICE_F_NONBLOCK else 0
         count = min(count, (pipe.slots - pipe.occupancy) * PAGE)
         if self._ulp is not None and self._ulp.rx is not None:
             # `tls_sw_splice_read` does not look at O_NONBLOCK
+            wait = uapi.MSG_DONTWAIT if flags & uapi.SPLICE_F_NONBLOCK else 0
             return self._ulp.rx.splice_read(pipe.put_buffers, count, wait)
-        if self.nonblocking:
-            wait = uapi.MSG_DONTWAIT
+        # `tcp_splice_read` does not look at SPLICE_F_NONBLOCK
+        wait = uapi.MSG_DONTWAIT if self.nonblocking else 0
         return pipe.put_pages(memoryview(self.tcp.recvmsg(count, wait)))
 
     # --------------------------------------------------------------------- receive
@@ -490,7 +494,7 @@ class KtlsSocket:
             fault_at: offset of the first byte at a bad address.
 
         Raises:
-            KtlsOSError: as Linux; no byte was received.
+            KtlsOSError: as Linux; no byte was received. Its `cmsgs` are in the control buffer.
         """
         self._refuse_compat(flags)
         return self._recvmsg(size, control_size, flags, fault_at)
@@ -502,10 +506,18 @@ class KtlsSocket:
         if self.nonblocking:
             flags |= uapi.MSG_DONTWAIT
         out = flags & uapi.MSG_CMSG_CLOEXEC
-        if self._ulp is None or self._ulp.rx is None:
-            return Received(self.tcp.recvmsg(size, flags, fault_at), (), out, 0)
         control = ControlBuffer(control_size)
-        data, eor = self._ulp.rx.recvmsg(size, flags, control, fault_at)
+        if self._ulp is None or self._ulp.rx is None:
+            data, eor = self.tcp.recvmsg(size, flags, fault_at), False
+            if self._options.inq:
+                control.put(uapi.SOL_TCP, uapi.TCP_INQ, pack_int(self.tcp.inq))
+        else:
+            try:
+                data, eor = self._ulp.rx.recvmsg(size, flags, control, fault_at)
+            except KtlsOSError as e:
+                # Linux has written them, although the call does not return their size
+                e.cmsgs = [(c.level, c.kind, c.data) for c in control.cmsgs]
+                raise
         out |= (uapi.MSG_EOR if eor else 0) | (uapi.MSG_CTRUNC if control.truncated else 0)
         return Received(data, control.cmsgs, out, control.used)
 
@@ -524,9 +536,8 @@ class KtlsSocket:
         t = self.tcp
         rx = self._ulp.rx if self._ulp is not None else None
         mask = t.poll(rx is not None and rx.readable)
-        hides = self.stack.kernel.poll_hides_partial_record
         open_end = t.state == State.ESTABLISHED and not t.shutdown & RCV_SHUTDOWN
-        if rx is not None and hides and open_end and not rx.readable:
+        if rx is not None and open_end and rx.hides_input:
             mask &= ~(uapi.POLLIN | uapi.POLLRDNORM)
         return mask & (events | uapi.POLLERR | uapi.POLLHUP)
 

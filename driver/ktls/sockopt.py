@@ -1,73 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Socket options outside SOL_TLS: their values and the state that they set.
+"""The options of levels SOL_SOCKET and SOL_TCP, get and set.
 
-Follows net/core/sock.c (`sk_setsockopt`) and net/ipv4/tcp.c (`do_tcp_setsockopt`).
+Follows net/core/sock.c (`sk_setsockopt`, `sk_getsockopt`) and net/ipv4/tcp.c
+(`do_tcp_setsockopt`, `do_tcp_getsockopt`). An option that changes nothing in this model (there
+are no lost packets, routes or time) only keeps its value. The process has CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
 
 import errno
 import struct
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from ktls import uapi
 from ktls.errors import KtlsOSError
 from ktls.tcp import State, TcpSock
 
 _INT = struct.Struct("=i")
-_TIMEVAL = struct.Struct("=qq")
 _LINGER = struct.Struct("=ii")
+_TIMEVAL = struct.Struct("=qq")
+_MICROS = 1_000_000
+# sysctl_wmem_max and sysctl_rmem_max as the kernel sets them
+_MAX_BUFFER = 212_992
+_TCP_INFO_SIZE = 248
+_TCP_INFO_OPTIONS = 7  # timestamps, SACK and window scaling
+_WINDOW_SCALES = 0x77
+_INT_MAX = 2**31 - 1
 
 
-class _Limits(NamedTuple):
-    """An option that takes an int.
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An int option that only keeps its value.
 
     Attributes:
-        default: its value before it is set.
-        low, high: limits; without `low`, a flag.
+        default: the value of a new socket.
+        low, high: limits; a value outside is EINVAL.
+        flag: the kernel keeps whether the value is nonzero.
     """
 
-    default: int
-    low: int | None
-    high: int
+    default: int = 0
+    low: int = -(2**31)
+    high: int = _INT_MAX
+    flag: bool = False
 
 
-_INT_MAX = 0x7FFF_FFFF
-_FLAG = _Limits(0, None, 1)
-# include/net/tcp.h: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT, MAX_TCP_SYNCNT
-_TCP_INTS = {
-    uapi.TCP_NODELAY: _FLAG,
-    uapi.TCP_CORK: _FLAG,
-    uapi.TCP_KEEPIDLE: _Limits(7200, 1, 32767),
-    uapi.TCP_KEEPINTVL: _Limits(75, 1, 32767),
-    uapi.TCP_KEEPCNT: _Limits(9, 1, 127),
-    uapi.TCP_SYNCNT: _Limits(6, 1, 127),
-    uapi.TCP_LINGER2: _Limits(60, -1, _INT_MAX),
-    uapi.TCP_DEFER_ACCEPT: _Limits(0, -_INT_MAX - 1, _INT_MAX),
-    uapi.TCP_QUICKACK: _Limits(1, None, 1),
-    uapi.TCP_USER_TIMEOUT: _Limits(0, 0, _INT_MAX),
-    uapi.TCP_REPAIR: _Limits(0, 0, 0),
-    uapi.TCP_NOTSENT_LOWAT: _Limits(0, -_INT_MAX - 1, _INT_MAX),
-    uapi.TCP_INQ: _Limits(0, 0, 1),
+_FLAG = _Kept(flag=True)
+_KEPT = {
+    (uapi.SOL_SOCKET, uapi.SO_DEBUG): _FLAG,
+    (uapi.SOL_SOCKET, uapi.SO_REUSEADDR): _FLAG,
+    (uapi.SOL_SOCKET, uapi.SO_DONTROUTE): _FLAG,
+    (uapi.SOL_SOCKET, uapi.SO_BROADCAST): _FLAG,
+    (uapi.SOL_SOCKET, uapi.SO_KEEPALIVE): _FLAG,
+    (uapi.SOL_SOCKET, uapi.SO_OOBINLINE): _FLAG,
+    (uapi.SOL_SOCKET, uapi.SO_PRIORITY): _Kept(),
+    (uapi.SOL_SOCKET, uapi.SO_REUSEPORT): _FLAG,
+    (uapi.SOL_SOCKET, uapi.SO_MARK): _Kept(),
+    (uapi.SOL_SOCKET, uapi.SO_BUSY_POLL): _Kept(low=0),
+    (uapi.SOL_SOCKET, uapi.SO_ZEROCOPY): _Kept(low=0, high=1),
+    (uapi.SOL_TCP, uapi.TCP_NODELAY): _FLAG,
+    (uapi.SOL_TCP, uapi.TCP_CORK): _FLAG,
+    (uapi.SOL_TCP, uapi.TCP_KEEPIDLE): _Kept(7200, 1, 32767),
+    (uapi.SOL_TCP, uapi.TCP_KEEPINTVL): _Kept(75, 1, 32767),
+    (uapi.SOL_TCP, uapi.TCP_KEEPCNT): _Kept(9, 1, 127),
+    (uapi.SOL_TCP, uapi.TCP_SYNCNT): _Kept(6, 1, 127),
+    (uapi.SOL_TCP, uapi.TCP_LINGER2): _Kept(60, -1),
+    (uapi.SOL_TCP, uapi.TCP_DEFER_ACCEPT): _Kept(),
+    (uapi.SOL_TCP, uapi.TCP_QUICKACK): _Kept(1, flag=True),
+    (uapi.SOL_TCP, uapi.TCP_USER_TIMEOUT): _Kept(low=0),
+    (uapi.SOL_TCP, uapi.TCP_REPAIR): _Kept(low=0, high=0),
+    (uapi.SOL_TCP, uapi.TCP_NOTSENT_LOWAT): _Kept(),
+    (uapi.SOL_TCP, uapi.TCP_INQ): _Kept(low=0, high=1),
 }
-_FLAGS = (
-    uapi.SO_REUSEADDR, uapi.SO_KEEPALIVE, uapi.SO_OOBINLINE, uapi.SO_REUSEPORT,
-)  # fmt: skip
-# their values before they are set; the model's connections are IPv4
-_SOCKET_INTS = {
-    **dict.fromkeys(_FLAGS, 0),
-    uapi.SO_TYPE: 1,
-    uapi.SO_PRIORITY: 0,
+_CONSTANT = {
+    uapi.SO_TYPE: 1,  # SOCK_STREAM
     uapi.SO_SNDLOWAT: 1,
     uapi.SO_PROTOCOL: 6,
-    uapi.SO_DOMAIN: 2,
-    uapi.SO_PEEK_OFF: -1,
-    uapi.SO_BUSY_POLL: 0,
+    uapi.SO_DOMAIN: 2,  # AF_INET
 }
-_INFO = uapi.SOL_TCP, uapi.TCP_INFO
-_INFO_SIZE = 248
-_INFO_OPTIONS = 7  # timestamps, SACK and window scaling
-_WINDOW_SCALES = 0x77
 
 
 def readable(value: bytes | None, size: int) -> bytes:
@@ -94,7 +103,7 @@ def int_value(value: bytes | None, optlen: int) -> int:
 
 
 def pack_int(value: int) -> bytes:
-    """Return an int as getsockopt writes it."""
+    """Return an int as an option's value."""
     return _INT.pack(value)
 
 
@@ -115,7 +124,7 @@ def ulp_name(value: bytes | None, optlen: int) -> bytes:
 
 
 class SocketOptions:
-    """The options of one socket at the levels SOL_SOCKET and SOL_TCP.
+    """The SOL_SOCKET and SOL_TCP options of one TCP socket.
 
     Args:
         tcp: the connection.
@@ -125,117 +134,137 @@ class SocketOptions:
     def __init__(self, tcp: TcpSock, peek_off: bool) -> None:
         self._tcp = tcp
         self._peek_off = peek_off
-        self._values: dict[tuple[int, int], int] = {}
+        self._values = {key: kept.default for key, kept in _KEPT.items()}
+        self._linger = (0, 0)
+
+    @property
+    def inq(self) -> bool:
+        """Whether TCP_INQ is set: recvmsg reports the number of unread bytes."""
+        return bool(self._values[uapi.SOL_TCP, uapi.TCP_INQ])
 
     def set(self, level: int, option: int, value: bytes | None, optlen: int) -> None:
-        """setsockopt(2); options without an effect on the model only keep their value.
+        """setsockopt(2).
 
         Args:
             level: SOL_SOCKET or SOL_TCP.
-            option: SO_* or TCP_* number.
+            option: its number.
             value: the readable bytes at optval; None for a NULL pointer.
             optlen: length that the caller passed.
 
         Raises:
-            KtlsOSError: ENOPROTOOPT, EOPNOTSUPP, EINVAL or EFAULT.
+            KtlsOSError: as Linux.
         """
-        tcp = self._tcp
-        if level == uapi.SOL_TCP:
-            number = int_value(value, optlen)
-            self._values[level, option] = _tcp_value(option, number)
-        elif option in (uapi.SO_RCVTIMEO, uapi.SO_SNDTIMEO):
-            timeout = _timeout(value, optlen)
-            if option == uapi.SO_RCVTIMEO:
-                tcp.rcvtimeo = timeout
-            else:
-                tcp.sndtimeo = timeout
-        elif option == uapi.SO_LINGER:
-            onoff, seconds = _LINGER.unpack(readable(value, _LINGER.size))
-            tcp.linger_reset = bool(onoff) and seconds == 0
-            self._values[level, option] = seconds if onoff else -1
-        elif option == uapi.SO_SNDBUF:
-            tcp.set_sndbuf(int_value(value, optlen))
-        elif option == uapi.SO_RCVBUF:
-            tcp.set_rcvbuf(int_value(value, optlen))
-        elif option == uapi.SO_RCVLOWAT:
-            tcp.set_rcvlowat(int_value(value, optlen))
+        number = int_value(value, optlen)
+        kept = _KEPT.get((level, option))
+        if kept is not None:
+            if not kept.low <= number <= kept.high:
+                raise KtlsOSError(errno.EINVAL, f"option {option} of level {level}: {number}")
+            self._values[level, option] = int(number != 0) if kept.flag else number
+        elif level == uapi.SOL_SOCKET:
+            self._set_socket(option, number, value, optlen)
         else:
-            number = int_value(value, optlen)
-            if option == uapi.SO_PEEK_OFF and not self._peek_off:
-                raise KtlsOSError(errno.EOPNOTSUPP, "TCP has no SO_PEEK_OFF")
-            self._values[level, option] = int(number != 0) if option in _FLAGS else number
+            raise KtlsOSError(errno.ENOPROTOOPT, f"option {option} of SOL_TCP")
+
+    def _set_socket(self, option: int, number: int, value: bytes | None, optlen: int) -> None:
+        tcp = self._tcp
+        # Linux compares the sizes of buffers as unsigned numbers
+        size = min(number & 0xFFFF_FFFF, _MAX_BUFFER)
+        match option:
+            case uapi.SO_SNDBUF:
+                tcp.set_sndbuf(size)
+            case uapi.SO_RCVBUF:
+                tcp.set_rcvbuf(size)
+            case uapi.SO_SNDBUFFORCE:
+                tcp.set_sndbuf(max(number, 0))
+            case uapi.SO_RCVBUFFORCE:
+                tcp.set_rcvbuf(max(number, 0))
+            case uapi.SO_RCVLOWAT:
+                tcp.set_rcvlowat(number)
+            case uapi.SO_RCVTIMEO:
+                tcp.rcvtimeo = _timeout(value, optlen)
+            case uapi.SO_SNDTIMEO:
+                tcp.sndtimeo = _timeout(value, optlen)
+            case uapi.SO_LINGER:
+                if optlen < _LINGER.size:
+                    raise KtlsOSError(errno.EINVAL, "SO_LINGER takes two ints")
+                on, seconds = _LINGER.unpack(readable(value, _LINGER.size))
+                self._linger = (int(on != 0), seconds if on else self._linger[1])
+                tcp.linger_reset = bool(on) and seconds == 0
+            case uapi.SO_PEEK_OFF:
+                if not self._peek_off:
+                    raise KtlsOSError(errno.EOPNOTSUPP, "SO_PEEK_OFF of a TCP socket")
+                tcp.peek_off = number
+            case _:
+                raise KtlsOSError(errno.ENOPROTOOPT, f"option {option} of SOL_SOCKET")
 
     def get(self, level: int, option: int, optlen: int) -> bytes:
         """getsockopt(2).
 
         Args:
             level: SOL_SOCKET or SOL_TCP.
-            option: SO_* or TCP_* number.
+            option: its number.
             optlen: length of the caller's buffer.
 
         Returns:
             The bytes that Linux writes.
 
         Raises:
-            KtlsOSError: ENOPROTOOPT or EINVAL.
+            KtlsOSError: as Linux.
         """
         if optlen < 0:
             raise KtlsOSError(errno.EINVAL, "optlen is negative")
-        return (self._tcp_info() if (level, option) == _INFO else self._get(level, option))[:optlen]
-
-    def _get(self, level: int, option: int) -> bytes:
-        tcp = self._tcp
-        kept = self._values.get((level, option))
-        if level == uapi.SOL_TCP:
-            limits = _TCP_INTS.get(option)
-            if limits is None:
-                raise KtlsOSError(errno.ENOPROTOOPT, f"option {option} of SOL_TCP")
-            return pack_int(limits.default if kept is None else kept)
-        if option == uapi.SO_ERROR:
-            return pack_int(tcp.take_error())
-        if option in (uapi.SO_RCVTIMEO, uapi.SO_SNDTIMEO):
-            limit = (tcp.rcvtimeo if option == uapi.SO_RCVTIMEO else tcp.sndtimeo) or 0
-            return _TIMEVAL.pack(int(limit), round(limit % 1 * 1e6))
-        if option == uapi.SO_LINGER:
-            return _LINGER.pack(0, 0) if kept is None or kept < 0 else _LINGER.pack(1, kept)
-        present = {
-            uapi.SO_SNDBUF: tcp.sndbuf,
-            uapi.SO_RCVBUF: tcp.rcvbuf,
-            uapi.SO_RCVLOWAT: tcp.rcvlowat,
-            uapi.SO_ACCEPTCONN: int(tcp.state == State.LISTEN),
-        }
-        if option in present:
-            return pack_int(present[option])
-        if option not in _SOCKET_INTS:
-            raise KtlsOSError(errno.ENOPROTOOPT, f"option {option} of SOL_SOCKET")
-        return pack_int(_SOCKET_INTS[option] if kept is None else kept)
-
-    def _tcp_info(self) -> bytes:
-        """Return a `struct tcp_info`: the state of the connection, and no measurement."""
-        return bytes((self._tcp.state, 0, 0, 0, 0, _INFO_OPTIONS, _WINDOW_SCALES, 0)).ljust(
-            _INFO_SIZE, b"\0"
-        )
-
-
-def _tcp_value(option: int, number: int) -> int:
-    """Check the value of an option at level SOL_TCP (`do_tcp_setsockopt`).
-
-    Raises:
-        KtlsOSError: ENOPROTOOPT or EINVAL.
-    """
-    limits = _TCP_INTS.get(option)
-    if limits is None:
+        value = self._values.get((level, option))
+        if value is not None:
+            return _INT.pack(value)[:optlen]
+        if level == uapi.SOL_SOCKET:
+            return self._get_socket(option)[:optlen]
+        if option == uapi.TCP_INFO:
+            # the state; times and counters of a network do not exist here
+            head = (self._tcp.state, 0, 0, 0, 0, _TCP_INFO_OPTIONS, _WINDOW_SCALES, 0)
+            return bytes(head).ljust(_TCP_INFO_SIZE, b"\0")[:optlen]
         raise KtlsOSError(errno.ENOPROTOOPT, f"option {option} of SOL_TCP")
-    if limits.high == 1 and limits.low is None:
-        return int(number != 0)
-    if (limits.low is not None and number < limits.low) or number > limits.high:
-        raise KtlsOSError(errno.EINVAL, f"{number} is no value of option {option}")
-    return number
+
+    def _get_socket(self, option: int) -> bytes:
+        tcp = self._tcp
+        match option:
+            case uapi.SO_ERROR:
+                return _INT.pack(tcp.take_error())
+            case uapi.SO_SNDBUF:
+                return _INT.pack(tcp.sndbuf)
+            case uapi.SO_RCVBUF:
+                return _INT.pack(tcp.rcvbuf)
+            case uapi.SO_RCVLOWAT:
+                return _INT.pack(tcp.rcvlowat)
+            case uapi.SO_RCVTIMEO:
+                return _timeval(tcp.rcvtimeo)
+            case uapi.SO_SNDTIMEO:
+                return _timeval(tcp.sndtimeo)
+            case uapi.SO_LINGER:
+                return _LINGER.pack(*self._linger)
+            case uapi.SO_ACCEPTCONN:
+                return _INT.pack(tcp.state == State.LISTEN)
+            case uapi.SO_PEEK_OFF:
+                if not self._peek_off:
+                    raise KtlsOSError(errno.EOPNOTSUPP, "SO_PEEK_OFF of a TCP socket")
+                return _INT.pack(tcp.peek_off)
+        if option not in _CONSTANT:
+            raise KtlsOSError(errno.ENOPROTOOPT, f"option {option} of SOL_SOCKET")
+        return _INT.pack(_CONSTANT[option])
 
 
 def _timeout(value: bytes | None, optlen: int) -> float | None:
-    """Return a timeval in seconds; None for 0, which means no limit."""
+    """Return a timeval in seconds (`sock_set_timeout`); None for 0, which means no limit."""
     if optlen < _TIMEVAL.size:
         raise KtlsOSError(errno.EINVAL, f"a timeval has {_TIMEVAL.size} bytes")
     seconds, micros = _TIMEVAL.unpack(readable(value, _TIMEVAL.size))
-    return seconds + micros / 1e6 or None
+    if not 0 <= micros < _MICROS:
+        raise KtlsOSError(errno.EDOM, f"{micros} microseconds")
+    if seconds < 0:
+        # a call that has to wait fails at once
+        return 0.0
+    return seconds + micros / _MICROS or None
+
+
+def _timeval(seconds: float | None) -> bytes:
+    """Return a time-out as getsockopt writes it."""
+    return _TIMEVAL.pack(*divmod(round((seconds or 0) * _MICROS), _MICROS))

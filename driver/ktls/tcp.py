@@ -16,7 +16,7 @@ import enum
 import errno
 from collections.abc import Callable
 
-from ktls import uapi
+from ktls import cmsg, uapi
 from ktls.errors import KtlsOSError
 from ktls.record import Buffer
 from ktls.tcp_output import DEFAULT_BUFFER, SendQueue
@@ -57,10 +57,11 @@ class TcpSock:
         rcvq: unread bytes.
         rcvbuf: limit of the receive buffer, in bytes.
         rcvlowat: SO_RCVLOWAT, in bytes.
+        peek_off: SO_PEEK_OFF, where MSG_PEEK starts to read; -1: always at the first byte.
         rcvtimeo: SO_RCVTIMEO in seconds, None without a limit.
         sndtimeo: SO_SNDTIMEO in seconds, None without a limit.
         linger_reset: SO_LINGER with time 0: close resets the connection.
-        on_data: called when an item arrives (`sk_data_ready`).
+        on_data: called when at least SO_RCVLOWAT bytes or a FIN have arrived (`sk_data_ready`).
         on_space: called when room in the send buffer becomes free (`sk_write_space`).
         sigpipe: number of SIGPIPEs raised.
         watcher: receives a copy of the bytes that arrive.
@@ -80,6 +81,7 @@ class TcpSock:
         self.rcvq = bytearray()
         self.rcvbuf = DEFAULT_BUFFER
         self.rcvlowat = 1
+        self.peek_off = -1
         self.rcvtimeo: float | None = None
         self.sndtimeo: float | None = None
         self.linger_reset = False
@@ -173,13 +175,16 @@ class TcpSock:
             # both directions are closed and acknowledged
             self._drop()
 
-    def sendmsg(self, data: Buffer, flags: int, fault_at: int | None = None) -> int:
+    def sendmsg(
+        self, data: Buffer, flags: int, fault_at: int | None = None, control: bytes = b""
+    ) -> int:
         """sendmsg(2) without keys (`tcp_sendmsg_locked`).
 
         Args:
             data: all iovecs, concatenated.
             flags: MSG_* bits.
             fault_at: offset of the first byte at a bad address.
+            control: the control buffer; nothing in it has an effect, but it is checked.
 
         Returns:
             Number of accepted bytes.
@@ -187,6 +192,8 @@ class TcpSock:
         Raises:
             KtlsOSError: as Linux; no byte was accepted.
         """
+        if self.state in (State.ESTABLISHED, State.CLOSE_WAIT):
+            cmsg.check_socket_messages(control)
         good = bytes(data if fault_at is None else data[:fault_at])
         if fault_at is not None and not good and len(data):
             raise KtlsOSError(errno.EFAULT, "byte 0 cannot be read")
@@ -293,9 +300,13 @@ class TcpSock:
 
     def _data_ready(self) -> None:
         """Tell the ULP of data, unless SO_RCVLOWAT asks for more (`tcp_data_ready`)."""
-        enough = len(self.rcvq) >= self.rcvlowat or self.window() <= _MIN_MSS
-        if self.on_data is not None and self.rcvq and (enough or self.done):
+        if self.on_data is not None and (self._enough_to_read() or self.done):
             self.on_data()
+
+    def _enough_to_read(self) -> bool:
+        """Return whether the unread bytes satisfy SO_RCVLOWAT (`tcp_epollin_ready`)."""
+        have = len(self.rcvq)
+        return have >= self.rcvlowat or (have > 0 and self.window() <= _MIN_MSS)
 
     def set_rcvlowat(self, size: int) -> None:
         """Set SO_RCVLOWAT: at most half of the buffer (`tcp_set_rcvlowat`)."""
@@ -311,16 +322,13 @@ class TcpSock:
             self.state = State.CLOSE_WAIT
         else:
             self._drop()
-        if self.on_data is not None:
-            self.on_data()
+        self._data_ready()
 
     def _reset_arrived(self) -> None:
         if self.state == State.CLOSE:
             return
         self.sk_err = errno.EPIPE if self.state == State.CLOSE_WAIT else errno.ECONNRESET
         self._drop()
-        if self.on_data is not None:
-            self.on_data()
 
     def _send_reset(self) -> None:
         if self.far is not None:
@@ -352,14 +360,16 @@ class TcpSock:
         target = size if flags & uapi.MSG_WAITALL else min(self.rcvlowat, size) or 1
         peek = bool(flags & uapi.MSG_PEEK)
         out = b""
+        skip = max(self.peek_off, 0) if peek else 0
         while True:
-            n = min(size - len(out), len(self.rcvq) - (len(out) if peek else 0))
+            n = min(size - len(out), len(self.rcvq) - (skip + len(out) if peek else 0))
             if n > 0:
                 if fault_at is not None and len(out) + n > fault_at:
                     if not out:
                         raise KtlsOSError(errno.EFAULT, f"byte {fault_at} cannot be written")
                     return out
-                out += bytes(self.rcvq[len(out) : len(out) + n]) if peek else self.consume(n)
+                at = skip + len(out)
+                out += bytes(self.rcvq[at : at + n]) if peek else self.consume(n)
             enough = (size or self.rcvq) and len(out) >= min(size, target)
             if enough or self._ends_read(bool(out)):
                 break
@@ -369,6 +379,10 @@ class TcpSock:
                 break
             if err:
                 raise KtlsOSError(err, "no data to read")
+        if self.peek_off >= 0:
+            # `sk_peek_offset_fwd`, `sk_peek_offset_bwd`
+            moved = len(out) if peek else -len(out)
+            self.peek_off = max(self.peek_off + moved, 0)
         # MSG_TRUNC discards TCP's bytes instead of copying them
         return bytes(len(out)) if flags & uapi.MSG_TRUNC and not peek else out
 
@@ -418,7 +432,7 @@ class TcpSock:
             mask |= uapi.POLLHUP
         if self.shutdown & RCV_SHUTDOWN:
             mask |= uapi.POLLIN | uapi.POLLRDNORM | uapi.POLLRDHUP
-        if len(self.rcvq) >= self.rcvlowat or readable:
+        if self._enough_to_read() or readable:
             mask |= uapi.POLLIN | uapi.POLLRDNORM
         if self.shutdown & SEND_SHUTDOWN or self.writable:
             mask |= uapi.POLLOUT | uapi.POLLWRNORM
@@ -444,8 +458,6 @@ class TcpSock:
         self.shutdown |= mask
         if fresh:
             self._send_fin()
-        if self.on_data is not None and mask & RCV_SHUTDOWN:
-            self.on_data()
 
     def _send_fin(self) -> None:
         self.state = State.FIN_WAIT if self.state == State.ESTABLISHED else State.LAST_ACK

@@ -193,8 +193,14 @@ class TlsRx:
 
     @property
     def readable(self) -> bool:
-        """Whether recvmsg has a record to deliver (`tls_sw_sock_is_readable`)."""
-        return not self.key_update_pending and (bool(self._list) or self._parser.ready)
+        """Whether there is a complete record (`tls_sw_sock_is_readable`)."""
+        return bool(self._list) or self._parser.ready
+
+    @property
+    def hides_input(self) -> bool:
+        """Whether poll must not report POLLIN on an open connection (`tls_sk_poll`)."""
+        partial = self._kernel.poll_hides_partial_record and not self.readable
+        return partial or self.key_update_pending
 
     # -------------------------------------------------------------------- recvmsg
 
@@ -343,7 +349,7 @@ class TlsRx:
             if tcp.shutdown & RCV_SHUTDOWN or tcp.done:
                 return False
             err = tcp.wait_data(flags)
-            if err and tcp.sk_err:
+            if err == errno.EINTR or (err and flags & uapi.MSG_DONTWAIT):
                 raise _Deliver(err)
         return True
 

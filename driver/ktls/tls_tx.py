@@ -198,7 +198,10 @@ class TlsTx:
         Raises:
             KtlsOSError: as Linux; no byte was accepted.
         """
-        flags &= ~self._kernel.stripped_flags
+        flags &= ~self._kernel.stripped_flags & 0xFFFF_FFFF
+        if self._kernel.compat:
+            # allowed, and without a meaning in a call without a msghdr
+            flags &= ~uapi.MSG_CMSG_COMPAT
         if flags & ~self._kernel.send_flags:
             raise KtlsOSError(errno.EOPNOTSUPP, f"flags {flags & ~self._kernel.send_flags:#x}")
         if flags & uapi.MSG_MORE and flags & uapi.MSG_EOR:

@@ -93,7 +93,7 @@ class Player:
         except KtlsOSError as e:
             obs = {"rc": -1, "err": errno_name(e.errno or 0)}
             if step["op"] == "getsockopt":
-                obs["len"] = step["len"]
+                obs["len"] = step["len"] if e.optlen is None else e.optlen
         if self._blocked:
             obs["blocked"] = 1
         if sock and sock.sigpipe > signals:
@@ -184,7 +184,10 @@ class Player:
         sock = self._sock(step["fd"])
         return {"rc": sock.sendmsg(parts, control, flags, fault_at=fault_at)}
 
-    _op_writev = _op_sendmsg
+    def _op_writev(self, step: Step) -> Obs:
+        if not any(iov(step["iov"])[0]):
+            return {"rc": self._sock(step["fd"]).writev([])}
+        return self._op_sendmsg(step)
 
     def _op_sendmmsg(self, step: Step) -> Obs:
         messages = []

@@ -276,6 +276,8 @@ class ExactSupervisor(Supervisor):
 
     def _send(self, process: Process, managed: Managed, iov: Iov, flags: int = 0) -> int:
         data, fault_at = gather(process, iov)
+        # without a msghdr MSG_CMSG_COMPAT is no error
+        flags &= ~uapi.MSG_CMSG_COMPAT
         return managed.link.sock.sendmsg([data], (), flags, fault_at=fault_at)
 
     def _call_write(self, call: Call, process: Process, managed: Managed) -> int:
@@ -325,12 +327,20 @@ class ExactSupervisor(Supervisor):
     def _receive(self, process: Process, managed: Managed, iov: Iov, flags: int = 0) -> int:
         fault_at = process.fault_at(iov)
         size = sum(length for _, length in iov)
+        # without a msghdr MSG_CMSG_COMPAT is no error
+        flags &= ~uapi.MSG_CMSG_COMPAT
         got = managed.link.sock.recvmsg(size, 0, flags, fault_at=fault_at)
         scatter(process, iov, got.data)
         return len(got.data)
 
     def _call_read(self, call: Call, process: Process, managed: Managed) -> int:
-        return self._receive(process, managed, [(call.args[1], call.args[2])])
+        return self._read(process, managed, [(call.args[1], call.args[2])])
+
+    def _read(self, process: Process, managed: Managed, iov: Iov) -> int:
+        size = sum(length for _, length in iov)
+        data = managed.link.sock.readv(size, fault_at=process.fault_at(iov))
+        scatter(process, iov, data)
+        return len(data)
 
     def _call_recvfrom(self, call: Call, process: Process, managed: Managed) -> int:
         if call.args[5]:
@@ -338,7 +348,7 @@ class ExactSupervisor(Supervisor):
         return self._receive(process, managed, [(call.args[1], call.args[2])], call.int_arg(3))
 
     def _call_readv(self, call: Call, process: Process, managed: Managed) -> int:
-        return self._receive(process, managed, _iov(call, process))
+        return self._read(process, managed, _iov(call, process))
 
     def _call_recvmsg(self, call: Call, process: Process, managed: Managed) -> int:
         return self._receive_message(process, managed, call.args[1], call.int_arg(2))
@@ -346,7 +356,13 @@ class ExactSupervisor(Supervisor):
     def _receive_message(self, process: Process, managed: Managed, address: int, flags: int) -> int:
         message = Message(process, address)
         fault_at = process.fault_at(message.iov)
-        got = managed.link.sock.recvmsg(message.size, message.controllen, flags, fault_at=fault_at)
+        try:
+            got = managed.link.sock.recvmsg(
+                message.size, message.controllen, flags, fault_at=fault_at
+            )
+        except KtlsOSError as e:
+            message.write_cmsgs(e.cmsgs)
+            raise
         message.scatter(got.data)
         message.write_control(got.cmsgs, got.controllen, got.msg_flags)
         return len(got.data)

@@ -72,6 +72,12 @@ class Message:
         """Write received bytes into the buffers."""
         scatter(self._process, self.iov, data)
 
+    def write_cmsgs(self, messages: cmsg.AncillaryData) -> None:
+        """Write control messages into the program's buffer, which a failed call does, too."""
+        packed = cmsg.pack(messages)[: self.controllen]
+        if packed:
+            self._process.write(self._control, packed)
+
     def write_control(self, messages: Sequence[cmsg.Cmsg], used: int, flags: int) -> None:
         """Write control messages, msg_controllen and msg_flags as the kernel would.
 
@@ -80,9 +86,7 @@ class Message:
             used: New msg_controllen.
             flags: New msg_flags.
         """
-        if messages:
-            packed = cmsg.pack([(m.level, m.kind, m.data) for m in messages])
-            self._process.write(self._control, packed[:used])
+        self.write_cmsgs([(m.level, m.kind, m.data) for m in messages])
         self._process.write(self._address + _CONTROLLEN_AT, used.to_bytes(8, "little"))
         self._process.write(self._address + _FLAGS_AT, flags.to_bytes(4, "little"))
 
