@@ -157,3 +157,13 @@ def test_personalities() -> None:
     assert differential.personality("7.4.1").name == "7.x"
     with pytest.raises(CosimError, match="no personality"):
         differential.personality("5.15.1")
+
+
+def test_a_kernel_without_its_modules_is_named(tmp_path: Path) -> None:
+    """Regression: with one script, the failure of the set-up looked like a result."""
+    release()
+    modules = tmp_path / "7.7.7"
+    modules.mkdir()
+    live = replace(find_kernel(), modules=modules)
+    with pytest.raises(KernelUnusable, match=r"(?s)Linux 7\.7\.7 cannot be set up.*modules\.dep"):
+        run_on_kernel([[{"op": "pair"}]], live)

@@ -627,15 +627,17 @@ def main() -> None:
     for kind, where in ((b"proc", b"/proc"), (b"sysfs", b"/sys")):
         libc.mount(kind, where, kind, 0, None)
     with open(results, "w", encoding="ascii") as out:
+        what = "failed"  # the set-up
         try:
             load_modules(modules)
             up_loopback()
+            what = "broken"  # the agent
             with open(scripts, encoding="ascii") as f:
                 for line in f:
                     out.write(json.dumps(run_script(json.loads(line))) + "\n")
                     out.flush()
         except BaseException:
-            out.write(json.dumps({"broken": traceback.format_exc()}) + "\n")
+            out.write(json.dumps({what: traceback.format_exc()}) + "\n")
     libc.sync()
     libc.reboot(ctypes.c_int(LINUX_REBOOT_CMD_POWER_OFF))
 

@@ -34,6 +34,7 @@ BATCH = 250
 # number of findings to minimise, and boots for each
 SHRINK_AT_MOST = 3
 SHRINK_ROUNDS = 40
+_SHORT = 16
 
 RunOnKernel = Callable[[list[list[Step]]], list[list[Obs] | None]]
 """Plays scripts and returns the observations of each; None for a script that it cannot play."""
@@ -94,15 +95,18 @@ def examine(kernel: Kernel, script: list[Step], observed: list[Obs] | None) -> l
     return list(observations_differ(script, observed, got))
 
 
-def _unplayed(differences: list[Difference]) -> bool:
-    """Return whether the model could not play the script."""
-    return any(d.op == "model" for d in differences)
+def kind(differences: list[Difference]) -> tuple[str, str, str, str]:
+    """Return what the first difference is; equal kinds most likely have the same cause."""
+    first = differences[0]
+    # long values are data, which change with every removed step
+    kernel, model = (v if len(v) <= _SHORT else "data" for v in (first.kernel, first.model))
+    return first.op, first.field, kernel, model
 
 
 def shrink(
     finding: Finding, kernel: Kernel, run: RunOnKernel, rounds: int = SHRINK_ROUNDS
 ) -> Finding:
-    """Remove steps while a difference remains.
+    """Remove steps while the same difference remains the first.
 
     All candidates of a round run in one boot of the kernel.
 
@@ -112,6 +116,7 @@ def shrink(
         run: Plays scripts on the real kernel.
         rounds: Maximum number of rounds.
     """
+    wanted = kind(finding.differences)
     size = max(1, len(finding.script) // 2)
     for _ in range(rounds):
         script = finding.script
@@ -124,9 +129,8 @@ def shrink(
             observations = [None] * len(candidates)
         for candidate, observed in zip(candidates, observations, strict=True):
             differences = examine(kernel, candidate, observed)
-            # a step may depend on a removed one, which is another kind of difference
-            same_kind = _unplayed(differences) == _unplayed(finding.differences)
-            if differences and observed is not None and same_kind:
+            # a step may depend on a removed one, which makes another difference
+            if differences and observed is not None and kind(differences) == wanted:
                 smaller = Finding(finding.number, candidate, observed, differences)
                 break
         if smaller is not None:

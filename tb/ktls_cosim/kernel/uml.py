@@ -171,6 +171,8 @@ def run_on_kernel(
         if not ended:
             raise KernelFailed(f"the kernel did not finish within {limit:.0f} s:\n{tail}")
         out = [json.loads(line) for line in results.read_text(encoding="ascii").splitlines()]
+    if out and isinstance(out[0], dict) and "failed" in out[0]:
+        raise KernelUnusable(f"Linux {kernel.release} cannot be set up:\n{out[0]['failed']}")
     if len(out) != len(scripts):
         last = out[-1] if out and isinstance(out[-1], dict) else {}
         raise KernelFailed(
