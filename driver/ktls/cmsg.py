@@ -21,7 +21,8 @@ _HEAD = struct.Struct("=Qii")
 _IGNORED = (uapi.SCM_RIGHTS, uapi.SCM_CREDENTIALS)
 # SOF_TIMESTAMPING_TX_RECORD_MASK
 _TX_TIMESTAMPS = 0x1 | 0x2 | 0x100 | 0x200
-_INTS = (uapi.SO_MARK, uapi.SO_TIMESTAMPING, uapi.SO_TIMESTAMPING_NEW)
+_STAMPS = (uapi.SO_TIMESTAMPING, uapi.SO_TIMESTAMPING_NEW)
+_INTS = (uapi.SO_MARK, *_STAMPS)
 
 AncillaryData = Sequence[tuple[int, int, bytes]]
 """Control messages as (level, type, data)."""
@@ -72,8 +73,12 @@ def walk(control: bytes) -> Iterator[Cmsg]:
         at += _align(length)
 
 
-def check_socket_messages(control: bytes) -> None:
+def check_socket_messages(control: bytes, more: Sequence[int] = ()) -> None:
     """Check the messages of level SOL_SOCKET in a send without keys (`sock_cmsg_send`).
+
+    Args:
+        control: the control buffer.
+        more: types that this kernel accepts besides those of all kernels.
 
     Raises:
         KtlsOSError: EINVAL, a cmsg_len or a type is wrong.
@@ -81,8 +86,8 @@ def check_socket_messages(control: bytes) -> None:
     for message in walk(control):
         if message.level != uapi.SOL_SOCKET or message.kind in _IGNORED:
             continue
-        good = message.kind in _INTS and len(message.data) == 4
-        if message.kind != uapi.SO_MARK and good:
+        good = message.kind in (*_INTS, *more) and len(message.data) == 4
+        if message.kind in _STAMPS and good:
             good = not int.from_bytes(message.data, "little") & ~_TX_TIMESTAMPS
         if not good:
             raise KtlsOSError(errno.EINVAL, f"type {message.kind} of SOL_SOCKET")

@@ -41,6 +41,10 @@ class Kernel:
         peek_off: SO_PEEK_OFF can be set; the ULP ignores it.
         compat: the kernel also runs 32-bit programs, so sendmsg and recvmsg refuse their
             internal flag MSG_CMSG_COMPAT.
+        priority_message: send calls take SO_PRIORITY as a control message.
+        max_buffer: largest SO_SNDBUF and SO_RCVBUF, in bytes (sysctl_wmem_max, sysctl_rmem_max).
+        tcp_info_size: bytes of `struct tcp_info`.
+        hz: ticks of the kernel in a second, to which time-outs are rounded up.
         nopad_retry_misplaces: with TLS_RX_EXPECT_NO_PAD, the first decryption of a padded
             record stays in the caller's memory and the text follows it (CVE-2026-74611).
     """
@@ -56,6 +60,10 @@ class Kernel:
     reports_new_parse_error: bool = True
     peek_off: bool = True
     compat: bool = True
+    priority_message: bool = False
+    max_buffer: int = 212_992
+    tcp_info_size: int = 248
+    hz: int = 250
     nopad_retry_misplaces: bool = False
 
 
@@ -69,15 +77,23 @@ LINUX_6_1 = Kernel(
     keeps_error_after_data=False,
     reports_new_parse_error=False,
     peek_off=False,
+    tcp_info_size=232,
 )
 LINUX_7 = replace(
-    LINUX_6_12, name="7.x", stripped_flags=_INTERNAL, tx_max_payload_len=True, rekey=True
+    LINUX_6_12,
+    name="7.x",
+    stripped_flags=_INTERNAL,
+    tx_max_payload_len=True,
+    rekey=True,
+    priority_message=True,
+    max_buffer=4 << 20,
+    tcp_info_size=280,
 )
 # as in the packages user-mode-linux of Debian 12, 13 and sid
 _UML = (
-    replace(LINUX_6_1, name="6.1.176", compat=False, nopad_retry_misplaces=True),
-    replace(LINUX_6_12, name="6.12.113", compat=False, nopad_retry_misplaces=True),
-    replace(LINUX_7, name="7.2.7", compat=False),
+    replace(LINUX_6_1, name="6.1.176", compat=False, hz=100, nopad_retry_misplaces=True),
+    replace(LINUX_6_12, name="6.12.113", compat=False, hz=100, nopad_retry_misplaces=True),
+    replace(LINUX_7, name="7.2.7", compat=False, hz=100),
 )
 
 KERNELS = {kernel.name: kernel for kernel in (LINUX_6_1, LINUX_6_12, LINUX_7, *_UML)}

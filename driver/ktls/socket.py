@@ -98,7 +98,7 @@ class KtlsSocket:
         self.tap = Tap(stack.observer, self.conn) if stack.observer is not None else None
         self.nonblocking = False
         self.faults = MemoryFaults()
-        self._options = SocketOptions(self.tcp, stack.kernel.peek_off)
+        self._options = SocketOptions(self.tcp, stack.kernel)
         self._ulp: TlsContext | None = None
         self._closed = False
         self._write_shut = False
@@ -224,7 +224,9 @@ class KtlsSocket:
         elif level in (uapi.SOL_SOCKET, uapi.SOL_TCP):
             data = self._options.get(level, option, optlen)
         else:
-            raise KtlsOSError(errno.EOPNOTSUPP, f"level {level}, option {option}")
+            ip = level == uapi.SOL_IP and self.kind == "tcp"
+            number = errno.ENOPROTOOPT if ip else errno.EOPNOTSUPP
+            raise KtlsOSError(number, f"level {level}, option {option}")
         if null and data:
             error = KtlsOSError(errno.EFAULT, "the buffer is a NULL pointer")
             if level != uapi.SOL_SOCKET and option != uapi.TLS_TX_ZEROCOPY_RO:
@@ -353,7 +355,8 @@ class KtlsSocket:
         try:
             if self._ulp is not None and self._ulp.tx is not None:
                 return self._ulp.tx.sendmsg(data, flags, control, fault_at)
-            return t.sendmsg(data, flags, fault_at, control)
+            cmsgs = (uapi.SO_PRIORITY,) if self.stack.kernel.priority_message else ()
+            return t.sendmsg(data, flags, fault_at, control, cmsgs)
         finally:
             t.owned = False
             if t.pending:

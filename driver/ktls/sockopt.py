@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ktls import uapi
 from ktls.errors import KtlsOSError
+from ktls.kernels import Kernel
 from ktls.tcp import State, TcpSock
 
 _INT = struct.Struct("=i")
 _LINGER = struct.Struct("=ii")
 _TIMEVAL = struct.Struct("=qq")
 _MICROS = 1_000_000
-# sysctl_wmem_max and sysctl_rmem_max as the kernel sets them
-_MAX_BUFFER = 212_992
-_TCP_INFO_SIZE = 248
 _TCP_INFO_OPTIONS = 7  # timestamps, SACK and window scaling
 _WINDOW_SCALES = 0x77
 _INT_MAX = 2**31 - 1
+_KEPT_LINGER2 = 60
+_MAX_LINGER2 = 120
+_MAX_RETRIES = 255
+_MAX_RTO = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,12 @@ _KEPT = {
     (uapi.SOL_TCP, uapi.TCP_KEEPINTVL): _Kept(75, 1, 32767),
     (uapi.SOL_TCP, uapi.TCP_KEEPCNT): _Kept(9, 1, 127),
     (uapi.SOL_TCP, uapi.TCP_SYNCNT): _Kept(6, 1, 127),
-    (uapi.SOL_TCP, uapi.TCP_LINGER2): _Kept(60, -1),
+    (uapi.SOL_TCP, uapi.TCP_LINGER2): _Kept(60),
     (uapi.SOL_TCP, uapi.TCP_DEFER_ACCEPT): _Kept(),
     (uapi.SOL_TCP, uapi.TCP_QUICKACK): _Kept(1, flag=True),
     (uapi.SOL_TCP, uapi.TCP_USER_TIMEOUT): _Kept(low=0),
-    (uapi.SOL_TCP, uapi.TCP_REPAIR): _Kept(low=0, high=0),
+    # repair mode itself does not exist here, only its end
+    (uapi.SOL_TCP, uapi.TCP_REPAIR): _Kept(low=-1, high=0, flag=False),
     (uapi.SOL_TCP, uapi.TCP_NOTSENT_LOWAT): _Kept(),
     (uapi.SOL_TCP, uapi.TCP_INQ): _Kept(low=0, high=1),
 }
@@ -76,6 +80,29 @@ _CONSTANT = {
     uapi.SO_SNDLOWAT: 1,
     uapi.SO_PROTOCOL: 6,
     uapi.SO_DOMAIN: 2,  # AF_INET
+}
+
+
+def _fin_wait(seconds: int) -> int:
+    """Return the value of TCP_LINGER2 that the kernel keeps, in seconds."""
+    return -1 if seconds < 0 else min(seconds, _MAX_LINGER2) or _KEPT_LINGER2
+
+
+def _whole_retries(seconds: int) -> int:
+    """Round TCP_DEFER_ACCEPT up to whole retransmissions (`secs_to_retrans`)."""
+    total, timeout = 0, 1
+    for _ in range(_MAX_RETRIES):
+        if total >= seconds:
+            break
+        total += timeout
+        timeout = min(2 * timeout, _MAX_RTO)
+    return total
+
+
+_STORED: dict[tuple[int, int], Callable[[int], int]] = {
+    (uapi.SOL_TCP, uapi.TCP_LINGER2): _fin_wait,
+    (uapi.SOL_TCP, uapi.TCP_DEFER_ACCEPT): _whole_retries,
+    (uapi.SOL_TCP, uapi.TCP_REPAIR): lambda _number: 0,
 }
 
 
@@ -128,12 +155,12 @@ class SocketOptions:
 
     Args:
         tcp: the connection.
-        peek_off: the kernel has SO_PEEK_OFF for TCP.
+        kernel: personality of the kernel.
     """
 
-    def __init__(self, tcp: TcpSock, peek_off: bool) -> None:
+    def __init__(self, tcp: TcpSock, kernel: Kernel) -> None:
         self._tcp = tcp
-        self._peek_off = peek_off
+        self._kernel = kernel
         self._values = {key: kept.default for key, kept in _KEPT.items()}
         self._linger = (0, 0)
 
@@ -159,7 +186,9 @@ class SocketOptions:
         if kept is not None:
             if not kept.low <= number <= kept.high:
                 raise KtlsOSError(errno.EINVAL, f"option {option} of level {level}: {number}")
-            self._values[level, option] = int(number != 0) if kept.flag else number
+            number = int(number != 0) if kept.flag else number
+            change = _STORED.get((level, option))
+            self._values[level, option] = change(number) if change else number
         elif level == uapi.SOL_SOCKET:
             self._set_socket(option, number, value, optlen)
         else:
@@ -168,7 +197,7 @@ class SocketOptions:
     def _set_socket(self, option: int, number: int, value: bytes | None, optlen: int) -> None:
         tcp = self._tcp
         # Linux compares the sizes of buffers as unsigned numbers
-        size = min(number & 0xFFFF_FFFF, _MAX_BUFFER)
+        size = min(number & 0xFFFF_FFFF, self._kernel.max_buffer)
         match option:
             case uapi.SO_SNDBUF:
                 tcp.set_sndbuf(size)
@@ -181,9 +210,9 @@ class SocketOptions:
             case uapi.SO_RCVLOWAT:
                 tcp.set_rcvlowat(number)
             case uapi.SO_RCVTIMEO:
-                tcp.rcvtimeo = _timeout(value, optlen)
+                tcp.rcvtimeo = _timeout(value, optlen, self._kernel.hz)
             case uapi.SO_SNDTIMEO:
-                tcp.sndtimeo = _timeout(value, optlen)
+                tcp.sndtimeo = _timeout(value, optlen, self._kernel.hz)
             case uapi.SO_LINGER:
                 if optlen < _LINGER.size:
                     raise KtlsOSError(errno.EINVAL, "SO_LINGER takes two ints")
@@ -191,7 +220,7 @@ class SocketOptions:
                 self._linger = (int(on != 0), seconds if on else self._linger[1])
                 tcp.linger_reset = bool(on) and seconds == 0
             case uapi.SO_PEEK_OFF:
-                if not self._peek_off:
+                if not self._kernel.peek_off:
                     raise KtlsOSError(errno.EOPNOTSUPP, "SO_PEEK_OFF of a TCP socket")
                 tcp.peek_off = number
             case _:
@@ -221,7 +250,7 @@ class SocketOptions:
         if option == uapi.TCP_INFO:
             # the state; times and counters of a network do not exist here
             head = (self._tcp.state, 0, 0, 0, 0, _TCP_INFO_OPTIONS, _WINDOW_SCALES, 0)
-            return bytes(head).ljust(_TCP_INFO_SIZE, b"\0")[:optlen]
+            return bytes(head).ljust(self._kernel.tcp_info_size, b"\0")[:optlen]
         raise KtlsOSError(errno.ENOPROTOOPT, f"option {option} of SOL_TCP")
 
     def _get_socket(self, option: int) -> bytes:
@@ -244,7 +273,7 @@ class SocketOptions:
             case uapi.SO_ACCEPTCONN:
                 return _INT.pack(tcp.state == State.LISTEN)
             case uapi.SO_PEEK_OFF:
-                if not self._peek_off:
+                if not self._kernel.peek_off:
                     raise KtlsOSError(errno.EOPNOTSUPP, "SO_PEEK_OFF of a TCP socket")
                 return _INT.pack(tcp.peek_off)
         if option not in _CONSTANT:
@@ -252,7 +281,7 @@ class SocketOptions:
         return _INT.pack(_CONSTANT[option])
 
 
-def _timeout(value: bytes | None, optlen: int) -> float | None:
+def _timeout(value: bytes | None, optlen: int, hz: int) -> float | None:
     """Return a timeval in seconds (`sock_set_timeout`); None for 0, which means no limit."""
     if optlen < _TIMEVAL.size:
         raise KtlsOSError(errno.EINVAL, f"a timeval has {_TIMEVAL.size} bytes")
@@ -262,7 +291,7 @@ def _timeout(value: bytes | None, optlen: int) -> float | None:
     if seconds < 0:
         # a call that has to wait fails at once
         return 0.0
-    return seconds + micros / _MICROS or None
+    return seconds + -(-micros * hz // _MICROS) / hz or None
 
 
 def _timeval(seconds: float | None) -> bytes:

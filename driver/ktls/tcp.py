@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ktls import cmsg, uapi
 from ktls.errors import KtlsOSError
@@ -159,14 +159,23 @@ class TcpSock:
         Raises:
             KtlsOSError: the pending error, or EPIPE with its signal.
         """
-        if self.sk_err or self.shutdown & SEND_SHUTDOWN or self.far is None:
-            raise KtlsOSError(self.stream_error(errno.EPIPE, flags), "sending on this connection")
-        if type(self.far) is Wire:
-            self.far.put((chunk, start, len(chunk)))
+        far = self._check_sendable(flags)
+        if type(far) is Wire:
+            far.put((chunk, start, len(chunk)))
             return len(chunk) - start
-        queued = self._output.add(chunk, start, self.far)
+        queued = self._output.add(chunk, start, far)
         self._transmit()
         return queued
+
+    def _check_sendable(self, flags: int) -> Far:
+        """Return the far end if bytes can be sent to it.
+
+        Raises:
+            KtlsOSError: the pending error, or EPIPE with its signal.
+        """
+        if self.sk_err or self.shutdown & SEND_SHUTDOWN or self.far is None:
+            raise KtlsOSError(self.stream_error(errno.EPIPE, flags), "sending on this connection")
+        return self.far
 
     def _transmit(self) -> None:
         if self.far is None:
@@ -176,7 +185,12 @@ class TcpSock:
             self._drop()
 
     def sendmsg(
-        self, data: Buffer, flags: int, fault_at: int | None = None, control: bytes = b""
+        self,
+        data: Buffer,
+        flags: int,
+        fault_at: int | None = None,
+        control: bytes = b"",
+        more_cmsgs: Sequence[int] = (),
     ) -> int:
         """sendmsg(2) without keys (`tcp_sendmsg_locked`).
 
@@ -185,6 +199,7 @@ class TcpSock:
             flags: MSG_* bits.
             fault_at: offset of the first byte at a bad address.
             control: the control buffer; nothing in it has an effect, but it is checked.
+            more_cmsgs: types of SOL_SOCKET that only some kernels accept.
 
         Returns:
             Number of accepted bytes.
@@ -193,7 +208,8 @@ class TcpSock:
             KtlsOSError: as Linux; no byte was accepted.
         """
         if self.state in (State.ESTABLISHED, State.CLOSE_WAIT):
-            cmsg.check_socket_messages(control)
+            cmsg.check_socket_messages(control, more_cmsgs)
+        self._check_sendable(flags)
         good = bytes(data if fault_at is None else data[:fault_at])
         if fault_at is not None and not good and len(data):
             raise KtlsOSError(errno.EFAULT, "byte 0 cannot be read")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+SOL_IP = 0
 SOL_SOCKET = 1
 SO_DEBUG = 1
 SO_REUSEADDR = 2

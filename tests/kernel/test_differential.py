@@ -135,6 +135,30 @@ def test_shrinking_on_a_fake_kernel() -> None:
     assert json.loads(differential.recording(small, "6.12.1", 0))["name"] == "live/0_0"
 
 
+def test_shrinking_keeps_the_same_difference() -> None:
+    """Regression: a difference of a send was made smaller to one of a poll."""
+
+    def pretend(scripts: list[list[Step]]) -> list[list[Obs] | None]:
+        wrong: dict[str, Obs] = {
+            "send": {"rc": -1, "err": "EIO"},
+            "poll": {"rc": 0, "revents": "0"},
+        }
+        return [[wrong.get(s["op"], {"rc": 0}) for s in script] for script in scripts]
+
+    kernel = differential.personality("6.12.1")
+    send: Step = {"op": "send", "fd": "a", "n": 1, "seed": 1, "flags": 0}
+    poll: Step = {"op": "poll", "fd": "a", "events": 4, "ms": 0}
+    script: list[Step] = [{"op": "pair"}, send, send, poll, poll]
+    (observed,) = pretend([script])
+    assert observed is not None
+    first = differential.Finding(
+        0, script, observed, differential.examine(kernel, script, observed)
+    )
+    small = differential.shrink(first, kernel, pretend)
+    assert [s["op"] for s in small.script] == ["pair", "send"]
+    assert differential.kind(small.differences) == differential.kind(first.differences)
+
+
 def test_a_crash_of_the_model_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     """Regression: a crash counted as an invalid script, so it was no difference."""
 

@@ -255,7 +255,7 @@ class Script:
         buf = ctypes.create_string_buffer(max(step["len"], 1) + 64)
         rc, number = self.call(
             step, libc.getsockopt, self.fd(step["fd"]), step["level"], step["opt"],
-            buf, ctypes.byref(length),
+            None if step.get("null") else buf, ctypes.byref(length),
         )  # fmt: skip
         if rc < 0:
             return {"rc": -1, "err": name_of(number), "len": length.value}
