@@ -9,10 +9,10 @@ import selftest
 from support import unavailable
 
 
-def check(quick: bool) -> None:
+def check(quick: bool, suite: str | None = None) -> None:
     """Run the test: it must report each case of its source, and only known cases may fail."""
     try:
-        folder = selftest.obtain()
+        folder = selftest.obtain(suite)
         wanted = selftest.cases(folder, quick)
         program = selftest.build(folder, quick)
     except selftest.Unobtainable as e:
@@ -31,3 +31,10 @@ def test_kernel_selftest() -> None:
 @pytest.mark.slow
 def test_kernel_selftest_with_many_processes() -> None:
     check(quick=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["bookworm", "sid"])
+def test_kernel_selftest_of_other_kernels(suite: str) -> None:
+    """The oldest and the newest test that Debian packages: of 6.1.176 and of 7.2 at present."""
+    check(quick=True, suite=suite)

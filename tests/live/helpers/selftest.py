@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the kernel's own test of kTLS, tools/testing/selftests/net/tls.c, on the model.
 
-    python tests/live/helpers/selftest.py [--quick] [--kernel NAME]
+    python tests/live/helpers/selftest.py [--quick] [--kernel NAME] [--suite SUITE]
 
-The script fetches the kernel source package of this Debian release (the repository keeps no copy),
-builds the test with its AES-GCM variants and runs it under `ktls-cosim run --exact`.
+The script fetches the kernel source package of this Debian release, or the newest of another suite
+(the repository keeps no copy), builds the test with its AES-GCM variants and runs it under
+`ktls-cosim run --exact`.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import re
 import shutil
 import subprocess
@@ -17,7 +19,9 @@ import sys
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from ktls_cosim import debian
 from ktls_cosim.paths import build_root
 
 TREE = Path("tools") / "testing" / "selftests"
@@ -58,14 +62,19 @@ class Outcome:
         return {name for name in self.failed if name.rpartition(".")[2] not in UNSUPPORTED}
 
 
-def obtain() -> Path:
+def obtain(suite: str | None = None) -> Path:
     """Return a folder named after the source package and its version, with `FILES` in it.
 
     The folder is fetched once; `make clean` removes it.
 
+    Args:
+        suite: Debian's suite whose newest kernel source is taken; None: that of this release.
+
     Raises:
         Unobtainable: The archive offers no such package, or a tool to fetch or open it is missing.
     """
+    if suite is not None:
+        return _of_suite(suite)
     root = build_root() / "selftest"
     for folder in root.glob("linux-source-*/"):
         if all((folder / file).is_file() for file in FILES):
@@ -83,7 +92,7 @@ def obtain() -> Path:
     if done.returncode or not archives:
         raise Unobtainable(f"apt-get download {package}: {done.stderr.strip()[-200:]}")
     folder = root / archives[-1].name.removesuffix("_all.deb")
-    _unpack(archives[-1], folder)
+    _unpack_package(archives[-1], folder)
     for archive in archives:
         archive.unlink()
     return folder
@@ -100,33 +109,60 @@ def _package() -> str:
     return found[1]
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Extract `FILES` from the tarball in a package.
+def _of_suite(suite: str) -> Path:
+    """Return the folder of the newest kernel source of a suite."""
+    try:
+        root = debian.unpack(suite, ("linux-source",)).root
+    except debian.PackagesMissing as e:
+        raise Unobtainable(str(e)) from e
+    tarballs = sorted(root.glob("usr/src/linux-source-*.tar.xz"))
+    if not tarballs:
+        raise Unobtainable(f"{root} has no kernel source; delete it and try again")
+    name = tarballs[-1].name.removesuffix(".tar.xz")
+    log = root / "usr" / "share" / "doc" / name / "changelog.Debian.gz"
+    with gzip.open(log, "rt", encoding="utf-8") as changes:
+        version = re.search(r"\((\S+)\)", changes.readline())
+    folder = build_root() / "selftest" / suite / f"{name}_{version[1] if version else suite}"
+    if not all((folder / file).is_file() for file in FILES):
+        with tarballs[-1].open("rb") as tarball:
+            _unpack(tarball, folder)
+    return folder
 
-    Raises:
-        Unobtainable: The tarball lacks one of them.
-    """
-    wanted = {str(file) for file in FILES}
+
+def _unpack_package(archive: Path, folder: Path) -> None:
+    """Extract `FILES` from the tarball in a package."""
     with subprocess.Popen(
         ["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE
     ) as deb:
         with tarfile.open(fileobj=deb.stdout, mode="r|") as outer:
             tarball = next(m for m in outer if m.name.endswith(".tar.xz"))
-            with tarfile.open(fileobj=outer.extractfile(tarball), mode="r|xz") as inner:
-                for member in inner:
-                    name = member.name.partition("/")[2]
-                    if name in wanted:
-                        target = folder / name
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        source = inner.extractfile(member)
-                        assert source is not None
-                        target.write_bytes(source.read())
-                        wanted.discard(name)
-                    if not wanted:
-                        break
+            content = outer.extractfile(tarball)
+            assert content is not None
+            _unpack(content, folder)
         deb.kill()
+
+
+def _unpack(tarball: IO[bytes], folder: Path) -> None:
+    """Extract `FILES` from a tarball of the kernel.
+
+    Raises:
+        Unobtainable: The tarball lacks one of them.
+    """
+    wanted = {str(file) for file in FILES}
+    with tarfile.open(fileobj=tarball, mode="r|xz") as inner:
+        for member in inner:
+            name = member.name.partition("/")[2]
+            if name in wanted:
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = inner.extractfile(member)
+                assert source is not None
+                target.write_bytes(source.read())
+                wanted.discard(name)
+            if not wanted:
+                break
     if wanted:
-        raise Unobtainable(f"{archive.name} does not contain {', '.join(sorted(wanted))}")
+        raise Unobtainable(f"{folder.name} does not contain {', '.join(sorted(wanted))}")
 
 
 def cases(folder: Path, quick: bool) -> set[str]:
@@ -242,9 +278,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave out the multi-process cases")
     parser.add_argument("--kernel", default="7.x")
+    parser.add_argument("--suite", help="take the newest kernel source of this suite, such as sid")
     args = parser.parse_args()
     try:
-        folder = obtain()
+        folder = obtain(args.suite)
         wanted = cases(folder, args.quick)
         program = build(folder, args.quick)
     except Unobtainable as e:
