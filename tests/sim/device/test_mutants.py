@@ -349,7 +349,7 @@ def test_assertion_stops_the_simulation(
     """Each kind of assertion in the RTL names the instance, the time and the broken rule."""
     build = Build.device(mutant.sources(), lanes=target.lanes)
     with RemoteSim(build, simulator=simulator, name=f"mutant-{mutant.name}") as port:
-        port.knob("stall_w", 200)
+        port.knob("stall_w", 252)  # of 256: until every queue is full
         env = Env(port, Scoreboard(), rng, lambda *_: None)
         with pytest.raises(SimulatorError, match=mutant.caught):
             run_sync(SCENARIOS[name](env))
