@@ -399,8 +399,8 @@ class TcpSock:
             # `sk_peek_offset_fwd`, `sk_peek_offset_bwd`
             moved = len(out) if peek else -len(out)
             self.peek_off = max(self.peek_off + moved, 0)
-        # MSG_TRUNC discards TCP's bytes instead of copying them
-        return bytes(len(out)) if flags & uapi.MSG_TRUNC and not peek else out
+        # MSG_TRUNC counts TCP's bytes instead of copying them, also with MSG_PEEK
+        return bytes(len(out)) if flags & uapi.MSG_TRUNC else out
 
     def _ends_read(self, copied: bool) -> bool:
         """Return whether a read without enough data ends here, at the end of the stream.

@@ -218,3 +218,12 @@ def test_sending_nothing_reports_an_error() -> None:
     assert a.writev([b""]) == 0
     assert number(a.write, b"") == errno.ECONNRESET
     assert number(a.write, b"") == errno.EPIPE
+
+
+def test_a_truncating_peek_of_tcp_copies_nothing() -> None:
+    """Found by `make kernel` on 7.2.7 and 6.12.113 (seed 2026, script 4289)."""
+    a, b = socketpair(KtlsStack())
+    b.send(b"data")
+    peek = uapi.MSG_PEEK | uapi.MSG_DONTWAIT
+    assert a.recv(100, peek | uapi.MSG_TRUNC) == bytes(4)
+    assert a.recv(100, peek) == b"data"
